@@ -1,1 +1,12 @@
+//! Felund's core: one sans-IO implementation of circles, envelopes, sync and delivery for every platform.
+//!
+//! Bytes enter at one door, pass through typed stages in one direction and leave as events. Whatever touches a
+//! clock, a socket, a disk, a browser or the operating system's randomness stands outside this crate and drives
+//! [`node::Node`]. Without the `node` feature the crate is what a blind relay may know: ids, bounds, the sealed
+//! envelope and request signing.
 
+pub mod config;
+pub mod envelope;
+pub mod ids;
+pub mod relay_api;
+pub mod wire;

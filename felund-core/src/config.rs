@@ -1,0 +1,91 @@
+//! Every limit and period of the protocol, in one place, with its unit and its reason.
+//!
+//! A limit that bounds what a stranger can make us hold is checked before the memory is taken.
+
+/// Envelope format this crate seals and accepts (`docs/protocol.md` §4).
+pub const ENVELOPE_VERSION: u64 = 2;
+
+/// Largest ciphertext of one envelope, in bytes, tag included.
+pub const MAX_ENC_LEN: usize = 64 * 1024;
+/// Smallest ciphertext: a GCM tag and one byte of padding.
+pub const MIN_ENC_LEN: usize = 17;
+/// Largest CBOR form of one envelope: ciphertext, headers and signature.
+pub const MAX_ENVELOPE_LEN: usize = MAX_ENC_LEN + 512;
+/// Longest `type` header, in bytes.
+pub const MAX_TYPE_LEN: usize = 64;
+/// Longest `key_id` header, in bytes.
+pub const MAX_KEY_ID_LEN: usize = 32;
+/// Most envelopes in one batch, on HTTP and on sockets.
+pub const MAX_BATCH: usize = 256;
+/// Largest HTTP request body a relay takes, in bytes.
+pub const MAX_HTTP_BODY: usize = 2 * 1024 * 1024;
+/// Largest HTTP response a client takes, in bytes: a full page of the largest envelopes as JSON.
+pub const MAX_HTTP_RESPONSE: usize = 24 * 1024 * 1024;
+/// Largest WebSocket message either side takes, in bytes.
+pub const MAX_SOCKET_FRAME: usize = 1024 * 1024;
+/// Most bytes of envelopes a client puts into one request, so that it stays below [`MAX_HTTP_BODY`].
+pub const MAX_BATCH_BYTES: usize = 512 * 1024;
+
+/// How far a `created_ts` may lie in the future before an envelope is refused, in milliseconds.
+pub const MAX_FUTURE_MS: u64 = 5 * 60 * 1000;
+/// How far a request's timestamp may differ from the relay's clock, in seconds.
+pub const MAX_REQUEST_SKEW_S: u64 = 300;
+
+/// Longest text of one chat message, in bytes of UTF-8; what is left of [`MAX_ENC_LEN`] is padding.
+pub const MAX_TEXT_LEN: usize = 16 * 1024;
+/// Longest display, circle or channel name, in characters.
+pub const MAX_NAME_CHARS: usize = 64;
+/// Longest invite code, in characters.
+pub const MAX_INVITE_LEN: usize = 2048;
+/// Most TCP peers in one invite.
+pub const MAX_INVITE_PEERS: usize = 8;
+/// Longest URL in an invite or a setting, in bytes.
+pub const MAX_URL_LEN: usize = 512;
+
+/// Default retention: newest messages kept per channel.
+pub const RETENTION_MESSAGES: u32 = 1_000;
+/// Default retention: age of the oldest message kept, in days.
+pub const RETENTION_DAYS: u32 = 30;
+/// Control events kept per circle before superseded ones are dropped, oldest first.
+pub const RETENTION_CONTROL: usize = 4_096;
+/// Channels a circle may hold; later `channel.create` events are kept but not applied.
+pub const MAX_CHANNELS: usize = 256;
+/// Members a circle may hold; later `member.hello` events are kept but not applied.
+pub const MAX_MEMBERS: usize = 1_024;
+/// Circles one node may hold.
+pub const MAX_CIRCLES: usize = 64;
+
+/// Messages loaded when a channel opens and per page while scrolling back.
+pub const HISTORY_PAGE: u32 = 100;
+
+/// Presence at the relay lives this long, in seconds (protocol range 60–180).
+pub const PRESENCE_TTL_S: u64 = 120;
+/// Smallest accepted presence lifetime, in seconds.
+pub const PRESENCE_TTL_MIN_S: u64 = 60;
+/// Largest accepted presence lifetime, in seconds.
+pub const PRESENCE_TTL_MAX_S: u64 = 180;
+/// Lifetime of a signaling message, in seconds (protocol range 60–120).
+pub const SIGNAL_TTL_MIN_S: u64 = 60;
+/// Upper end of the range.
+pub const SIGNAL_TTL_MAX_S: u64 = 120;
+/// Largest sealed signaling payload, in bytes.
+pub const MAX_SIGNAL_LEN: usize = 16 * 1024;
+/// Lifetime of a WebSocket token, in seconds (protocol range 30–120).
+pub const TOKEN_TTL_S: u64 = 60;
+
+/// A socket that has not connected after this long is given up, in milliseconds.
+pub const CONNECT_TIMEOUT_MS: u64 = 5_000;
+/// An HTTP request unanswered after this long has failed, in milliseconds.
+pub const HTTP_TIMEOUT_MS: u64 = 15_000;
+/// A quiet relay socket is probed this often, in milliseconds.
+pub const PING_INTERVAL_MS: u64 = 20_000;
+/// A probe unanswered after this long means the socket is dead, in milliseconds.
+pub const PONG_TIMEOUT_MS: u64 = 5_000;
+/// Poll period while no socket can be had, in milliseconds.
+pub const POLL_INTERVAL_MS: u64 = 2_000;
+/// First retry after a lost connection, in milliseconds; doubled with jitter up to [`BACKOFF_MAX_MS`].
+pub const BACKOFF_MIN_MS: u64 = 250;
+/// Longest wait between attempts, in milliseconds.
+pub const BACKOFF_MAX_MS: u64 = 30_000;
+/// While polling works, a socket is tried again this often, in milliseconds.
+pub const UPGRADE_RETRY_MS: u64 = 10_000;
