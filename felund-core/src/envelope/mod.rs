@@ -1,17 +1,13 @@
 //! Envelope v2: the one shape of a message on every path and at rest (`docs/protocol.md` §4).
 //!
-//! This module is what anyone may see: headers, ciphertext, signature. Opening and sealing need keys and live in
+//! `shape` is what anyone may see: headers, ciphertext, signature. Opening and sealing need keys and live in
 //! `seal`, which only members compile. An [`Envelope`] is well-formed by construction; a [`Verified`] one also
 //! carries its author's signature. There is no way from bytes to [`Verified`] but through the check.
 
 #[cfg(feature = "node")]
 mod pad;
-#[cfg(feature = "node")]
-mod seal;
 mod shape;
 
 #[cfg(feature = "node")]
-pub use pad::{PadError, pad, unpad};
-#[cfg(feature = "node")]
-pub use seal::{OpenError, Opened, SealError, seal};
+pub use pad::{pad, unpad};
 pub use shape::{Compression, Envelope, EnvelopeError, Header, Verified};

@@ -1,0 +1,335 @@
+//! The node's one contract with its drivers: [`Input`] in, [`Output`] out (see [`crate::node::Node`]).
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ids::{ChannelId, CircleId, MsgId, NodeId},
+    store::{Batch, Loaded, Query},
+    view::{Access, CircleView, Delivery, IdentityView, Key, MessageView, Reply, Retention},
+};
+
+/// Names a write; echoed in [`Input::Committed`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BatchId(pub u64);
+/// Names a read; echoed in [`Input::Loaded`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct QueryId(pub u64);
+/// Names an HTTP request; echoed in [`Input::Http`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HttpId(pub u64);
+/// Names a socket for its whole life; never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub u64);
+
+/// An HTTP request the driver carries out as it is, following no redirect.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HttpRequest {
+    /// `GET`, `POST` or `DELETE`.
+    pub method: &'static str,
+    /// Absolute.
+    pub url: String,
+    /// Names in lower case.
+    pub headers: Vec<(&'static str, String)>,
+    /// JSON, or empty.
+    pub body: Vec<u8>,
+}
+
+impl fmt::Debug for HttpRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} ({} bytes)", self.method, self.url, self.body.len())
+    }
+}
+
+/// What came back.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HttpResponse {
+    /// Status code.
+    pub status: u16,
+    /// `Retry-After` in seconds, if there was one.
+    pub retry_after_s: Option<u64>,
+    /// At most [`crate::config::MAX_HTTP_RESPONSE`] bytes; the driver fails the request beyond that.
+    pub body: Vec<u8>,
+}
+
+impl fmt::Debug for HttpResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({} bytes)", self.status, self.body.len())
+    }
+}
+
+/// What happened outside.
+#[derive(Debug)]
+pub enum Input {
+    /// The user wants something.
+    Command(Request),
+    /// Everything of a batch is durable.
+    Committed(BatchId),
+    /// Nothing of a batch was written; the text names the cause, such as a full disk.
+    StoreFailed(BatchId, String),
+    /// A read is answered; an error names the damage.
+    Loaded(QueryId, Result<Loaded, String>),
+    /// An HTTP request is answered, or failed with a reason for people.
+    Http(HttpId, Result<HttpResponse, String>),
+    /// A socket is open.
+    Connected(ConnId),
+    /// A binary message came in.
+    Received(ConnId, Vec<u8>),
+    /// A socket is gone, or could not be opened. Not sent for sockets the node closed itself.
+    Disconnected(ConnId, String),
+    /// The deadline of [`Output::Timeout`] is reached. Early or extra ones do no harm.
+    Timeout,
+    /// The device woke up, the page became visible, or the network changed: doubt every connection.
+    Wake,
+}
+
+/// What the driver must do, in this order.
+#[derive(Debug)]
+pub enum Output {
+    /// Write all of it or nothing, durably, then say `Committed`; batches commit in order.
+    Store(BatchId, Batch),
+    /// Answer with `Loaded`, seeing every batch handed out before.
+    Load(QueryId, Query),
+    /// Carry out within [`crate::config::HTTP_TIMEOUT_MS`], then say `Http`.
+    Http(HttpId, HttpRequest),
+    /// Open a WebSocket within [`crate::config::CONNECT_TIMEOUT_MS`].
+    Dial {
+        /// Its name from now on.
+        conn: ConnId,
+        /// `ws:` or `wss:`.
+        url: String,
+        /// Offered sub-protocols.
+        protocols: Vec<String>,
+    },
+    /// Send one binary message.
+    Transmit(ConnId, Vec<u8>),
+    /// Close and forget a socket; the reason is for logs.
+    Close(ConnId, &'static str),
+    /// Tell the user interface.
+    Event(Event),
+    /// Nothing more to do; call [`Input::Timeout`] at this monotonic time, or wait for ever.
+    Timeout(Option<u64>),
+}
+
+/// A command and the number its answer carries.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    /// Chosen by the asker; echoed in [`Event::Reply`].
+    pub id: u64,
+    /// What is wanted.
+    pub command: Command,
+}
+
+/// What a user can want. Every command is answered by exactly one [`Event::Reply`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "command")]
+pub enum Command {
+    /// Says everything again as events, ending with [`Event::Ready`]: for a mirror that joins late.
+    Snapshot,
+    /// Opens keys that a passphrase protects.
+    Unlock {
+        /// What the user typed.
+        passphrase: String,
+    },
+    /// Protects the keys at rest, or stops doing so.
+    SetPassphrase {
+        /// `None` removes it.
+        passphrase: Option<String>,
+    },
+    /// Sets the display name and tells every circle.
+    SetName {
+        /// 1–64 characters.
+        name: String,
+    },
+    /// Makes a circle.
+    CreateCircle {
+        /// 1–64 characters.
+        name: String,
+        /// Base URL of its relay, such as `https://chat.example`.
+        relay: Option<String>,
+    },
+    /// Joins by an invite: the bare code, or a link that ends in one.
+    JoinCircle {
+        /// As typed or scanned.
+        invite: String,
+        /// Used when the invite names no relay.
+        relay: Option<String>,
+    },
+    /// Leaves a circle and deletes what this device holds of it.
+    LeaveCircle {
+        /// Which.
+        circle: CircleId,
+    },
+    /// Renames a circle for everyone.
+    RenameCircle {
+        /// Which.
+        circle: CircleId,
+        /// 1–64 characters.
+        name: String,
+    },
+    /// Makes an invite.
+    Invite {
+        /// Which circle.
+        circle: CircleId,
+    },
+    /// Changes where a circle's relay is.
+    SetRelay {
+        /// Which circle.
+        circle: CircleId,
+        /// Base URL, or none.
+        relay: Option<String>,
+    },
+    /// Changes how much a circle keeps, and prunes.
+    SetRetention {
+        /// Which circle.
+        circle: CircleId,
+        /// How much.
+        retention: Retention,
+    },
+    /// Sends a chat message.
+    Send {
+        /// Which circle.
+        circle: CircleId,
+        /// Which channel.
+        channel: ChannelId,
+        /// 1 byte to 16 KiB.
+        text: String,
+    },
+    /// Loads a page of a channel's messages, newest first page by page.
+    History {
+        /// Which circle.
+        circle: CircleId,
+        /// Which channel.
+        channel: ChannelId,
+        /// Only messages before this one.
+        before: Option<Key>,
+        /// At most this many, 1–10,000.
+        limit: u32,
+    },
+    /// Moves a channel's read marker forward.
+    MarkRead {
+        /// Which circle.
+        circle: CircleId,
+        /// Which channel.
+        channel: ChannelId,
+        /// The last message seen.
+        up_to: Key,
+    },
+    /// Keeps what was typed and not sent.
+    SaveDraft {
+        /// Which circle.
+        circle: CircleId,
+        /// Which channel.
+        channel: ChannelId,
+        /// May be empty.
+        text: String,
+    },
+    /// Makes a channel.
+    CreateChannel {
+        /// Which circle.
+        circle: CircleId,
+        /// 1–64 characters, unique in the circle.
+        name: String,
+        /// Who may read it.
+        access: Access,
+        /// For [`Access::Key`] only.
+        passphrase: Option<String>,
+    },
+    /// Joins a channel; for [`Access::Invite`] without approval this asks for it.
+    JoinChannel {
+        /// Which circle.
+        circle: CircleId,
+        /// Which channel.
+        channel: ChannelId,
+        /// For [`Access::Key`] only.
+        passphrase: Option<String>,
+    },
+    /// Leaves a channel.
+    LeaveChannel {
+        /// Which circle.
+        circle: CircleId,
+        /// Which channel.
+        channel: ChannelId,
+    },
+    /// Lets a member into an invite channel the user created.
+    ApproveMember {
+        /// Which circle.
+        circle: CircleId,
+        /// Which channel.
+        channel: ChannelId,
+        /// Whom.
+        member: NodeId,
+    },
+    /// Renames a channel the user created.
+    RenameChannel {
+        /// Which circle.
+        circle: CircleId,
+        /// Which channel.
+        channel: ChannelId,
+        /// 1–64 characters, unique in the circle.
+        name: String,
+    },
+    /// The number to compare with a member out of band.
+    SafetyNumber {
+        /// Which member.
+        member: NodeId,
+    },
+    /// Checks every connection and says what is wrong and what to do.
+    Doctor,
+}
+
+/// What the user interface learns. Applying every event to a [`crate::model::Model`] yields the whole state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "event")]
+pub enum Event {
+    /// The keys are protected: send [`Command::Unlock`].
+    Locked,
+    /// Who this device is; comes before anything else once unlocked, and when the name changes.
+    Identity(IdentityView),
+    /// Everything known has been said; what comes now is news.
+    Ready,
+    /// A circle is new or changed.
+    Circle(CircleView),
+    /// A circle is gone from this device.
+    CircleGone {
+        /// Which.
+        circle_id: CircleId,
+    },
+    /// A chat message came in or was sent just now.
+    Message(MessageView),
+    /// An own message got further.
+    Delivery {
+        /// Which circle.
+        circle_id: CircleId,
+        /// Which channel.
+        channel_id: ChannelId,
+        /// Which message.
+        msg_id: MsgId,
+        /// How far.
+        delivery: Delivery,
+    },
+    /// Messages up to and including this one have been pruned.
+    Pruned {
+        /// Which circle.
+        circle_id: CircleId,
+        /// Which channel.
+        channel_id: ChannelId,
+        /// The newest one gone.
+        up_to: Key,
+    },
+    /// Something the user should know; what happened, whether anything was lost, what to do.
+    Notice {
+        /// Whether it is a fault rather than news.
+        error: bool,
+        /// For people.
+        text: String,
+    },
+    /// The answer to a command.
+    Reply {
+        /// Of the [`Request`].
+        id: u64,
+        /// The answer, or a text for people that says what happened and what to do.
+        result: Result<Reply, String>,
+    },
+}

@@ -1,0 +1,77 @@
+//! The contract in memory: for tests, the simulator, and a browser that refuses storage.
+
+use std::collections::BTreeMap;
+
+use super::{Batch, IndexRow, Loaded, Op, Query, Row, Store};
+use crate::{ids::CircleId, view::Key};
+
+/// Keeps everything until dropped.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryStore {
+    records: BTreeMap<String, Vec<u8>>,
+    envelopes: BTreeMap<(CircleId, Key), Row>,
+}
+
+impl MemoryStore {
+    /// As [`Store::commit`], without waiting.
+    pub fn write(&mut self, batch: Batch) {
+        for op in batch.ops {
+            match op {
+                Op::PutRecord(key, value) => {
+                    self.records.insert(key, value);
+                }
+                Op::DeleteRecord(key) => {
+                    self.records.remove(&key);
+                }
+                Op::PutEnvelope(row) => {
+                    self.envelopes.entry((row.circle, row.key)).or_insert(row);
+                }
+                Op::DeleteEnvelopes(circle, keys) => {
+                    for key in keys {
+                        self.envelopes.remove(&(circle, key));
+                    }
+                }
+                Op::DeleteCircle(circle) => self.envelopes.retain(|(c, _), _| *c != circle),
+            }
+        }
+    }
+
+    /// As [`Store::load`], without waiting.
+    #[must_use]
+    pub fn read(&self, query: Query) -> Loaded {
+        let of = |circle: CircleId| self.envelopes.values().filter(move |row| row.circle == circle);
+        match query {
+            Query::Records => Loaded::Records(self.records.clone().into_iter().collect()),
+            Query::Index(circle) => Loaded::Index(
+                of(circle)
+                    .map(|r| IndexRow { key: r.key, channel: r.channel, author: r.author, chat: r.chat })
+                    .collect(),
+            ),
+            Query::Channel { circle, channel, before, limit } => {
+                let mut rows: Vec<_> = of(circle)
+                    .filter(|row| row.channel == channel && before.is_none_or(|before| row.key < before))
+                    .map(|row| (row.key, row.sealed.clone()))
+                    .collect();
+                rows.reverse();
+                rows.truncate(limit as usize);
+                Loaded::Envelopes(rows)
+            }
+            Query::Envelopes(circle, keys) => Loaded::Envelopes(
+                keys.into_iter()
+                    .filter_map(|key| Some((key, self.envelopes.get(&(circle, key))?.sealed.clone())))
+                    .collect(),
+            ),
+        }
+    }
+}
+
+impl Store for MemoryStore {
+    async fn commit(&mut self, batch: Batch) -> Result<(), String> {
+        self.write(batch);
+        Ok(())
+    }
+
+    async fn load(&mut self, query: Query) -> Result<Loaded, String> {
+        Ok(self.read(query))
+    }
+}
