@@ -1,0 +1,300 @@
+//! `cargo xtask test`: everything CI runs, in one order, each artefact built once.
+//!
+//! Two profiles are compiled: `dev` for native programs and `web` for what browsers load. A step that fails stops the
+//! run with its name and the commands to repeat it; the last line is the sum of all tests, alone.
+
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use lexopt::prelude::*;
+
+use crate::context::Context;
+use crate::counts::Counts;
+use crate::{boundaries, process, setup, web};
+
+const WEB_TARGET: &str = "wasm32-unknown-unknown";
+/// What the core's tests run on as WebAssembly: the same instructions, with files and a standard output, which the test
+/// harness and the vectors in `docs/vectors` need.
+const TEST_TARGET: &str = "wasm32-wasip1";
+/// The crates that compile for browsers only.
+const WEB_CRATES: [&str; 2] = ["felund-wasm", "felund-web"];
+
+#[derive(Debug, Default)]
+pub(crate) struct Options {
+    only: Vec<String>,
+    list: bool,
+}
+
+impl Options {
+    pub(crate) fn parse(args: &mut lexopt::Parser) -> Result<Self> {
+        let mut options = Self::default();
+        while let Some(arg) = args.next()? {
+            match arg {
+                Long("only") => {
+                    let name = args.value()?.string()?;
+                    if !STEPS.iter().any(|step| step.name == name) {
+                        bail!("there is no step `{name}`; `cargo xtask test --list` names them");
+                    }
+                    options.only.push(name);
+                }
+                Long("list") => options.list = true,
+                other => return Err(other.unexpected().into()),
+            }
+        }
+        Ok(options)
+    }
+}
+
+struct Step {
+    name: &'static str,
+    what: &'static str,
+    /// What the step cannot do without, and a run of it alone does first.
+    needs: &'static [&'static str],
+    run: fn(&mut Context, &mut Counts) -> Result<()>,
+}
+
+const STEPS: [Step; 12] = [
+    Step { name: "setup", what: "tools, browsers and their drivers", needs: &[], run: set_up },
+    Step { name: "format", what: "rustfmt has nothing to change", needs: &[], run: format },
+    Step { name: "boundaries", what: "the dependency edges hold", needs: &[], run: check_boundaries },
+    Step {
+        name: "web",
+        what: "the web app builds and stays within its size",
+        needs: &["setup"],
+        run: build_web,
+    },
+    Step { name: "lint", what: "clippy, native", needs: &["web"], run: lint },
+    Step { name: "lint-web", what: "clippy, for browsers", needs: &["setup"], run: lint_web },
+    Step { name: "unit", what: "tests of the native crates", needs: &["web"], run: unit },
+    Step { name: "core-wasm", what: "the core's tests as WebAssembly", needs: &["setup"], run: core_wasm },
+    Step { name: "browser", what: "felund-wasm's tests in a browser", needs: &["setup"], run: browser },
+    Step { name: "doc", what: "the documentation builds without warnings", needs: &["web"], run: doc },
+    Step {
+        name: "programs",
+        what: "the relay and the terminal client build",
+        needs: &["web"],
+        run: programs,
+    },
+    Step {
+        name: "end-to-end",
+        what: "real programs and browsers together",
+        needs: &["programs"],
+        run: end_to_end,
+    },
+];
+
+/// Answers failure when a step or a test failed.
+pub(crate) fn test(context: &mut Context, options: &Options) -> Result<ExitCode> {
+    if options.list {
+        for step in &STEPS {
+            println!("{:<12} {}", step.name, step.what);
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let started = Instant::now();
+    let mut counts = Counts::default();
+    let mut times = Vec::new();
+    let mut failure = None;
+    for step in STEPS.iter().filter(|step| is_chosen(step.name, &options.only)) {
+        eprintln!("\n\x1b[1m== {}\x1b[0m  {}", step.name, step.what);
+        let begun = Instant::now();
+        let failed_before = counts.failed;
+        let outcome = (step.run)(context, &mut counts);
+        times.push((step.name, begun.elapsed()));
+        if let Err(error) = outcome {
+            if counts.failed == failed_before {
+                counts.failed += 1;
+            }
+            failure = Some((step.name, error));
+            break;
+        }
+    }
+    eprintln!("\n{}", timing(&times, started.elapsed()));
+    if let Some((name, error)) = &failure {
+        eprintln!("The step `{name}` failed: {error:#}\nTo repeat it alone: cargo xtask test --only {name}");
+    }
+    println!("{counts}");
+    Ok(if failure.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn is_chosen(name: &str, only: &[String]) -> bool {
+    fn needs(step: &str, name: &str) -> bool {
+        step == name
+            || STEPS.iter().filter(|s| s.name == step).any(|s| s.needs.iter().any(|need| needs(need, name)))
+    }
+    only.is_empty() || only.iter().any(|step| needs(step, name))
+}
+
+fn timing(times: &[(&str, Duration)], total: Duration) -> String {
+    let line = |(name, time): (&str, Duration)| format!("{name:<12} {:>7.1} s\n", time.as_secs_f64());
+    times.iter().copied().map(line).collect::<String>() + &line(("total", total))
+}
+
+/// Tells the tests and tools in `felund-tests` which programs to drive.
+pub(crate) fn program_paths(context: &Context, profile_dir: &str, command: &mut Command) {
+    let dir = context.target.join(profile_dir);
+    command.env("FELUND_BIN", dir.join("felund")).env("FELUND_RELAY_BIN", dir.join("felund-relay"));
+}
+
+fn set_up(context: &mut Context, _: &mut Counts) -> Result<()> {
+    setup::build(context)?;
+    setup::tests(context)
+}
+
+fn format(context: &mut Context, _: &mut Counts) -> Result<()> {
+    process::run(context.cargo().args(["fmt", "--all", "--check"]))
+}
+
+fn check_boundaries(context: &mut Context, _: &mut Counts) -> Result<()> {
+    boundaries::check(context)
+}
+
+fn build_web(context: &mut Context, _: &mut Counts) -> Result<()> {
+    let visit = web::build(context)?;
+    visit.print();
+    visit.check()
+}
+
+fn lint(context: &mut Context, _: &mut Counts) -> Result<()> {
+    // The relay by itself first: it must compile against the part of the core that is meant for it, and no more.
+    process::run(context.cargo().args([
+        "clippy",
+        "-p",
+        "felund-relay",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]))?;
+    let mut native = context.cargo();
+    native.args(["clippy", "--workspace"]).args(but(&WEB_CRATES)).args([
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]);
+    process::run(&mut native)?;
+    let mut core = context.cargo();
+    process::run(core.args([
+        "clippy",
+        "-p",
+        "felund-core",
+        "--all-features",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]))
+}
+
+fn lint_web(context: &mut Context, _: &mut Counts) -> Result<()> {
+    let mut core = context.cargo();
+    process::run(core.args(["clippy", "-p", "felund-core", "--target", WEB_TARGET, "--", "-D", "warnings"]))?;
+    let mut web = context.cargo();
+    web.arg("clippy").args(WEB_CRATES.iter().flat_map(|name| ["-p", name]));
+    process::run(web.args(["--all-targets", "--target", WEB_TARGET, "--", "-D", "warnings"]))
+}
+
+fn unit(context: &mut Context, counts: &mut Counts) -> Result<()> {
+    let mut tests = context.cargo();
+    tests.args(["test", "--workspace"]).args(but(&WEB_CRATES)).args([
+        "--exclude",
+        "felund-tests",
+        "--no-fail-fast",
+    ]);
+    run_tests(&mut tests, counts)
+}
+
+fn core_wasm(context: &mut Context, counts: &mut Counts) -> Result<()> {
+    let runner = format!("node --no-warnings {}", context.root.join("xtask/wasi.mjs").display());
+    let mut tests = context.cargo();
+    tests.env("CARGO_TARGET_WASM32_WASIP1_RUNNER", runner).args([
+        "test",
+        "-p",
+        "felund-core",
+        "--target",
+        TEST_TARGET,
+        "--no-fail-fast",
+    ]);
+    run_tests(&mut tests, counts)
+}
+
+fn browser(context: &mut Context, counts: &mut Counts) -> Result<()> {
+    let mut tests = context.cargo();
+    if let Some(driver) = context.find("chromedriver") {
+        tests.env("CHROMEDRIVER", driver);
+    }
+    tests
+        .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", "wasm-bindgen-test-runner")
+        .env("WASM_BINDGEN_TEST_TIMEOUT", "120")
+        .args(["test", "-p", "felund-wasm", "--target", WEB_TARGET, "--tests", "--no-fail-fast"]);
+    run_tests(&mut tests, counts)
+}
+
+fn doc(context: &mut Context, _: &mut Counts) -> Result<()> {
+    let mut native = context.cargo();
+    native
+        .env("RUSTDOCFLAGS", "-D warnings")
+        .args(["doc", "--no-deps", "--workspace"])
+        .args(but(&WEB_CRATES));
+    process::run(&mut native)?;
+    let mut web = context.cargo();
+    web.env("RUSTDOCFLAGS", "-D warnings").args([
+        "doc",
+        "--no-deps",
+        "--target",
+        WEB_TARGET,
+        "-p",
+        "felund-wasm",
+    ]);
+    process::run(&mut web)
+}
+
+fn programs(context: &mut Context, _: &mut Counts) -> Result<()> {
+    process::run(context.cargo().args(["build", "-p", "felund-relay", "-p", "native-tui"]))
+}
+
+fn end_to_end(context: &mut Context, counts: &mut Counts) -> Result<()> {
+    let mut tests = context.cargo();
+    program_paths(context, "debug", &mut tests);
+    run_tests(tests.args(["test", "-p", "felund-tests", "--no-fail-fast"]), counts)
+}
+
+fn run_tests(command: &mut Command, counts: &mut Counts) -> Result<()> {
+    let succeeded = process::stream(command, |line| counts.read_line(line))?;
+    if !succeeded {
+        bail!("`{}` failed; its output is above", process::display(command));
+    }
+    Ok(())
+}
+
+fn but<'a>(crates: &'a [&'a str]) -> impl Iterator<Item = &'a str> {
+    crates.iter().flat_map(|name| ["--exclude", name])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_alone_runs_with_what_it_needs() {
+        let only = [String::from("end-to-end")];
+        let chosen: Vec<_> = STEPS.iter().map(|s| s.name).filter(|name| is_chosen(name, &only)).collect();
+        assert_eq!(chosen, ["setup", "web", "programs", "end-to-end"]);
+        assert!(STEPS.iter().all(|step| is_chosen(step.name, &[])));
+    }
+
+    #[test]
+    fn every_need_is_a_step_that_comes_earlier() {
+        for (at, step) in STEPS.iter().enumerate() {
+            for need in step.needs {
+                assert!(
+                    STEPS[..at].iter().any(|earlier| earlier.name == *need),
+                    "{} needs {need}",
+                    step.name
+                );
+            }
+        }
+    }
+}

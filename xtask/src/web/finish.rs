@@ -1,0 +1,239 @@
+//! Finishing touches on Trunk's output.
+//!
+//! 1. Modules that were optimised after Trunk named them get the name and the integrity of what they are now.
+//! 2. Inline scripts move to files of their own: the app's content security policy allows no inline script.
+//! 3. The service worker learns the files to keep for use offline, and an id that changes exactly when they do.
+
+use anyhow::{Result, bail};
+
+use super::bundle::{Bundle, INDEX, integrity, short_hash};
+
+/// The worker's file, and what its source may say where the list and the id belong. Each placeholder may be followed by
+/// a literal (`/*PRECACHE*/ []`, `/*BUILD_ID*/ "dev"`), which keeps the source valid JavaScript; it is replaced too.
+const WORKER: &str = "sw.js";
+const LIST: &str = "/*PRECACHE*/";
+const BUILD_ID: &str = "/*BUILD_ID*/";
+
+pub(super) fn finish(bundle: &mut Bundle) -> Result<()> {
+    rename_modules(bundle)?;
+    move_inline_scripts(bundle)?;
+    fill_worker(bundle)
+}
+
+fn rename_modules(bundle: &mut Bundle) -> Result<()> {
+    let modules: Vec<String> =
+        bundle.files.keys().filter(|name| name.ends_with("_bg.wasm")).cloned().collect();
+    for old in modules {
+        let Some(content) = bundle.files.remove(&old) else { continue };
+        // Trunk: `name-<hash>_bg.wasm`.
+        let stem = old.trim_end_matches("_bg.wasm");
+        let name = stem.rsplit_once('-').map_or(stem, |(name, _)| name);
+        let new = format!("{name}-{}_bg.wasm", short_hash(&content));
+        let mut page = bundle.text(INDEX)?.replace(&old, &new);
+        set_integrity(&mut page, &new, &integrity(&content));
+        bundle.files.insert(INDEX.into(), page.into_bytes());
+        for (file, text) in &mut bundle.files {
+            if file.ends_with(".js") {
+                if let Ok(script) = std::str::from_utf8(text) {
+                    if script.contains(&old) {
+                        *text = script.replace(&old, &new).into_bytes();
+                    }
+                }
+            }
+        }
+        bundle.files.insert(new, content);
+    }
+    Ok(())
+}
+
+/// Puts `value` into the `integrity` attribute of every tag of the page that names `file` and has one.
+fn set_integrity(page: &mut String, file: &str, value: &str) {
+    let mut at = 0;
+    while let Some(open) = page[at..].find('<').map(|offset| at + offset) {
+        let Some(close) = page[open..].find('>').map(|offset| open + offset) else { return };
+        at = close;
+        let tag = &page[open..close];
+        if !tag.contains(file) {
+            continue;
+        }
+        let Some(start) = tag.find("integrity=").map(|offset| open + offset + "integrity=".len()) else {
+            continue;
+        };
+        let old = &page[start..close];
+        let length = match old.chars().next() {
+            Some(quote @ ('"' | '\'')) => old[1..].find(quote).map_or(old.len(), |end| end + 2),
+            _ => old.find(char::is_whitespace).unwrap_or(old.len()),
+        };
+        page.replace_range(start..start + length, &format!("\"{value}\""));
+        at = open + 1;
+        // The tag is done; go on behind it.
+        at += page[at..].find('>').unwrap_or(0);
+    }
+}
+
+fn move_inline_scripts(bundle: &mut Bundle) -> Result<()> {
+    let page = bundle.text(INDEX)?;
+    let mut finished = String::with_capacity(page.len());
+    let mut rest = page.as_str();
+    while let Some(open) = find_tag(rest, "<script") {
+        let Some(body) = rest[open..].find('>').map(|offset| open + offset + 1) else { break };
+        let Some(end) = rest[body..].find("</script").map(|offset| body + offset) else {
+            bail!("{INDEX} has a script without an end");
+        };
+        let tag = &rest[open..body];
+        let script = rest[body..end].trim();
+        let kind = attribute(tag, "type").unwrap_or_default();
+        let runs = matches!(kind.as_str(), "" | "module" | "text/javascript" | "application/javascript");
+        if attribute(tag, "src").is_some() || !runs || script.is_empty() {
+            finished.push_str(&rest[..end]);
+        } else {
+            let name = format!("boot-{}.js", short_hash(script.as_bytes()));
+            let kind = if kind == "module" { " type=\"module\"" } else { "" };
+            finished.push_str(&rest[..open]);
+            finished.push_str(&format!(
+                "<script{kind} src=\"/{name}\" integrity=\"{}\" crossorigin=\"anonymous\">",
+                integrity(script.as_bytes())
+            ));
+            bundle.files.insert(name, script.as_bytes().to_vec());
+        }
+        rest = &rest[end..];
+    }
+    finished.push_str(rest);
+    bundle.files.insert(INDEX.into(), finished.into_bytes());
+    Ok(())
+}
+
+/// Where a tag of this name starts; `<script` is not the start of `<scripted>`.
+fn find_tag(text: &str, tag: &str) -> Option<usize> {
+    text.match_indices(tag)
+        .map(|(at, _)| at)
+        .find(|at| text[at + tag.len()..].starts_with(|c: char| c.is_whitespace() || c == '>'))
+}
+
+fn attribute(tag: &str, name: &str) -> Option<String> {
+    let mut from = 0;
+    while let Some(at) = tag[from..].find(name).map(|offset| from + offset) {
+        from = at + name.len();
+        if !tag[..at].ends_with(char::is_whitespace) {
+            continue;
+        }
+        let Some(value) = tag[from..].trim_start().strip_prefix('=') else {
+            return Some(String::new());
+        };
+        let value = value.trim_start();
+        let value = match value.chars().next() {
+            Some(quote @ ('"' | '\'')) => value[1..].split(quote).next(),
+            _ => value.split(|c: char| c.is_whitespace() || c == '>').next(),
+        };
+        return value.map(str::to_owned);
+    }
+    None
+}
+
+fn fill_worker(bundle: &mut Bundle) -> Result<()> {
+    if !bundle.files.contains_key(WORKER) {
+        return Ok(());
+    }
+    let worker = bundle.text(WORKER)?;
+    if !worker.contains(LIST) {
+        bail!("web/{WORKER} says nowhere {LIST}, where the list of files to keep for use offline belongs");
+    }
+    let kept: Vec<&String> = bundle.files.keys().filter(|name| *name != WORKER).collect();
+    let mut content = Vec::new();
+    for name in &kept {
+        content.extend_from_slice(name.as_bytes());
+        content.extend_from_slice(short_hash(&bundle.files[*name]).as_bytes());
+    }
+    let build_id = short_hash(&content);
+    let list: Vec<String> =
+        kept.iter().map(|name| if *name == INDEX { "/".to_owned() } else { format!("/{name}") }).collect();
+    let list = serde_json::Value::from(list).to_string();
+    let worker = replace_placeholder(&worker, LIST, &list);
+    let worker = replace_placeholder(&worker, BUILD_ID, &format!("\"{build_id}\""));
+    bundle.files.insert(WORKER.into(), worker.into_bytes());
+    Ok(())
+}
+
+/// Replaces the placeholder and the literal behind it, if there is one.
+fn replace_placeholder(text: &str, placeholder: &str, value: &str) -> String {
+    let mut parts = text.split(placeholder);
+    let mut replaced = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        replaced.push_str(value);
+        let behind = part.trim_start();
+        let literal = match behind.chars().next() {
+            Some('[') => behind.find(']').map(|end| end + 1),
+            Some(quote @ ('"' | '\'')) => behind[1..].find(quote).map(|end| end + 2),
+            _ => None,
+        };
+        replaced.push_str(literal.map_or(part, |end| &behind[end..]));
+    }
+    replaced
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: &str = r#"<!DOCTYPE html><head><link rel="modulepreload" href="/app-1.js" crossorigin integrity="sha384-js">
+<link rel="preload" href="/app-1_bg.wasm" integrity="sha384-old" as="fetch"><script type="application/json">{"a":1}</script>
+<script type="module" nonce="x">
+import init from '/app-1.js';
+await init({ module_or_path: '/app-1_bg.wasm' });
+</script><script src="/other.js"></script></head><body>hello</body>"#;
+
+    fn bundle() -> Bundle {
+        let mut bundle = Bundle::default();
+        bundle.files.insert(INDEX.into(), PAGE.into());
+        bundle.files.insert("app-1.js".into(), b"js".to_vec());
+        bundle.files.insert("app-1_bg.wasm".into(), b"optimised".to_vec());
+        bundle.files.insert(
+            WORKER.into(),
+            b"const ID = /*BUILD_ID*/ \"dev\"; const FILES = /*PRECACHE*/ [];".to_vec(),
+        );
+        bundle
+    }
+
+    #[test]
+    fn no_inline_script_is_left_and_others_are_untouched() {
+        let mut bundle = bundle();
+        finish(&mut bundle).unwrap();
+        let page = bundle.text(INDEX).unwrap();
+        assert!(!page.contains("import init"), "{page}");
+        assert!(page.contains(r#"<script type="application/json">{"a":1}</script>"#), "{page}");
+        assert!(page.contains(r#"<script src="/other.js"></script>"#), "{page}");
+        let boot = bundle.files.keys().find(|name| name.starts_with("boot-")).unwrap();
+        assert!(page.contains(&format!(r#"<script type="module" src="/{boot}""#)), "{page}");
+        assert!(page.ends_with("<body>hello</body>"), "{page}");
+    }
+
+    #[test]
+    fn an_optimised_module_gets_the_name_and_integrity_of_its_content() {
+        let mut bundle = bundle();
+        finish(&mut bundle).unwrap();
+        let module = format!("app-{}_bg.wasm", short_hash(b"optimised"));
+        let page = bundle.text(INDEX).unwrap();
+        let integrity = integrity(b"optimised");
+        assert!(page.contains(&format!(r#"href="/{module}" integrity="{integrity}" as="fetch""#)), "{page}");
+        assert!(page.contains(r#"integrity="sha384-js""#), "{page}");
+        let boot = bundle.files.keys().find(|name| name.starts_with("boot-")).unwrap();
+        assert!(bundle.text(boot).unwrap().contains(&module));
+        assert!(bundle.files.contains_key(&module));
+    }
+
+    #[test]
+    fn the_worker_lists_every_file_but_itself_and_its_id_follows_the_content() {
+        let worker = |change: &[u8]| {
+            let mut bundle = bundle();
+            bundle.files.insert("style.css".into(), change.to_vec());
+            finish(&mut bundle).unwrap();
+            bundle.text(WORKER).unwrap()
+        };
+        let one = worker(b"a");
+        assert!(one.contains(r#"const FILES = ["/app-1.js","/app-"#), "{one}");
+        assert!(one.contains(r#""/","/style.css"];"#), "{one}");
+        assert!(!one.contains("dev") && !one.contains("sw.js") && !one.contains("/*"), "{one}");
+        assert_eq!(one, worker(b"a"));
+        assert_ne!(one, worker(b"b"));
+    }
+}
