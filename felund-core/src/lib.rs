@@ -5,11 +5,17 @@
 //! [`node::Node`]. Without the `node` feature the crate is what a blind relay may know: ids, bounds, the sealed
 //! envelope and request signing.
 
+#[cfg(feature = "node")]
+pub mod circle;
 pub mod config;
 pub mod envelope;
 pub mod ids;
 #[cfg(feature = "node")]
 pub mod io;
+#[cfg(feature = "node")]
+pub mod keys;
+#[cfg(feature = "node")]
+pub mod log;
 #[cfg(feature = "node")]
 pub mod model;
 #[cfg(feature = "node")]

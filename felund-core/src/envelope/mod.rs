@@ -6,8 +6,12 @@
 
 #[cfg(feature = "node")]
 mod pad;
+#[cfg(feature = "node")]
+mod seal;
 mod shape;
 
 #[cfg(feature = "node")]
 pub use pad::{pad, unpad};
+#[cfg(feature = "node")]
+pub use seal::{Draft, OpenError, TooLarge, open, receive, seal, seal_with};
 pub use shape::{Compression, Envelope, EnvelopeError, Header, Verified};

@@ -1,0 +1,10 @@
+//! What a circle is, as a pure fold over its control events: name, members, channels.
+//!
+//! Nothing here sees a connection, a clock or a key ring. Folding is commutative and idempotent, so every member
+//! that holds the same events shows the same circle, in whatever order they came.
+
+mod event;
+mod state;
+
+pub use event::{Access, Body, BodyError, Hello, NewChannel, channel_id, clean_name};
+pub use state::{Channel, Member, Standing, State};
