@@ -56,7 +56,12 @@ struct Step {
 
 const STEPS: [Step; 12] = [
     Step { name: "setup", what: "tools, browsers and their drivers", needs: &[], run: set_up },
-    Step { name: "format", what: "rustfmt has nothing to change", needs: &[], run: format },
+    Step {
+        name: "format",
+        what: "the lock file is current and rustfmt has nothing to change",
+        needs: &[],
+        run: format,
+    },
     Step { name: "boundaries", what: "the dependency edges hold", needs: &[], run: check_boundaries },
     Step {
         name: "web",
@@ -143,6 +148,7 @@ fn set_up(context: &mut Context, _: &mut Counts) -> Result<()> {
 }
 
 fn format(context: &mut Context, _: &mut Counts) -> Result<()> {
+    process::run(context.cargo().args(["fetch", "--quiet", "--locked"]))?;
     process::run(context.cargo().args(["fmt", "--all", "--check"]))
 }
 

@@ -135,14 +135,14 @@ pub(super) fn paths_below(code: &str, root: &str) -> Vec<String> {
             continue;
         }
         if let Some(tree) = after.strip_prefix("::") {
-            spell_out(tree, String::new(), &mut paths);
+            spell_out(tree, "", &mut paths);
         }
     }
     paths
 }
 
 /// Reads one use tree; answers what is left of the text behind it.
-fn spell_out<'a>(text: &'a str, prefix: String, paths: &mut Vec<String>) -> &'a str {
+fn spell_out<'a>(text: &'a str, prefix: &str, paths: &mut Vec<String>) -> &'a str {
     let text = text.trim_start();
     if let Some(mut group) = text.strip_prefix('{') {
         loop {
@@ -150,7 +150,7 @@ fn spell_out<'a>(text: &'a str, prefix: String, paths: &mut Vec<String>) -> &'a 
             if group.is_empty() || group.starts_with('}') {
                 return group.strip_prefix('}').unwrap_or(group);
             }
-            let rest = spell_out(group, prefix.clone(), paths);
+            let rest = spell_out(group, prefix, paths);
             // Behind an element: ` as name`, a comma, or the end of the group.
             let next = rest.find([',', '}']).unwrap_or(rest.len());
             group = rest[next..].strip_prefix(',').unwrap_or(&rest[next..]);
@@ -162,7 +162,7 @@ fn spell_out<'a>(text: &'a str, prefix: String, paths: &mut Vec<String>) -> &'a 
     let rest = text[end..].trim_start();
     match rest.strip_prefix("::") {
         // A turbofish ends the path.
-        Some(more) if end > 0 && !more.trim_start().starts_with('<') => spell_out(more, path, paths),
+        Some(more) if end > 0 && !more.trim_start().starts_with('<') => spell_out(more, &path, paths),
         _ => {
             if end > 0 && path != "self" {
                 paths.push(path.trim_end_matches("::self").to_owned());

@@ -33,12 +33,9 @@ fn rename_modules(bundle: &mut Bundle) -> Result<()> {
         set_integrity(&mut page, &new, &integrity(&content));
         bundle.files.insert(INDEX.into(), page.into_bytes());
         for (file, text) in &mut bundle.files {
-            if file.ends_with(".js") {
-                if let Ok(script) = std::str::from_utf8(text) {
-                    if script.contains(&old) {
-                        *text = script.replace(&old, &new).into_bytes();
-                    }
-                }
+            let Ok(script) = std::str::from_utf8(text) else { continue };
+            if file.ends_with(".js") && script.contains(&old) {
+                *text = script.replace(&old, &new).into_bytes();
             }
         }
         bundle.files.insert(new, content);

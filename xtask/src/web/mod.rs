@@ -54,12 +54,17 @@ impl FirstVisit {
 
 /// Builds `web/dist`.
 pub(crate) fn build(context: &Context) -> Result<FirstVisit> {
+    // Trunk works offline, so that it never fetches tools of its own choice; the crates have to be here by then.
+    process::run(context.cargo().args(["fetch", "--quiet"]))?;
     let stage = context.target.join("web-stage");
     let mut trunk = context.command("trunk");
-    trunk.env_remove("NO_COLOR").env("CARGO_TARGET_DIR", &context.target);
-    process::run(trunk.args(["--config", "trunk.toml", "build", "--offline", "--dist"]).arg(&stage))?;
-    optimise(context, &stage)?;
+    // Trunk understands other values of NO_COLOR than everyone else, and adds a backtrace to every compiler error.
+    trunk.env_remove("NO_COLOR").env("RUST_LIB_BACKTRACE", "0").env("CARGO_TARGET_DIR", &context.target);
+    process::run(
+        trunk.args(["--config", "trunk.toml", "--log", "error", "build", "--offline", "--dist"]).arg(&stage),
+    )?;
     let mut bundle = Bundle::read(&stage)?;
+    optimise(context, &mut bundle)?;
     finish::finish(&mut bundle)?;
     let dist = context.root.join("web").join("dist");
     bundle.write(&dist)?;
@@ -68,7 +73,7 @@ pub(crate) fn build(context: &Context) -> Result<FirstVisit> {
 
 /// Shrinks every module with Binaryen. The features are those that rustc's WebAssembly targets use, and all browsers
 /// that can run the app have had for years; naming them keeps older releases of wasm-opt from refusing them.
-fn optimise(context: &Context, stage: &Path) -> Result<()> {
+fn optimise(context: &Context, bundle: &mut Bundle) -> Result<()> {
     const FEATURES: [&str; 6] = [
         "--enable-bulk-memory",
         "--enable-multivalue",
@@ -77,12 +82,23 @@ fn optimise(context: &Context, stage: &Path) -> Result<()> {
         "--enable-reference-types",
         "--enable-sign-ext",
     ];
-    for path in files_below(stage)?.into_iter().filter(|path| path.extension().is_some_and(|e| e == "wasm")) {
-        let smaller = path.with_extension("wasm-opt");
-        let mut wasm_opt = context.command("wasm-opt");
-        wasm_opt.arg("-Oz").args(FEATURES).arg(&path).arg("-o").arg(&smaller);
-        process::run(&mut wasm_opt)?;
-        fs::rename(&smaller, &path).with_context(|| format!("cannot replace {}", path.display()))?;
+    // The same module shrinks to the same result, and shrinking takes longer than all else when nothing changed.
+    let dir = context.target.join("web-opt");
+    fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    let version = process::capture(context.command("wasm-opt").arg("--version"))?;
+    for (name, content) in bundle.files.iter_mut().filter(|(name, _)| name.ends_with(".wasm")) {
+        let key = bundle::short_hash(&[content.as_slice(), version.as_bytes()].concat());
+        let small = dir.join(format!("{key}.wasm"));
+        if !small.is_file() {
+            let large = dir.join("input.wasm");
+            let unfinished = dir.join("output.wasm");
+            fs::write(&large, &*content).with_context(|| format!("cannot write {}", large.display()))?;
+            let mut wasm_opt = context.command("wasm-opt");
+            wasm_opt.args(["-Oz", "--strip-producers"]).args(FEATURES).arg(&large).arg("-o").arg(&unfinished);
+            process::run(&mut wasm_opt).with_context(|| format!("cannot shrink {name}"))?;
+            fs::rename(&unfinished, &small).with_context(|| format!("cannot write {}", small.display()))?;
+        }
+        *content = fs::read(&small).with_context(|| format!("cannot read {}", small.display()))?;
     }
     Ok(())
 }
