@@ -1,1 +1,5 @@
-fn main() {}
+//! The binary `felund`; everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    native_tui::main()
+}

@@ -1,0 +1,138 @@
+//! The command line: one table of commands, the same global options before and after each of them.
+//!
+//! Parsing only. What a command does is in [`crate::headless`]; without one the screen opens.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Exit status when something went wrong.
+pub(crate) const EXIT_FAILED: u8 = 1;
+/// Exit status of `send` when the message is kept on this device but neither stored nor delivered yet.
+pub(crate) const EXIT_KEPT: u8 = 3;
+
+const AFTER: &str = "\
+CIRCLE is a name or the beginning of an id. Commands run beside a running client of the same data directory \
+are carried out through it.
+
+Exit status: 0 done; 1 failed, the reason is on standard error; 2 wrong usage; 3 `send`: the message is kept on \
+this device and is sent the next time Felund runs.
+
+FELUND_PASSPHRASE opens keys that a passphrase protects, for commands without a terminal to ask on.";
+
+/// Private chat for small circles. Without a command the chat opens.
+#[derive(Debug, Parser)]
+#[command(name = "felund", version, after_help = AFTER)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) options: Options,
+    #[command(subcommand)]
+    pub(crate) command: Option<Cmd>,
+}
+
+/// Options that hold for every command.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Options {
+    /// Where keys and messages are kept [default: the platform's data directory].
+    #[arg(long, global = true, env = "FELUND_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// The name others see; kept once given.
+    #[arg(long, global = true, env = "FELUND_NAME", value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Relay of new circles, such as <https://chat.example>.
+    #[arg(long, global = true, env = "FELUND_RELAY", value_name = "URL")]
+    pub(crate) relay: Option<String>,
+    /// Answer in JSON.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+/// What can be done without a screen.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Cmd {
+    /// Make a circle and print its invite.
+    Create {
+        /// The circle's name.
+        name: String,
+    },
+    /// Join a circle by an invite.
+    Join {
+        /// The invite code, or a link that ends in one.
+        code: String,
+    },
+    /// Print an invite.
+    Invite {
+        /// Needed only when there are several circles.
+        circle: Option<String>,
+    },
+    /// Leave a circle and delete what this device holds of it.
+    Leave {
+        /// Name or beginning of the id.
+        circle: String,
+    },
+    /// Send a message; returns when it is stored or delivered, and says which.
+    Send {
+        /// CIRCLE or CIRCLE/CHANNEL.
+        target: String,
+        /// The message; `-` reads standard input.
+        #[arg(required = true, num_args = 1.., value_name = "TEXT")]
+        text: Vec<String>,
+    },
+    /// Print messages as they come in, a JSON line each, until interrupted.
+    Tail {
+        /// CIRCLE or CIRCLE/CHANNEL; everything without it.
+        target: Option<String>,
+    },
+    /// Print the newest messages, oldest first, a JSON line each.
+    History {
+        /// CIRCLE or CIRCLE/CHANNEL.
+        target: String,
+        /// At most this many, 1-10000.
+        #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        limit: u32,
+    },
+    /// List members and how they are reached.
+    Who {
+        /// Needed only when there are several circles.
+        circle: Option<String>,
+    },
+    /// List circles.
+    Circles,
+    /// List the channels of a circle.
+    Channels {
+        /// Name or beginning of the id.
+        circle: String,
+    },
+    /// Check every connection and say what is wrong and what to do.
+    Doctor,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_table_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_hold_before_and_after_a_command() {
+        for line in [
+            ["felund", "--data-dir", "d", "--json", "who", "garden"],
+            ["felund", "who", "garden", "--json", "--data-dir", "d"],
+        ] {
+            let cli = Cli::try_parse_from(line).expect("parses");
+            assert_eq!(cli.options.data_dir, Some(PathBuf::from("d")));
+            assert!(cli.options.json);
+        }
+    }
+
+    #[test]
+    fn a_dash_is_a_text() {
+        let cli = Cli::try_parse_from(["felund", "send", "garden/seeds", "-"]).expect("parses");
+        assert!(matches!(cli.command, Some(Cmd::Send { text, .. }) if text == ["-"]));
+    }
+}

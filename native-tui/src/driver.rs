@@ -1,0 +1,265 @@
+//! The one owner of the node: carries out its outputs and feeds it what happens.
+//!
+//! Everything arrives in one queue and is handled by one thread; disk and sockets report into the queue. Events go
+//! to the process that runs the driver and to every mirror (see [`crate::control`]); a reply goes to its asker only.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{SyncSender, TrySendError},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use felund_core::{
+    io::{Command, Event, Input, Output, Request},
+    node::Node,
+    time::Now,
+};
+use getrandom::SysRng;
+use rand_core::UnwrapErr;
+use tokio::{sync::mpsc, time};
+
+use crate::{control::Mirrors, datadir::DataDir, disk::Disk, net::Net, session::Signal};
+
+/// How much may wait for the driver before senders wait.
+pub(crate) const QUEUE: usize = 1_024;
+/// How often the clocks are compared, to notice that the machine slept.
+const CLOCK_CHECK: Duration = Duration::from_secs(1);
+/// A wall clock this far ahead of the monotonic one has slept.
+const SLEPT_MS: u64 = 3_000;
+/// How long an owner that ends waits for what is under way.
+const GOODBYE: Duration = Duration::from_secs(3);
+
+/// Who asked for something: this process, or a mirror.
+pub(crate) type ClientId = u64;
+/// This process.
+pub(crate) const LOCAL: ClientId = 0;
+
+/// What arrives in the driver's queue.
+#[derive(Debug)]
+pub(crate) enum Inbox {
+    /// For the node as it is.
+    Node(Input),
+    /// From a client, with the client's own number.
+    Ask(ClientId, Request),
+    /// A mirror has come.
+    #[cfg(unix)]
+    Joined(ClientId, mpsc::Sender<Arc<str>>),
+    /// A mirror is gone.
+    Left(ClientId),
+    /// This process wants to end.
+    End,
+}
+
+pub(crate) struct Driver {
+    node: Node,
+    disk: Disk,
+    net: Net,
+    mirrors: Mirrors,
+    clock: Clock,
+    local: SyncSender<Signal>,
+    asked: HashMap<u64, (ClientId, u64)>,
+    next_ask: u64,
+    writing: usize,
+    ended: bool,
+    /// Set by the process when it stops listening, so that nothing waits for it any more.
+    deaf: Arc<AtomicBool>,
+}
+
+impl std::fmt::Debug for Driver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Driver").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+impl Driver {
+    /// Opens the database; must be called inside the runtime that [`Driver::run`] will be in.
+    pub(crate) fn open(
+        dir: &DataDir,
+        inbox: mpsc::Sender<Inbox>,
+        local: SyncSender<Signal>,
+        deaf: Arc<AtomicBool>,
+    ) -> Result<Self, String> {
+        let answers = inbox.clone();
+        let disk = Disk::open(&dir.database(), move |input| {
+            let _ = answers.blocking_send(Inbox::Node(input));
+        })?;
+        Ok(Self {
+            node: Node::new(Box::new(UnwrapErr(SysRng))),
+            disk,
+            net: Net::new(inbox.clone()),
+            mirrors: Mirrors::listen(dir, inbox),
+            clock: Clock::new(),
+            local,
+            asked: HashMap::new(),
+            next_ask: 0,
+            writing: 0,
+            ended: false,
+            deaf,
+        })
+    }
+
+    /// Drives until the process wants to end and everything handed to the disk is durable.
+    pub(crate) async fn run(mut self, mut inbox: mpsc::Receiver<Inbox>) {
+        let mut deadline = self.feed(Input::Timeout).await;
+        let mut check = time::interval(CLOCK_CHECK);
+        check.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
+        while !self.ended {
+            let due = deadline.map(|at| self.clock.start + Duration::from_millis(at));
+            tokio::select! {
+                Some(item) = inbox.recv() => deadline = self.take(item).await,
+                () = sleep_until(due) => deadline = self.feed(Input::Timeout).await,
+                _ = check.tick() => {
+                    if self.clock.has_slept() {
+                        deadline = self.feed(Input::Wake).await;
+                    }
+                }
+            }
+        }
+        let _ = time::timeout(GOODBYE, self.finish(&mut inbox)).await;
+        self.net.close_all();
+    }
+
+    /// Lets writes and the requests of mirrors come to their end.
+    async fn finish(&mut self, inbox: &mut mpsc::Receiver<Inbox>) {
+        self.mirrors.close_door();
+        while self.writing > 0 || !self.asked.is_empty() {
+            let Some(item) = inbox.recv().await else { break };
+            self.take(item).await;
+        }
+    }
+
+    async fn take(&mut self, item: Inbox) -> Option<u64> {
+        match item {
+            Inbox::Node(input) => {
+                if !self.net.admits(&input) {
+                    return self.feed(Input::Timeout).await;
+                }
+                if matches!(input, Input::Committed(_) | Input::StoreFailed(..)) {
+                    self.writing = self.writing.saturating_sub(1);
+                }
+                self.feed(input).await
+            }
+            Inbox::Ask(client, request) => self.ask(client, request).await,
+            #[cfg(unix)]
+            Inbox::Joined(client, out) => {
+                self.mirrors.add(client, out);
+                self.ask(client, Request { id: 0, command: Command::Snapshot }).await
+            }
+            Inbox::Left(client) => {
+                self.mirrors.remove(client);
+                self.asked.retain(|_, (asker, _)| *asker != client);
+                self.feed(Input::Timeout).await
+            }
+            Inbox::End => {
+                self.ended = true;
+                self.asked.retain(|_, (asker, _)| *asker != LOCAL);
+                self.feed(Input::Timeout).await
+            }
+        }
+    }
+
+    async fn ask(&mut self, client: ClientId, request: Request) -> Option<u64> {
+        self.next_ask += 1;
+        self.asked.insert(self.next_ask, (client, request.id));
+        self.feed(Input::Command(Request { id: self.next_ask, command: request.command })).await
+    }
+
+    /// One mutation, then everything that follows from it; answers with the node's deadline.
+    async fn feed(&mut self, input: Input) -> Option<u64> {
+        let mut inputs = vec![input];
+        let mut deadline = None;
+        while let Some(input) = inputs.pop() {
+            self.node.handle(self.clock.now(), input);
+            loop {
+                match self.node.poll_output() {
+                    Output::Store(id, batch) => {
+                        self.writing += 1;
+                        self.disk.write(id, batch);
+                    }
+                    Output::Load(id, query) => self.disk.read(id, query),
+                    Output::Http(id, request) => self.net.http(id, request),
+                    Output::Dial { conn, url, protocols } => self.net.dial(conn, url, protocols),
+                    Output::Transmit(conn, bytes) => inputs.extend(self.net.transmit(conn, bytes)),
+                    Output::Close(conn, _) => self.net.close(conn),
+                    Output::Event(event) => self.tell(event).await,
+                    Output::Timeout(at) => {
+                        deadline = at;
+                        break;
+                    }
+                }
+            }
+        }
+        deadline
+    }
+
+    async fn tell(&mut self, event: Event) {
+        if let Event::Reply { id, result } = event {
+            let Some((client, id)) = self.asked.remove(&id) else { return };
+            let reply = Event::Reply { id, result };
+            if client == LOCAL {
+                self.tell_local(reply).await;
+            } else {
+                self.mirrors.tell(client, &reply);
+            }
+            return;
+        }
+        self.mirrors.tell_all(&event);
+        self.tell_local(event).await;
+    }
+
+    /// Waits for a user interface that is busy: it is this process's own, and drawing takes microseconds.
+    async fn tell_local(&mut self, event: Event) {
+        let mut signal = Signal::Event(Box::new(event));
+        while !self.ended && !self.deaf.load(Ordering::Relaxed) {
+            match self.local.try_send(signal) {
+                Ok(()) => return,
+                Err(TrySendError::Disconnected(_)) => {
+                    self.ended = true;
+                    return;
+                }
+                Err(TrySendError::Full(back)) => {
+                    signal = back;
+                    time::sleep(Duration::from_millis(2)).await;
+                }
+            }
+        }
+    }
+}
+
+async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(due) => time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Both clocks, and their distance: it grows when the machine sleeps, because only one of them goes on.
+struct Clock {
+    start: Instant,
+    distance: u64,
+}
+
+impl Clock {
+    fn new() -> Self {
+        let mut clock = Self { start: Instant::now(), distance: 0 };
+        clock.has_slept();
+        clock
+    }
+
+    fn now(&self) -> Now {
+        let mono = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        Now { mono, wall: u64::try_from(wall).unwrap_or(u64::MAX) }
+    }
+
+    fn has_slept(&mut self) -> bool {
+        let now = self.now();
+        let distance = now.wall.saturating_sub(now.mono);
+        let before = std::mem::replace(&mut self.distance, distance);
+        distance > before + SLEPT_MS
+    }
+}

@@ -1,0 +1,186 @@
+//! Commands without a screen, for scripts and servers.
+//!
+//! Each opens a session like the screen does, asks, waits for what it promises, prints and ends.
+
+mod print;
+mod wait;
+
+use std::{
+    io::Read,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use felund_core::{
+    config::MAX_TEXT_LEN,
+    ids::MsgId,
+    io::{Command, Event},
+    view::{Delivery, LinkView, Reply},
+};
+
+use crate::{
+    args::{Cmd, EXIT_FAILED, EXIT_KEPT, Options},
+    target,
+};
+use wait::Client;
+
+/// How long `send` waits for a confirmation.
+const SEND_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a new member waits for the circle's history.
+const JOIN_PATIENCE: Duration = Duration::from_secs(15);
+/// How long commands that only read wait for what is new at the relay.
+const CATCH_UP_PATIENCE: Duration = Duration::from_secs(4);
+
+/// Carries out one command.
+///
+/// # Errors
+/// A text for people.
+pub(crate) fn run(options: Options, command: Cmd) -> Result<ExitCode, String> {
+    let json = options.json;
+    let relay = options.relay.clone();
+    let mut client = Client::open(options)?;
+    match command {
+        Cmd::Create { name } => {
+            if relay.is_none() {
+                eprintln!(
+                    "felund: this circle has no relay, so nobody else can be reached yet; give one with \
+                     --relay URL or FELUND_RELAY, or later in the settings of the terminal client"
+                );
+            }
+            let reply = client.ask(Command::CreateCircle { name, relay })?;
+            let id = print::circle(&reply, json)?;
+            client.until_caught_up(id, JOIN_PATIENCE);
+        }
+        Cmd::Join { code } => join(&mut client, &code, relay, json)?,
+        Cmd::Invite { circle } => {
+            let circle = target::circle_or_only(client.model.circles(), circle.as_deref())?.id;
+            let reply = client.ask(Command::Invite { circle })?;
+            print::circle(&reply, json)?;
+        }
+        Cmd::Leave { circle } => {
+            let circle = target::circle(client.model.circles(), &circle)?.clone();
+            client.ask(Command::LeaveCircle { circle: circle.id })?;
+            print::left(&circle, json);
+        }
+        Cmd::Send { target, text } => return send(&mut client, &target, &text),
+        Cmd::Tail { target } => return tail(&mut client, target.as_deref()),
+        Cmd::History { target, limit } => history(&mut client, &target, limit)?,
+        Cmd::Who { circle } => {
+            let circle = target::circle_or_only(client.model.circles(), circle.as_deref())?.id;
+            client.until_caught_up(circle, CATCH_UP_PATIENCE);
+            print::members(client.circle(circle)?, json);
+        }
+        Cmd::Circles => print::circles(client.model.circles(), json),
+        Cmd::Channels { circle } => {
+            let circle = target::circle(client.model.circles(), &circle)?.id;
+            client.until_caught_up(circle, CATCH_UP_PATIENCE);
+            print::channels(client.circle(circle)?, json);
+        }
+        Cmd::Doctor => {
+            let Reply::Doctor { findings } = client.ask(Command::Doctor)? else {
+                return Err(wait::UNEXPECTED.to_owned());
+            };
+            print::findings(&findings, json);
+            if findings.iter().any(|finding| !finding.ok) {
+                return Ok(ExitCode::from(EXIT_FAILED));
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn join(client: &mut Client, code: &str, relay: Option<String>, json: bool) -> Result<(), String> {
+    let reply = client.ask(Command::JoinCircle { invite: code.to_owned(), relay })?;
+    let Reply::Circle { circle_id, name, invite } = reply else { return Err(wait::UNEXPECTED.to_owned()) };
+    client.until_caught_up(circle_id, JOIN_PATIENCE);
+    let circle = client.circle(circle_id)?;
+    if let LinkView::Down { reason, .. } = &circle.link {
+        eprintln!(
+            "felund: joined, but the relay cannot be reached ({reason}); history comes the next time it can"
+        );
+    }
+    let name = if circle.name.is_empty() { name } else { circle.name.clone() };
+    print::circle(&Reply::Circle { circle_id, name, invite }, json)?;
+    Ok(())
+}
+
+fn send(client: &mut Client, wanted: &str, text: &[String]) -> Result<ExitCode, String> {
+    let text = if text == ["-"] { read_stdin()? } else { text.join(" ") };
+    let (circle, channel) = client.channel(wanted)?;
+    let Reply::Sent { msg_id, .. } = client.ask(Command::Send { circle, channel, text })? else {
+        return Err(wait::UNEXPECTED.to_owned());
+    };
+    let until = Instant::now() + SEND_PATIENCE;
+    loop {
+        match client.delivery(msg_id) {
+            Some(Delivery::Stored) => {
+                println!("stored at the relay");
+                return Ok(ExitCode::SUCCESS);
+            }
+            Some(Delivery::Delivered { to, of }) => {
+                println!("delivered to {to} of {of}");
+                return Ok(ExitCode::SUCCESS);
+            }
+            _ => {}
+        }
+        if !client.step(until)? {
+            return Ok(kept(client, circle, msg_id));
+        }
+    }
+}
+
+fn kept(client: &Client, circle: felund_core::ids::CircleId, msg_id: MsgId) -> ExitCode {
+    let why = match client.circle(circle).map(|circle| circle.link.clone()) {
+        Ok(LinkView::Down { reason, .. }) => format!("the relay cannot be reached: {reason}"),
+        Ok(LinkView::None) => "the circle has no relay".to_owned(),
+        _ => "the relay did not confirm it in time".to_owned(),
+    };
+    eprintln!(
+        "felund: {why}. Nothing is lost: message {msg_id} is kept here and is sent the next time Felund runs"
+    );
+    ExitCode::from(EXIT_KEPT)
+}
+
+fn read_stdin() -> Result<String, String> {
+    let mut text = String::new();
+    std::io::stdin()
+        .take(MAX_TEXT_LEN as u64 + 2)
+        .read_to_string(&mut text)
+        .map_err(|e| format!("cannot read the message: {e}; nothing was sent"))?;
+    let end = text.trim_end_matches(['\n', '\r']).len();
+    text.truncate(end);
+    Ok(text)
+}
+
+fn history(client: &mut Client, wanted: &str, limit: u32) -> Result<(), String> {
+    let (circle, _) = client.channel(wanted)?;
+    client.until_caught_up(circle, CATCH_UP_PATIENCE);
+    if let LinkView::Down { reason, .. } = &client.circle(circle)?.link {
+        eprintln!("felund: the relay cannot be reached ({reason}); this is what is kept here");
+    }
+    let (circle, channel) = client.channel(wanted)?;
+    match client.ask(Command::History { circle, channel, before: None, limit })? {
+        Reply::History { messages, .. } => print::messages(&messages),
+        _ => Err(wait::UNEXPECTED.to_owned()),
+    }
+}
+
+fn tail(client: &mut Client, wanted: Option<&str>) -> Result<ExitCode, String> {
+    let only = match wanted {
+        Some(wanted) => {
+            let (circle, channel) = target::channel(client.model.circles(), wanted)?;
+            Some((circle.id, channel.map(|channel| channel.id)))
+        }
+        None => None,
+    };
+    loop {
+        let event = client.next_or_reopen()?;
+        if let Event::Message(message) = *event
+            && only.is_none_or(|(circle, channel)| {
+                message.circle_id == circle && channel.is_none_or(|channel| message.channel_id == channel)
+            })
+        {
+            print::messages(std::slice::from_ref(&message))?;
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! A session that waits: for the answer to a question, for a confirmation, for the relay.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    io::{BufRead, IsTerminal, Write},
+    sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
+    time::{Duration, Instant},
+};
+
+use felund_core::{
+    ids::{ChannelId, CircleId, MsgId},
+    io::{Command, Event},
+    model::Model,
+    view::{CircleView, Delivery, LinkView, Reply},
+};
+
+use crate::{
+    args::Options,
+    datadir::DataDir,
+    session::{Session, Signal},
+    target,
+};
+
+/// An answer of another kind than the question.
+pub(crate) const UNEXPECTED: &str = "the running felund answered something else; is it of another version?";
+/// The node answers from memory and disk; longer than this means that something is broken.
+const ANSWER: Duration = Duration::from_secs(60);
+/// Nothing new for this long after the relay was reached: what there was has arrived.
+const QUIET: Duration = Duration::from_millis(250);
+
+/// A session and what it has learned.
+pub(crate) struct Client {
+    dir: DataDir,
+    session: Session,
+    sender: SyncSender<Signal>,
+    signals: Receiver<Signal>,
+    /// The mirror of the node.
+    pub(crate) model: Model,
+    /// Events that a question overtook.
+    early: VecDeque<Box<Event>>,
+    delivered: HashMap<MsgId, Delivery>,
+    replies: HashMap<u64, Result<Reply, String>>,
+}
+
+impl Client {
+    /// Opens a session and brings it to the point where commands work.
+    pub(crate) fn open(options: Options) -> Result<Self, String> {
+        let dir = DataDir::open(options.data_dir)?;
+        let (sender, signals) = mpsc::sync_channel(1_024);
+        let session = Session::open(&dir, &sender)?;
+        let mut client = Self {
+            dir,
+            session,
+            sender,
+            signals,
+            model: Model::default(),
+            early: VecDeque::new(),
+            delivered: HashMap::new(),
+            replies: HashMap::new(),
+        };
+        client.until_ready()?;
+        if let Some(name) = options.name
+            && client.model.identity.as_ref().is_none_or(|identity| identity.name != name)
+        {
+            client.ask(Command::SetName { name })?;
+        }
+        Ok(client)
+    }
+
+    fn until_ready(&mut self) -> Result<(), String> {
+        let until = Instant::now() + ANSWER;
+        while !self.model.ready {
+            if self.model.locked {
+                let passphrase = passphrase()?;
+                self.model.locked = false;
+                self.ask(Command::Unlock { passphrase })?;
+            } else if !self.step(until)? {
+                return Err("Felund did not get ready within a minute; nothing was changed".to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks and waits for the answer.
+    pub(crate) fn ask(&mut self, command: Command) -> Result<Reply, String> {
+        let id = self.session.ask(command)?;
+        let until = Instant::now() + ANSWER;
+        loop {
+            if let Some(result) = self.replies.remove(&id) {
+                return result;
+            }
+            if !self.step(until)? {
+                return Err("no answer within a minute; it is not known whether it was done".to_owned());
+            }
+        }
+    }
+
+    /// Takes in one event; `false` when none came before `until`.
+    pub(crate) fn step(&mut self, until: Instant) -> Result<bool, String> {
+        match self.signals.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(Signal::Event(event)) => {
+                self.take(event);
+                Ok(true)
+            }
+            Ok(Signal::Closed(reason)) => Err(format!("{reason}; it is not known whether this was done")),
+            Ok(Signal::Terminal(_) | Signal::Stop) => Ok(true),
+            Err(RecvTimeoutError::Timeout) => Ok(false),
+            Err(RecvTimeoutError::Disconnected) => Err("Felund ended unexpectedly".to_owned()),
+        }
+    }
+
+    fn take(&mut self, event: Box<Event>) {
+        self.model.apply(&event);
+        match *event {
+            Event::Reply { id, result } => {
+                self.replies.insert(id, result);
+            }
+            Event::Delivery { msg_id, delivery, .. } => {
+                self.delivered.insert(msg_id, delivery);
+            }
+            Event::Notice { error: true, ref text } => eprintln!("felund: {text}"),
+            Event::Message(_) => self.early.push_back(event),
+            _ => {}
+        }
+    }
+
+    /// The next message or other event, through another owner when the present one ends.
+    pub(crate) fn next_or_reopen(&mut self) -> Result<Box<Event>, String> {
+        loop {
+            if let Some(event) = self.early.pop_front() {
+                return Ok(event);
+            }
+            match self.signals.recv() {
+                Ok(Signal::Event(event)) => self.take(event),
+                Ok(Signal::Closed(_)) => {
+                    self.session = Session::open(&self.dir, &self.sender)?;
+                    self.model = Model::default();
+                    self.until_ready()?;
+                }
+                Ok(Signal::Terminal(_) | Signal::Stop) => {}
+                Err(_) => return Err("Felund ended unexpectedly".to_owned()),
+            }
+        }
+    }
+
+    /// How far an own message got, as far as events have told.
+    pub(crate) fn delivery(&self, message: MsgId) -> Option<Delivery> {
+        self.delivered.get(&message).copied()
+    }
+
+    /// Waits until the circle's relay has told everything new, cannot be reached, or patience ends.
+    pub(crate) fn until_caught_up(&mut self, circle: CircleId, patience: Duration) {
+        if self.session.is_mirror() && self.model.circle(circle).is_some_and(|c| is_up(&c.link)) {
+            return;
+        }
+        let end = Instant::now() + patience;
+        let mut quiet_until: Option<Instant> = None;
+        loop {
+            let Some(view) = self.model.circle(circle) else { return };
+            match &view.link {
+                LinkView::None | LinkView::Down { .. } => return,
+                LinkView::Connecting => quiet_until = None,
+                LinkView::Live | LinkView::Polling if view.name.is_empty() => quiet_until = None,
+                LinkView::Live | LinkView::Polling => {
+                    quiet_until.get_or_insert_with(|| Instant::now() + QUIET);
+                }
+            }
+            match self.step(quiet_until.unwrap_or(end).min(end)) {
+                Ok(true) => quiet_until = None,
+                Ok(false) | Err(_) => return,
+            }
+        }
+    }
+
+    pub(crate) fn circle(&self, id: CircleId) -> Result<&CircleView, String> {
+        self.model.circle(id).ok_or_else(|| "this circle is gone from this device".to_owned())
+    }
+
+    /// The channel a command line names, waiting for it to become known where the circle is new.
+    pub(crate) fn channel(&mut self, wanted: &str) -> Result<(CircleId, ChannelId), String> {
+        let found = self.find(wanted);
+        if found.is_ok() {
+            return found;
+        }
+        // A channel that somebody has just made is known as soon as the relay has told of it.
+        let circles: Vec<_> = self.model.circles().iter().map(|circle| circle.id).collect();
+        for circle in circles {
+            self.until_caught_up(circle, super::CATCH_UP_PATIENCE);
+        }
+        self.find(wanted)
+    }
+
+    fn find(&self, wanted: &str) -> Result<(CircleId, ChannelId), String> {
+        let (circle, channel) = target::channel(self.model.circles(), wanted)?;
+        match channel {
+            Some(channel) => Ok((circle.id, channel.id)),
+            None => Ok((circle.id, target::general(circle)?)),
+        }
+    }
+}
+
+fn is_up(link: &LinkView) -> bool {
+    matches!(link, LinkView::Live | LinkView::Polling)
+}
+
+/// From the environment, or asked for on the terminal with the typing hidden.
+fn passphrase() -> Result<String, String> {
+    if let Ok(passphrase) = std::env::var("FELUND_PASSPHRASE") {
+        return Ok(passphrase);
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err("a passphrase protects the keys here; give it in FELUND_PASSPHRASE".to_owned());
+    }
+    eprint!("Passphrase: ");
+    let _ = std::io::stderr().flush();
+    let hidden = crossterm::terminal::enable_raw_mode().is_ok();
+    let typed = if hidden { read_hidden() } else { read_line() };
+    if hidden {
+        let _ = crossterm::terminal::disable_raw_mode();
+    }
+    eprintln!();
+    typed
+}
+
+fn read_line() -> Result<String, String> {
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line).map_err(|e| format!("cannot read the passphrase: {e}"))?;
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+fn read_hidden() -> Result<String, String> {
+    use crossterm::event::{self, Event as Term, KeyCode, KeyEventKind, KeyModifiers};
+    let mut typed = String::new();
+    loop {
+        let Term::Key(key) = event::read().map_err(|e| format!("cannot read the passphrase: {e}"))? else {
+            continue;
+        };
+        if key.kind == KeyEventKind::Release {
+            continue;
+        }
+        match key.code {
+            KeyCode::Enter => return Ok(typed),
+            KeyCode::Char('c' | 'd') if key.modifiers.contains(KeyModifiers::CONTROL) => {
+                return Err("no passphrase was given; nothing was changed".to_owned());
+            }
+            KeyCode::Backspace => {
+                typed.pop();
+            }
+            KeyCode::Char(c) => typed.push(c),
+            _ => {}
+        }
+    }
+}

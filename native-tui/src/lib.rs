@@ -1,0 +1,41 @@
+//! Felund's terminal client: the node's driver on a native machine, the screen, and the commands without one.
+//!
+//! ```text
+//! terminal ─┐                 ┌─ disk    (thread: SQLite)
+//!           ├─ app / headless ─ session ─ driver (thread: node, sockets, mirrors)
+//! scripts  ─┘                 └─ or the control socket of the process that owns the data directory
+//! ```
+//!
+//! A library so that the bench can fill a data directory through the real node; the binary is `felund`.
+
+mod args;
+mod connect;
+mod control;
+pub mod datadir;
+mod disk;
+mod driver;
+mod headless;
+mod net;
+pub mod session;
+pub mod storage;
+mod target;
+mod text;
+
+use std::process::ExitCode;
+
+use args::{Cli, EXIT_FAILED};
+use clap::Parser;
+
+/// Runs the program named by the command line.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Some(command) => headless::run(cli.options, command),
+        None => Err("the screen is not part of this build".to_owned()),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("felund: {error}");
+        ExitCode::from(EXIT_FAILED)
+    })
+}

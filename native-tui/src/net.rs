@@ -1,0 +1,187 @@
+//! Carries out what the node wants of the network: HTTP requests and WebSockets, each with its limits.
+
+use std::{collections::HashMap, time::Duration};
+
+use felund_core::{
+    config::{CONNECT_TIMEOUT_MS, HTTP_TIMEOUT_MS, MAX_HTTP_RESPONSE, MAX_SOCKET_FRAME},
+    io::{ConnId, HttpId, HttpRequest, HttpResponse, Input},
+};
+use futures_util::{SinkExt, StreamExt};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{Request, Uri, body::Bytes, header::RETRY_AFTER};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use tokio::{sync::mpsc, time::timeout};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{self, Message, client::IntoClientRequest, protocol::WebSocketConfig},
+};
+
+use crate::{
+    connect::{BoxError, Connector, Stream, reasons},
+    driver::Inbox,
+};
+
+/// Messages one socket may have waiting; beyond that the relay is not reading and the socket is given up.
+const SEND_QUEUE: usize = 1_024;
+/// How long a socket may take to say goodbye.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Every request and socket under way.
+pub(crate) struct Net {
+    connector: Connector,
+    http: Client<Connector, Full<Bytes>>,
+    sockets: HashMap<ConnId, mpsc::Sender<Vec<u8>>>,
+    inbox: mpsc::Sender<Inbox>,
+}
+
+impl Net {
+    pub(crate) fn new(inbox: mpsc::Sender<Inbox>) -> Self {
+        let connector = Connector::new();
+        let http = Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(Duration::from_secs(20))
+            .pool_max_idle_per_host(1)
+            .build(connector.clone());
+        Self { connector, http, sockets: HashMap::new(), inbox }
+    }
+
+    pub(crate) fn http(&self, id: HttpId, request: HttpRequest) {
+        let (client, inbox) = (self.http.clone(), self.inbox.clone());
+        tokio::spawn(async move {
+            let limit = Duration::from_millis(HTTP_TIMEOUT_MS);
+            let answer = match timeout(limit, exchange(&client, request)).await {
+                Ok(answer) => answer.map_err(|e| reasons(e.as_ref())),
+                Err(_) => Err(format!("no answer within {} s", limit.as_secs())),
+            };
+            let _ = inbox.send(Inbox::Node(Input::Http(id, answer))).await;
+        });
+    }
+
+    pub(crate) fn dial(&mut self, conn: ConnId, url: String, protocols: Vec<String>) {
+        let (sender, queue) = mpsc::channel(SEND_QUEUE);
+        self.sockets.insert(conn, sender);
+        let (connector, inbox) = (self.connector.clone(), self.inbox.clone());
+        tokio::spawn(async move {
+            let limit = Duration::from_millis(CONNECT_TIMEOUT_MS);
+            let reason = match timeout(limit, open(connector, &url, &protocols)).await {
+                Err(_) => format!("no connection within {} s", limit.as_secs()),
+                Ok(Err(error)) => reasons(error.as_ref()),
+                Ok(Ok(socket)) => {
+                    let _ = inbox.send(Inbox::Node(Input::Connected(conn))).await;
+                    match talk(conn, socket, queue, &inbox).await {
+                        Some(reason) => reason,
+                        None => return,
+                    }
+                }
+            };
+            let _ = inbox.send(Inbox::Node(Input::Disconnected(conn, reason))).await;
+        });
+    }
+
+    /// Answers with what the node must be told when the socket cannot take more.
+    pub(crate) fn transmit(&mut self, conn: ConnId, bytes: Vec<u8>) -> Option<Input> {
+        let sender = self.sockets.get(&conn)?;
+        if sender.try_send(bytes).is_ok() {
+            return None;
+        }
+        self.sockets.remove(&conn);
+        Some(Input::Disconnected(conn, "the relay does not read what it is sent".to_owned()))
+    }
+
+    pub(crate) fn close(&mut self, conn: ConnId) {
+        self.sockets.remove(&conn);
+    }
+
+    pub(crate) fn close_all(&mut self) {
+        self.sockets.clear();
+    }
+
+    /// Whether the node should hear of it: what a closed socket still said is dropped here.
+    pub(crate) fn admits(&mut self, input: &Input) -> bool {
+        match input {
+            Input::Connected(conn) | Input::Received(conn, _) => self.sockets.contains_key(conn),
+            Input::Disconnected(conn, _) => self.sockets.remove(conn).is_some(),
+            _ => true,
+        }
+    }
+}
+
+async fn exchange(
+    client: &Client<Connector, Full<Bytes>>,
+    request: HttpRequest,
+) -> Result<HttpResponse, BoxError> {
+    let mut builder = Request::builder().method(request.method).uri(request.url);
+    for (name, value) in request.headers {
+        builder = builder.header(name, value);
+    }
+    let response = client.request(builder.body(Full::from(request.body))?).await?;
+    let status = response.status().as_u16();
+    let retry_after_s = response
+        .headers()
+        .get(RETRY_AFTER)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.trim().parse().ok());
+    let body = Limited::new(response.into_body(), MAX_HTTP_RESPONSE).collect().await?.to_bytes();
+    Ok(HttpResponse { status, retry_after_s, body: body.into() })
+}
+
+async fn open(
+    connector: Connector,
+    url: &str,
+    protocols: &[String],
+) -> Result<WebSocketStream<Stream>, BoxError> {
+    let mut request = url.into_client_request()?;
+    if !protocols.is_empty() {
+        request.headers_mut().insert("sec-websocket-protocol", protocols.join(", ").try_into()?);
+    }
+    let uri: Uri = url.replacen("ws", "http", 1).parse()?;
+    let stream = connector.open(uri).await?;
+    let config = WebSocketConfig::default()
+        .read_buffer_size(4 * 1024)
+        .write_buffer_size(0)
+        .max_message_size(Some(MAX_SOCKET_FRAME))
+        .max_frame_size(Some(MAX_SOCKET_FRAME));
+    let (socket, _) = tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await?;
+    Ok(socket)
+}
+
+/// Moves messages both ways until one side ends; `None` when it was this one.
+async fn talk(
+    conn: ConnId,
+    mut socket: WebSocketStream<Stream>,
+    mut queue: mpsc::Receiver<Vec<u8>>,
+    inbox: &mpsc::Sender<Inbox>,
+) -> Option<String> {
+    loop {
+        tokio::select! {
+            outgoing = queue.recv() => match outgoing {
+                Some(bytes) => {
+                    if let Err(error) = socket.send(Message::Binary(bytes.into())).await {
+                        return Some(reasons(&error));
+                    }
+                }
+                None => {
+                    let _ = timeout(CLOSE_TIMEOUT, socket.close(None)).await;
+                    return None;
+                }
+            },
+            incoming = socket.next() => match incoming {
+                Some(Ok(Message::Binary(bytes))) => {
+                    let received = Input::Received(conn, bytes.into());
+                    if inbox.send(Inbox::Node(received)).await.is_err() {
+                        return None;
+                    }
+                }
+                Some(Ok(Message::Close(frame))) => {
+                    let reason = frame.map(|frame| frame.reason.to_string()).unwrap_or_default();
+                    let said = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+                    return Some(format!("the relay closed the connection{said}"));
+                }
+                Some(Ok(_)) => {}
+                Some(Err(tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed)) | None => {
+                    return Some("the connection was closed".to_owned());
+                }
+                Some(Err(error)) => return Some(reasons(&error)),
+            },
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! A process's way to the node, whether it owns the node or mirrors the process that does.
+//!
+//! Either way commands go in and events come out; what is above (screen or headless command) cannot tell the
+//! difference.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::SyncSender,
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use felund_core::io::{Command, Event, Request};
+use tokio::sync::mpsc;
+
+use crate::{
+    datadir::{DataDir, Lock},
+    driver::{Driver, Inbox, LOCAL, QUEUE},
+};
+
+/// How long to wait for an owner that is just starting or just ending.
+const HANDOVER: Duration = Duration::from_secs(5);
+
+/// What arrives at the process.
+#[derive(Debug)]
+pub enum Signal {
+    /// From the node.
+    Event(Box<Event>),
+    /// The owner of the data directory has ended; open a new session.
+    Closed(String),
+    /// From the terminal.
+    Terminal(crossterm::event::Event),
+    /// The process is asked to end.
+    Stop,
+}
+
+/// An open session.
+#[derive(Debug)]
+pub struct Session {
+    link: Link,
+    next_id: u64,
+}
+
+#[derive(Debug)]
+enum Link {
+    Owner {
+        inbox: mpsc::Sender<Inbox>,
+        deaf: Arc<AtomicBool>,
+        thread: Option<JoinHandle<()>>,
+    },
+    #[cfg(unix)]
+    Mirror {
+        stream: std::os::unix::net::UnixStream,
+    },
+}
+
+impl Session {
+    /// Becomes the owner of the data directory or, when there is one, its mirror. Events arrive at `signals`.
+    ///
+    /// # Errors
+    /// A text for people.
+    pub fn open(dir: &DataDir, signals: &SyncSender<Signal>) -> Result<Self, String> {
+        let begun = Instant::now();
+        loop {
+            if let Some(lock) = dir.lock()? {
+                return Ok(Self { link: own(dir, lock, signals.clone())?, next_id: 0 });
+            }
+            #[cfg(unix)]
+            if let Ok(stream) = std::os::unix::net::UnixStream::connect(dir.socket()) {
+                return Ok(Self { link: mirror(stream, signals.clone())?, next_id: 0 });
+            }
+            if begun.elapsed() > HANDOVER {
+                return Err(format!(
+                    "another felund uses {} and does not answer; end it, or choose another --data-dir",
+                    dir.path().display()
+                ));
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Whether another process owns the node.
+    #[must_use]
+    pub fn is_mirror(&self) -> bool {
+        !matches!(self.link, Link::Owner { .. })
+    }
+
+    /// Asks for something; the answer carries the number returned.
+    ///
+    /// # Errors
+    /// A text for people, when it could not be handed over; nothing was done then.
+    pub fn ask(&mut self, command: Command) -> Result<u64, String> {
+        self.next_id += 1;
+        let request = Request { id: self.next_id, command };
+        match &mut self.link {
+            Link::Owner { inbox, .. } => inbox
+                .try_send(Inbox::Ask(LOCAL, request))
+                .map_err(|_| "Felund is busy; nothing was done, try again in a moment".to_owned())?,
+            #[cfg(unix)]
+            Link::Mirror { stream } => {
+                let mut line = serde_json::to_vec(&request).map_err(|e| e.to_string())?;
+                line.push(b'\n');
+                stream
+                    .write_all(&line)
+                    .map_err(|_| "the running felund has ended; nothing was done, try again".to_owned())?;
+            }
+        }
+        Ok(self.next_id)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        match &mut self.link {
+            Link::Owner { inbox, deaf, thread } => {
+                deaf.store(true, Ordering::Relaxed);
+                let _ = inbox.blocking_send(Inbox::End);
+                if let Some(thread) = thread.take() {
+                    let _ = thread.join();
+                }
+            }
+            #[cfg(unix)]
+            Link::Mirror { stream } => {
+                let _ = stream.shutdown(std::net::Shutdown::Both);
+            }
+        }
+    }
+}
+
+fn own(dir: &DataDir, lock: Lock, signals: SyncSender<Signal>) -> Result<Link, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .max_blocking_threads(2)
+        .thread_keep_alive(Duration::from_secs(5))
+        .thread_stack_size(256 * 1024)
+        .build()
+        .map_err(|e| format!("cannot start: {e}"))?;
+    let (inbox, queue) = mpsc::channel(QUEUE);
+    let deaf = Arc::new(AtomicBool::new(false));
+    let driver = {
+        let _inside = runtime.enter();
+        Driver::open(dir, inbox.clone(), signals, Arc::clone(&deaf))?
+    };
+    let thread = thread::Builder::new()
+        .name("node".to_owned())
+        .spawn(move || {
+            runtime.block_on(driver.run(queue));
+            runtime.shutdown_timeout(Duration::from_millis(100));
+            drop(lock);
+        })
+        .map_err(|e| format!("cannot start the node's thread: {e}"))?;
+    Ok(Link::Owner { inbox, deaf, thread: Some(thread) })
+}
+
+#[cfg(unix)]
+fn mirror(stream: std::os::unix::net::UnixStream, signals: SyncSender<Signal>) -> Result<Link, String> {
+    let reader = stream.try_clone().map_err(|e| format!("cannot talk to the running felund: {e}"))?;
+    thread::Builder::new()
+        .name("mirror".to_owned())
+        .spawn(move || {
+            let reason = listen(BufReader::new(reader), &signals);
+            let _ = signals.send(Signal::Closed(reason));
+        })
+        .map_err(|e| format!("cannot start a thread: {e}"))?;
+    Ok(Link::Mirror { stream })
+}
+
+#[cfg(unix)]
+fn listen(mut reader: impl BufRead, signals: &SyncSender<Signal>) -> String {
+    let mut line = String::new();
+    loop {
+        line.clear();
+        match reader.read_line(&mut line) {
+            Ok(n) if n > 0 => {}
+            _ => return "the running felund has ended".to_owned(),
+        }
+        let Ok(event) = serde_json::from_str(&line) else {
+            return "the running felund is of another version; end it and start this one".to_owned();
+        };
+        if signals.send(Signal::Event(Box::new(event))).is_err() {
+            return String::new();
+        }
+    }
+}
