@@ -121,7 +121,7 @@ fn compile_std(context: &Context, target: &str) -> Result<PathBuf> {
         // Without bitcode link-time optimisation across the standard library fails.
         .env("RUSTFLAGS", "-Cembed-bitcode=yes")
         .env("CARGO_TARGET_DIR", &target_dir)
-        .args(["build", "--release", "-Z", "build-std=std,panic_abort", "--target", target]);
+        .args(["build", "--release", "-Z", "build-std=std,panic_abort,test", "--target", target]);
     process::run(&mut build)?;
     Ok(target_dir.join(target).join("release/deps"))
 }
