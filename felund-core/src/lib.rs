@@ -11,6 +11,8 @@ pub mod config;
 pub mod envelope;
 pub mod ids;
 #[cfg(feature = "node")]
+pub mod invite;
+#[cfg(feature = "node")]
 pub mod io;
 #[cfg(feature = "node")]
 pub mod keys;
@@ -23,6 +25,8 @@ pub mod node;
 #[cfg(feature = "node")]
 pub mod redact;
 pub mod relay_api;
+#[cfg(feature = "node")]
+mod route;
 #[cfg(feature = "node")]
 pub mod store;
 #[cfg(feature = "node")]

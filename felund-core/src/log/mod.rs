@@ -122,16 +122,11 @@ impl Log {
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 
-    /// The oldest place kept in a channel.
+    /// The channel that holds an envelope.
     #[must_use]
-    pub fn oldest(&self, channel: &ChannelId) -> Option<Key> {
-        self.channels.get(channel)?.first().map(|entry| entry.key)
-    }
-
-    /// The newest place in a channel.
-    #[must_use]
-    pub fn newest(&self, channel: &ChannelId) -> Option<Key> {
-        self.channels.get(channel)?.last().map(|entry| entry.key)
+    pub fn channel_of(&self, key: &Key) -> Option<ChannelId> {
+        let holds = |entries: &Vec<Entry>| entries.binary_search_by_key(key, |entry| entry.key).is_ok();
+        self.channels.iter().find(|(_, entries)| holds(entries)).map(|(id, _)| *id)
     }
 
     /// Envelopes kept, in all channels.

@@ -10,45 +10,302 @@
 //! }
 //! ```
 
-use std::collections::VecDeque;
+mod channels;
+mod circle;
+mod commands;
+mod doctor;
+mod ingest;
+mod publish;
+mod records;
+mod startup;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rand_core::CryptoRng;
 
+use self::circle::Circle;
 use crate::{
-    io::{Input, Output},
+    ids::{ChannelId, CircleId},
+    io::{BatchId, Event, HttpId, Input, Output, QueryId, Request},
+    keys::{NodeKey, StoreKey},
+    log::Clock,
+    relay_api::Capabilities,
+    route::relay::{Cx, LinkEvent, RelayLink, RngRef},
+    store::{Batch, Op, Query},
     time::Now,
+    view::{IdentityView, LinkView, Reply},
 };
 
 /// Randomness, injected by the driver: the operating system's in a program, a seeded generator in a simulation.
 pub type Rng = Box<dyn CryptoRng + Send>;
 
+/// A changed circle is told at most this often, in milliseconds: a backlog must not be a storm of views.
+const VIEW_INTERVAL_MS: u64 = 50;
+/// Commands kept while storage is still being read.
+const MAX_WAITING: usize = 256;
+
+/// Who this device is, once its keys are open.
+struct Me {
+    key: NodeKey,
+    store: StoreKey,
+    name: String,
+    passphrase: bool,
+}
+
+/// How far starting has come.
+enum Phase {
+    /// Reading the records.
+    Records,
+    /// Waiting for the passphrase.
+    Locked(records::Locked, Vec<(String, Vec<u8>)>),
+    /// Reading circles.
+    Circles,
+    /// Everything works.
+    Ready,
+    /// Storage cannot be read; the text says why.
+    Broken(String),
+}
+
 /// One device's Felund.
 pub struct Node {
-    rng: Rng,
+    now: Now,
+    rng: RngRef,
+    phase: Phase,
+    me: Option<Me>,
+    capabilities: Capabilities,
+    clock: Clock,
+    circles: BTreeMap<CircleId, Circle>,
+    links: BTreeMap<String, RelayLink>,
+    next_id: u64,
     outputs: VecDeque<Output>,
+    queries: BTreeMap<QueryId, startup::Asked>,
+    batches: BTreeMap<BatchId, Vec<publish::After>>,
+    /// Writes nobody waits for, gathered while the last such batch is being written.
+    staged: Vec<Op>,
+    staged_in_flight: Option<BatchId>,
+    waiting: Vec<Request>,
+    probes: BTreeMap<HttpId, doctor::Probe>,
+    dirty: BTreeSet<CircleId>,
+    told_at: u64,
+    store_fault: Option<String>,
 }
 
 impl std::fmt::Debug for Node {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Node").field("outputs", &self.outputs.len()).finish_non_exhaustive()
+        f.debug_struct("Node")
+            .field("circles", &self.circles.len())
+            .field("links", &self.links.len())
+            .field("outputs", &self.outputs.len())
+            .finish_non_exhaustive()
     }
 }
 
 impl Node {
-    /// A node that knows nothing yet; its first outputs read its own storage. Time is milliseconds.
+    /// A node that knows nothing yet; its first output reads its own storage.
     #[must_use]
-    pub fn new(rng: Rng) -> Self {
-        Self { rng, outputs: VecDeque::new() }
+    pub fn new(rng: Rng, capabilities: Capabilities) -> Self {
+        let mut node = Self {
+            now: Now { mono: 0, wall: 0 },
+            rng: RngRef(rng),
+            phase: Phase::Records,
+            me: None,
+            capabilities,
+            clock: Clock::default(),
+            circles: BTreeMap::new(),
+            links: BTreeMap::new(),
+            next_id: 0,
+            outputs: VecDeque::new(),
+            queries: BTreeMap::new(),
+            batches: BTreeMap::new(),
+            staged: Vec::new(),
+            staged_in_flight: None,
+            waiting: Vec::new(),
+            probes: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+            told_at: 0,
+            store_fault: None,
+        };
+        node.load(Query::Records, startup::Asked::Records);
+        node
     }
 
     /// Takes in one thing that happened. Never fails and never panics, whatever the input holds: faults of others
     /// close their connection, faults of the user become a reply that says so.
     pub fn handle(&mut self, now: Now, input: Input) {
-        let _ = (now, input, &self.rng);
+        self.now = now;
+        match input {
+            Input::Command(request) => self.command(request),
+            Input::Committed(batch) => self.committed(batch),
+            Input::StoreFailed(batch, cause) => self.store_failed(batch, &cause),
+            Input::Loaded(query, result) => self.loaded(query, result),
+            Input::Http(id, result) => self.http_answered(id, result),
+            Input::Connected(conn) => self.with_link(|link| link.owns(conn), RelayLink::connected),
+            Input::Received(conn, bytes) => {
+                self.with_link(|link| link.owns(conn), |link, cx| link.received(&bytes, cx));
+            }
+            Input::Disconnected(conn, _) => self.with_link(|link| link.owns(conn), RelayLink::disconnected),
+            Input::Timeout => {}
+            Input::Wake => self.with_link(|_| true, RelayLink::wake),
+        }
+        self.with_link(|_| true, RelayLink::drive);
+        self.flush_staged();
+        self.flush_views(false);
     }
 
     /// The next thing to do; [`Output::Timeout`] means that there is nothing more for now.
     pub fn poll_output(&mut self) -> Output {
-        self.outputs.pop_front().unwrap_or(Output::Timeout(None))
+        self.outputs.pop_front().unwrap_or_else(|| Output::Timeout(self.deadline()))
+    }
+
+    fn deadline(&self) -> Option<u64> {
+        let views = (!self.dirty.is_empty()).then_some(self.told_at + VIEW_INTERVAL_MS);
+        let links = self.links.values().filter_map(|link| link.deadline(self.now.mono));
+        links.chain(views).min()
+    }
+
+    fn id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    /// Runs `act` on every link that `which` picks, then takes in what the links learned.
+    fn with_link(
+        &mut self,
+        which: impl Fn(&RelayLink) -> bool,
+        mut act: impl FnMut(&mut RelayLink, &mut Cx<'_>),
+    ) {
+        let Some(me) = &self.me else { return };
+        let mut learned: Vec<(String, LinkEvent)> = Vec::new();
+        for (url, link) in self.links.iter_mut().filter(|(_, link)| which(link)) {
+            let mut events = Vec::new();
+            let mut cx = Cx {
+                now: self.now,
+                key: &me.key,
+                rng: &mut self.rng,
+                next_id: &mut self.next_id,
+                out: &mut self.outputs,
+                events: &mut events,
+            };
+            act(link, &mut cx);
+            learned.extend(events.into_iter().map(|event| (url.clone(), event)));
+        }
+        for (url, event) in learned {
+            self.link_event(&url, event);
+        }
+    }
+
+    /// Puts a circle on the link of its relay, if it has one.
+    fn link_up(&mut self, id: CircleId) {
+        let Some(circle) = self.circles.get_mut(&id) else { return };
+        let unqueued = std::mem::take(&mut circle.unqueued);
+        if let Some(relay) = circle.relay.clone() {
+            let capabilities = self.capabilities.clone();
+            let link = self.links.entry(relay.clone()).or_insert_with(|| RelayLink::new(relay, capabilities));
+            link.add(circle.secret.api_key(), circle.cursor);
+            for (msg, sealed) in unqueued {
+                link.enqueue(&circle.hint, msg, sealed);
+            }
+        }
+    }
+
+    /// Takes a circle off its link.
+    fn link_down(&mut self, id: CircleId) {
+        let Some(circle) = self.circles.get_mut(&id) else { return };
+        circle.online.clear();
+        let (hint, Some(relay)) = (circle.hint, circle.relay.clone()) else { return };
+        let mut empty = false;
+        self.with_link(|link| link.is_at(&relay), |link, cx| empty = link.remove(&hint, cx));
+        if empty {
+            self.links.remove(&relay);
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    fn notice(&mut self, error: bool, text: String) {
+        self.event(Event::Notice { error, text });
+    }
+
+    fn reply(&mut self, id: u64, result: Result<Reply, String>) {
+        self.flush_views(true);
+        self.event(Event::Reply { id, result });
+    }
+
+    fn identity(&self) -> Option<IdentityView> {
+        let me = self.me.as_ref()?;
+        Some(IdentityView { node_id: me.key.id(), name: me.name.clone(), passphrase: me.passphrase })
+    }
+
+    /// Tells of circles that changed, at most every [`VIEW_INTERVAL_MS`] unless somebody waits for it.
+    fn flush_views(&mut self, now: bool) {
+        let due = now || self.now.mono >= self.told_at + VIEW_INTERVAL_MS;
+        if self.dirty.is_empty() || !due || !matches!(self.phase, Phase::Ready) {
+            return;
+        }
+        self.told_at = self.now.mono;
+        for id in std::mem::take(&mut self.dirty) {
+            self.tell_circle(id);
+        }
+    }
+
+    fn tell_circle(&mut self, id: CircleId) {
+        let (Some(circle), Some(me)) = (self.circles.get(&id), &self.me) else { return };
+        let link = circle.relay.as_ref().and_then(|relay| self.links.get(relay));
+        let link = link.map_or(LinkView::None, |link| link.view(&circle.hint, self.now.mono));
+        let view = circle.view(link, &me.key.id());
+        self.event(Event::Circle(view));
+    }
+
+    fn load(&mut self, query: Query, asked: startup::Asked) {
+        let id = QueryId(self.id());
+        self.queries.insert(id, asked);
+        self.outputs.push_back(Output::Load(id, query));
+    }
+
+    /// Writes what somebody waits for; `after` happens once it is durable.
+    fn store(&mut self, ops: Vec<Op>, after: Vec<publish::After>) {
+        // What was staged before must not be overtaken.
+        self.flush_staged_now();
+        let id = BatchId(self.id());
+        self.batches.insert(id, after);
+        self.outputs.push_back(Output::Store(id, Batch { ops, strict: true }));
+    }
+
+    /// Seals a record of this device's own.
+    fn record(&mut self, name: String, value: &[u8]) -> Option<Op> {
+        let sealed = self.me.as_ref()?.store.seal(&name, value, &mut self.rng.0);
+        Some(Op::PutRecord(name, sealed))
+    }
+
+    fn stage_record(&mut self, name: String, value: &[u8]) {
+        let op = self.record(name, value);
+        self.staged.extend(op);
+    }
+
+    fn flush_staged(&mut self) {
+        if self.staged_in_flight.is_none() {
+            self.flush_staged_now();
+        }
+    }
+
+    fn flush_staged_now(&mut self) {
+        if self.staged.is_empty() {
+            return;
+        }
+        let id = BatchId(self.id());
+        self.staged_in_flight = Some(id);
+        let ops = std::mem::take(&mut self.staged);
+        self.outputs.push_back(Output::Store(id, Batch { ops, strict: false }));
+    }
+
+    fn circle_and_channel(&self, circle: CircleId, channel: ChannelId) -> Result<&Circle, String> {
+        let found = self.circles.get(&circle).ok_or("There is no such circle on this device.")?;
+        if channel == found.general || found.state.channel(&channel).is_some() {
+            Ok(found)
+        } else {
+            Err(format!("There is no such channel in {}.", found.name()))
+        }
     }
 }

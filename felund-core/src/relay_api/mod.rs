@@ -40,6 +40,38 @@ pub mod path {
 /// WebSocket sub-protocol both sides agree on; the token travels as a second offered sub-protocol.
 pub const SUBPROTOCOL: &str = "felund.v2";
 
+/// A relay's base URL in its one form: `http` or `https`, a host, no user, query or fragment, no slash at the end.
+/// The error is for people.
+pub fn clean_relay_url(text: &str) -> Result<String, String> {
+    let wrong =
+        |what: &str| Err(format!("{text:?} is not a relay's address: {what}. Example: https://chat.example"));
+    let text = text.trim();
+    if text.len() > crate::config::MAX_URL_LEN {
+        return wrong("it is too long");
+    }
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return wrong("it must start with https:// or http://");
+    };
+    let scheme = scheme.to_ascii_lowercase();
+    if scheme != "https" && scheme != "http" {
+        return wrong("it must start with https:// or http://");
+    }
+    if rest.contains(|c: char| c.is_whitespace() || c.is_control() || "?#@\\\"<>".contains(c)) {
+        return wrong("it holds characters that do not belong there");
+    }
+    let rest = rest.trim_end_matches('/');
+    let (host, path) = rest.split_once('/').map_or((rest, None), |(host, path)| (host, Some(path)));
+    let name = host
+        .rsplit_once(':')
+        .map_or(host, |(name, port)| if port.parse::<u16>().is_ok() { name } else { host });
+    let literal = name.starts_with('[') && name.ends_with(']');
+    if name.is_empty() || (name.contains(':') && !literal) {
+        return wrong("the host or port is wrong");
+    }
+    let path = path.map(|path| format!("/{path}")).unwrap_or_default();
+    Ok(format!("{scheme}://{}{path}", host.to_ascii_lowercase()))
+}
+
 /// What kinds of failure the API distinguishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -367,4 +399,31 @@ pub struct HealthResponse {
     pub version: String,
     /// Unix seconds.
     pub time: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn relay_addresses_have_one_form() {
+        for (text, clean) in [
+            (" https://Chat.Example/ ", "https://chat.example"),
+            ("HTTP://127.0.0.1:8080", "http://127.0.0.1:8080"),
+            ("https://[::1]:9/felund/", "https://[::1]:9/felund"),
+        ] {
+            assert_eq!(clean_relay_url(text), Ok(clean.into()));
+        }
+        for bad in [
+            "chat.example",
+            "ftp://a",
+            "https://",
+            "https://a:b",
+            "https://u@h",
+            "https://a b",
+            "javascript://x?",
+        ] {
+            assert!(clean_relay_url(bad).is_err(), "{bad}");
+        }
+    }
 }

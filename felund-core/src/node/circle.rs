@@ -1,0 +1,284 @@
+//! One circle as this device holds it: secret, keys, state, log, and the view people get of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::records::CircleRecord;
+use crate::{
+    circle::{Access, Channel, Standing, State},
+    envelope::{Verified, open},
+    ids::{ChannelId, CircleHint, CircleId, Cursor, MsgId, NodeId},
+    keys::{CircleSecret, MessageKey, NodeKey},
+    log::Log,
+    redact::Secret,
+    view::{
+        ChannelView, CircleView, Delivery, Key, LinkView, MemberView, Membership, MessageView, Reach,
+        Retention,
+    },
+};
+
+/// The name general goes by.
+const GENERAL: &str = "general";
+/// The only epoch there is until a member is removed.
+pub(super) const EPOCH_0: &str = "epoch-0";
+
+#[derive(Debug)]
+pub(super) struct Circle {
+    pub(super) id: CircleId,
+    pub(super) secret: CircleSecret,
+    pub(super) hint: CircleHint,
+    pub(super) epoch_key: MessageKey,
+    pub(super) general: ChannelId,
+    pub(super) control: ChannelId,
+    pub(super) relay: Option<String>,
+    pub(super) peers: Vec<String>,
+    /// From the invite or the creation, until an event tells it.
+    pub(super) name_hint: Option<String>,
+    pub(super) state: State,
+    pub(super) log: Log,
+    pub(super) keys: BTreeMap<ChannelId, MessageKey>,
+    pub(super) read: BTreeMap<ChannelId, Key>,
+    pub(super) drafts: BTreeMap<ChannelId, String>,
+    /// Own envelopes that nobody has confirmed.
+    pub(super) outbox: BTreeSet<Key>,
+    pub(super) cursor: Cursor,
+    pub(super) online: BTreeSet<NodeId>,
+    /// Unix milliseconds.
+    pub(super) last_seen: BTreeMap<NodeId, u64>,
+    /// Reads of storage that startup still waits for.
+    pub(super) loading: u8,
+    /// Own envelopes, oldest first, on their way from storage to the link.
+    pub(super) unqueued: Vec<(MsgId, Vec<u8>)>,
+}
+
+impl Circle {
+    pub(super) fn new(record: CircleRecord, me: NodeId) -> Self {
+        let secret = CircleSecret::from_secret(Secret::new(record.secret));
+        let retention = Retention { messages: record.messages, days: record.days };
+        let control = secret.control();
+        Self {
+            id: secret.circle_id(),
+            hint: secret.api_key().hint(),
+            epoch_key: secret.epoch_0(),
+            general: secret.general(),
+            control,
+            relay: record.relay,
+            peers: record.peers,
+            name_hint: record.name,
+            state: State::default(),
+            log: Log::new(me, control, retention),
+            keys: BTreeMap::new(),
+            read: BTreeMap::new(),
+            drafts: BTreeMap::new(),
+            outbox: BTreeSet::new(),
+            cursor: Cursor::default(),
+            online: BTreeSet::new(),
+            last_seen: BTreeMap::new(),
+            loading: 0,
+            unqueued: Vec::new(),
+            secret,
+        }
+    }
+
+    pub(super) fn record(&self) -> CircleRecord {
+        let retention = self.log.retention();
+        CircleRecord {
+            secret: *self.secret.secret().expose(),
+            relay: self.relay.clone(),
+            peers: self.peers.clone(),
+            name: Some(self.name()),
+            messages: retention.messages,
+            days: retention.days,
+        }
+    }
+
+    pub(super) fn name(&self) -> String {
+        self.state
+            .name()
+            .map(str::to_owned)
+            .or_else(|| self.name_hint.clone())
+            .unwrap_or_else(|| self.id.short())
+    }
+
+    /// The key that seals and opens a channel's messages, if this device has it.
+    pub(super) fn key_of(&self, channel: &ChannelId) -> Option<&MessageKey> {
+        if *channel == self.general || *channel == self.control {
+            return Some(&self.epoch_key);
+        }
+        match self.state.channel(channel)?.access()? {
+            Access::Public => Some(&self.epoch_key),
+            Access::Key | Access::Invite => self.keys.get(channel),
+        }
+    }
+
+    pub(super) fn open(&self, verified: &Verified) -> Option<Vec<u8>> {
+        open(verified, self.key_of(&verified.header().channel_id)?).ok()
+    }
+
+    pub(super) fn membership(&self, id: &ChannelId, channel: &Channel, me: &NodeId) -> Membership {
+        let standing = channel.standing(me);
+        let readable = channel.access() == Some(Access::Public) || self.keys.contains_key(id);
+        match standing {
+            Some(Standing::Left) => Membership::Outside,
+            _ if readable => Membership::Joined,
+            Some(Standing::Requested) => Membership::Requested,
+            _ => Membership::Outside,
+        }
+    }
+
+    pub(super) fn is_joined(&self, id: &ChannelId, me: &NodeId) -> bool {
+        *id == self.general
+            || self.state.channel(id).is_some_and(|c| self.membership(id, c, me) == Membership::Joined)
+    }
+
+    pub(super) fn channel_name(&self, id: &ChannelId) -> String {
+        if *id == self.general {
+            return GENERAL.into();
+        }
+        self.state.channel(id).and_then(Channel::name).map_or_else(|| id.short(), str::to_owned)
+    }
+
+    pub(super) fn member_name(&self, id: &NodeId) -> String {
+        self.state.member(id).map_or_else(|| id.short(), |hello| hello.name.clone())
+    }
+
+    /// Whether a channel's name, in any case, is taken.
+    pub(super) fn has_channel(&self, name: &str) -> bool {
+        let taken = |other: &str| other.to_lowercase() == name.to_lowercase();
+        taken(GENERAL) || self.state.channels().any(|(_, channel)| channel.name().is_some_and(taken))
+    }
+
+    pub(super) fn message(&self, verified: &Verified, text: String, me: &NodeId) -> MessageView {
+        let header = verified.header();
+        let mine = header.author_node_id == *me;
+        let pending = self.outbox.contains(&Key { ts: header.created_ts, id: header.msg_id });
+        MessageView {
+            circle_id: self.id,
+            channel_id: header.channel_id,
+            channel: self.channel_name(&header.channel_id),
+            msg_id: header.msg_id,
+            author: header.author_node_id,
+            name: self.member_name(&header.author_node_id),
+            created_ts: header.created_ts,
+            text,
+            mine,
+            delivery: match (mine, pending) {
+                (false, _) => Delivery::Received,
+                (true, true) => Delivery::Pending,
+                (true, false) => Delivery::Stored,
+            },
+        }
+    }
+
+    /// Takes an own envelope off the outbox; its place, if it was there.
+    pub(super) fn confirmed(&mut self, id: &MsgId) -> Option<Key> {
+        let key = *self.outbox.iter().find(|key| key.id == *id)?;
+        self.outbox.remove(&key);
+        Some(key)
+    }
+
+    pub(super) fn view(&self, link: LinkView, me: &NodeId) -> CircleView {
+        let unsent = u32::try_from(self.outbox.len()).unwrap_or(u32::MAX);
+        CircleView {
+            id: self.id,
+            name: self.name(),
+            relay: self.relay.clone(),
+            link,
+            channels: self.channel_views(me),
+            members: self.member_views(me),
+            unsent,
+            retention: self.log.retention(),
+        }
+    }
+
+    fn channel_views(&self, me: &NodeId) -> Vec<ChannelView> {
+        let base = |id: ChannelId, name: String| ChannelView {
+            id,
+            name,
+            access: Access::Public,
+            membership: Membership::Joined,
+            owned: false,
+            unread: self.log.unread(&id, self.read.get(&id).copied()),
+            read_up_to: self.read.get(&id).copied(),
+            requests: Vec::new(),
+            members: Vec::new(),
+            draft: self.drafts.get(&id).cloned().unwrap_or_default(),
+        };
+        let mut others: Vec<ChannelView> = self
+            .state
+            .channels()
+            .map(|(id, channel)| {
+                let mut view = base(*id, channel.name().unwrap_or_default().to_owned());
+                let (access, owner) = (channel.access().unwrap_or(Access::Public), channel.owner());
+                view.access = access;
+                view.membership = self.membership(id, channel, me);
+                view.owned = owner == Some(*me);
+                if view.membership != Membership::Joined {
+                    view.unread = 0;
+                }
+                if view.owned {
+                    let asks = channel.members(Standing::Requested);
+                    view.requests = asks.filter(|member| channel.approval(member).is_none()).collect();
+                }
+                if access != Access::Public {
+                    let mut members: BTreeSet<NodeId> = channel.members(Standing::Joined).collect();
+                    members.extend(owner);
+                    members.retain(|member| channel.standing(member) != Some(Standing::Left));
+                    if access == Access::Invite {
+                        members.retain(|member| Some(*member) == owner || channel.approval(member).is_some());
+                    }
+                    view.members = members.into_iter().collect();
+                }
+                view
+            })
+            .collect();
+        others.sort_by(|a, b| (a.name.to_lowercase(), a.id).cmp(&(b.name.to_lowercase(), b.id)));
+        others.insert(0, base(self.general, GENERAL.into()));
+        others
+    }
+
+    fn member_views(&self, me: &NodeId) -> Vec<MemberView> {
+        let mut ids: BTreeSet<NodeId> = self.state.members().map(|(id, _)| *id).collect();
+        ids.insert(*me);
+        let mut members: Vec<MemberView> = ids
+            .into_iter()
+            .map(|id| {
+                let reach = if id == *me {
+                    Reach::You
+                } else if self.online.contains(&id) {
+                    Reach::Relay
+                } else {
+                    Reach::Offline { last_seen: self.last_seen.get(&id).copied() }
+                };
+                MemberView { id, name: self.member_name(&id), reach }
+            })
+            .collect();
+        members
+            .sort_by_cached_key(|member| (member.reach != Reach::You, member.name.to_lowercase(), member.id));
+        members
+    }
+
+    /// Every record of this circle but its outbox, for deleting it.
+    pub(super) fn record_names(&self) -> Vec<String> {
+        use super::records;
+        let id = &self.id;
+        let mut names = vec![records::circle(id), records::cursor(id)];
+        names.extend(self.read.keys().map(|channel| records::read(id, channel)));
+        names.extend(self.drafts.keys().map(|channel| records::draft(id, channel)));
+        names.extend(self.keys.keys().map(|channel| records::channel_key(id, channel)));
+        names.extend(self.outbox.iter().map(|key| records::outbox(id, key)));
+        names
+    }
+
+    /// Opens what its owner wrapped for this device; the new keys.
+    pub(super) fn unwrap_approvals(&self, key: &NodeKey) -> Vec<(ChannelId, MessageKey)> {
+        let me = key.id();
+        let unwrap = |(id, channel): (&ChannelId, &Channel)| {
+            if channel.access() != Some(Access::Invite) || self.keys.contains_key(id) {
+                return None;
+            }
+            let context = crate::keys::channel_wrap_context(&self.id, id, &me);
+            Some((*id, key.unwrap_key(&context, channel.approval(&me)?)?))
+        };
+        self.state.channels().filter_map(unwrap).collect()
+    }
+}

@@ -1,0 +1,336 @@
+//! What users ask of the node, but for channels, which are next door.
+
+use super::{Node, Phase, circle::Circle, publish::After, records};
+use crate::{
+    circle::{Body, clean_name},
+    config::{MAX_CIRCLES, MAX_TEXT_LEN, RETENTION_DAYS, RETENTION_MESSAGES},
+    ids::{ChannelId, CircleId},
+    invite::Invite,
+    io::{Command, Event, Request},
+    keys::{CircleSecret, safety_number},
+    relay_api::clean_relay_url,
+    store::{Op, Query},
+    view::{Key, Reply, Retention},
+};
+
+type Answer = Result<Option<Reply>, String>;
+
+pub(super) const NO_CIRCLE: &str = "There is no such circle on this device.";
+const BAD_NAME: &str = "A name has 1 to 64 characters, none of them control characters or direction overrides. Nothing was changed.";
+
+pub(super) fn name_of(text: &str) -> Result<String, String> {
+    clean_name(text).ok_or_else(|| BAD_NAME.into())
+}
+
+impl Node {
+    pub(super) fn command(&mut self, request: Request) {
+        match (&self.phase, &request.command) {
+            (Phase::Broken(text), _) => {
+                let text = text.clone();
+                return self.reply(request.id, Err(text));
+            }
+            (Phase::Locked(..), Command::Unlock { passphrase }) => {
+                let passphrase = passphrase.clone();
+                return self.unlock(request.id, &passphrase);
+            }
+            (Phase::Locked(..), Command::Snapshot) => {
+                self.event(Event::Locked);
+                return self.reply(request.id, Ok(Reply::Done));
+            }
+            (Phase::Locked(..), _) => {
+                return self.reply(request.id, Err("The keys are locked. Give the passphrase first.".into()));
+            }
+            (Phase::Records | Phase::Circles, _) if self.waiting.len() < super::MAX_WAITING => {
+                self.waiting.push(request);
+                return;
+            }
+            (Phase::Records | Phase::Circles, _) => {
+                return self.reply(request.id, Err("Still starting. Try again in a moment.".into()));
+            }
+            (Phase::Ready, _) => {}
+        }
+        let id = request.id;
+        match self.carry_out(request) {
+            Ok(Some(reply)) => self.reply(id, Ok(reply)),
+            // The reply comes once something else has happened.
+            Ok(None) => {}
+            Err(text) => self.reply(id, Err(text)),
+        }
+    }
+
+    fn carry_out(&mut self, request: Request) -> Answer {
+        let id = request.id;
+        match request.command {
+            Command::Snapshot => {
+                self.snapshot();
+                Ok(Some(Reply::Done))
+            }
+            Command::Unlock { .. } => Ok(Some(Reply::Done)),
+            Command::SetPassphrase { passphrase } => self.set_passphrase(id, passphrase.as_deref()),
+            Command::SetName { name } => self.set_name(id, &name),
+            Command::CreateCircle { name, relay } => self.create_circle(id, &name, relay.as_deref()),
+            Command::JoinCircle { invite, relay } => self.join_circle(id, &invite, relay.as_deref()),
+            Command::LeaveCircle { circle } => self.leave_circle(id, circle),
+            Command::RenameCircle { circle, name } => {
+                let name = name_of(&name)?;
+                let control = self.circles.get(&circle).ok_or(NO_CIRCLE)?.control;
+                self.publish(circle, control, Body::CircleName(name), id, |_| Reply::Done)?;
+                Ok(None)
+            }
+            Command::Invite { circle } => {
+                let circle = self.circles.get(&circle).ok_or(NO_CIRCLE)?;
+                Ok(Some(Reply::Invite {
+                    circle_id: circle.id,
+                    name: circle.name(),
+                    invite: invite_to(circle),
+                }))
+            }
+            Command::SetRelay { circle, relay } => self.set_relay(id, circle, relay.as_deref()),
+            Command::SetRetention { circle, retention } => self.set_retention(id, circle, retention),
+            Command::Send { circle, channel, text } => self.send(id, circle, channel, text),
+            Command::History { circle, channel, before, limit } => {
+                self.history(id, circle, channel, before, limit)
+            }
+            Command::MarkRead { circle, channel, up_to } => self.mark_read(circle, channel, up_to),
+            Command::SaveDraft { circle, channel, text } => self.save_draft(circle, channel, text),
+            Command::CreateChannel { circle, name, access, passphrase } => {
+                self.create_channel(id, circle, &name, access, passphrase.as_deref())
+            }
+            Command::JoinChannel { circle, channel, passphrase } => {
+                self.join_channel(id, circle, channel, passphrase.as_deref())
+            }
+            Command::LeaveChannel { circle, channel } => self.leave_channel(id, circle, channel),
+            Command::ApproveMember { circle, channel, member } => self.approve(id, circle, channel, member),
+            Command::RenameChannel { circle, channel, name } => {
+                self.rename_channel(id, circle, channel, &name)
+            }
+            Command::SafetyNumber { member } => {
+                let me = self.me.as_ref().ok_or("The keys are locked.")?;
+                Ok(Some(Reply::SafetyNumber { number: safety_number(&me.key.id(), &member) }))
+            }
+            Command::Doctor => self.doctor(id),
+        }
+    }
+
+    fn set_passphrase(&mut self, id: u64, passphrase: Option<&str>) -> Answer {
+        let me = self.me.as_mut().ok_or("The keys are locked.")?;
+        if passphrase.is_some_and(str::is_empty) {
+            return Err("An empty passphrase protects nothing. Nothing was changed.".into());
+        }
+        let record = records::write_identity(&me.key, passphrase, &mut self.rng.0)
+            .ok_or("There is not enough memory to set a passphrase. Nothing was changed.")?;
+        me.passphrase = passphrase.is_some();
+        let identity = self.identity();
+        self.store(
+            vec![Op::PutRecord(records::IDENTITY.into(), record)],
+            vec![After::Reply(id, Reply::Done)],
+        );
+        self.outputs.extend(identity.map(|identity| crate::io::Output::Event(Event::Identity(identity))));
+        Ok(None)
+    }
+
+    fn set_name(&mut self, id: u64, name: &str) -> Answer {
+        let name = name_of(name)?;
+        let mut ops: Vec<Op> = self.record(records::PROFILE.into(), name.as_bytes()).into_iter().collect();
+        let me = self.me.as_mut().ok_or("The keys are locked.")?;
+        let changed = me.name != name;
+        me.name = name;
+        let mut after = Vec::new();
+        if let Some(hello) = self.hello().filter(|_| changed) {
+            for (_, circle) in std::mem::take(&mut self.circles) {
+                let sealed = self.seal_into(&circle, circle.control, hello.clone());
+                self.circles.insert(circle.id, circle);
+                let sealed = sealed?;
+                ops.extend(sealed.ops);
+                after.push(sealed.after);
+            }
+        }
+        after.push(After::Reply(id, Reply::Done));
+        self.store(ops, after);
+        if let Some(identity) = self.identity() {
+            self.event(Event::Identity(identity));
+        }
+        Ok(None)
+    }
+
+    fn create_circle(&mut self, id: u64, name: &str, relay: Option<&str>) -> Answer {
+        let name = name_of(name)?;
+        let relay = relay.map(clean_relay_url).transpose().map_err(|e| e.to_string())?;
+        let secret = *CircleSecret::generate(&mut self.rng.0).secret().expose();
+        self.new_circle(id, secret, relay, Vec::new(), name.clone(), Some(Body::CircleName(name)))
+    }
+
+    fn join_circle(&mut self, id: u64, invite: &str, relay: Option<&str>) -> Answer {
+        let invite = Invite::parse(invite).map_err(|e| e.to_string())?;
+        let relay = relay.map(clean_relay_url).transpose().map_err(|e| e.to_string())?;
+        let secret = CircleSecret::from_secret(invite.secret);
+        if let Some(circle) = self.circles.get(&secret.circle_id()) {
+            let invite = invite_to(circle);
+            return Ok(Some(Reply::Circle { circle_id: circle.id, name: circle.name(), invite }));
+        }
+        let name = invite.name.as_deref().and_then(clean_name);
+        let name = name.unwrap_or_else(|| secret.circle_id().short());
+        self.new_circle(id, *secret.secret().expose(), invite.relay.or(relay), invite.peers, name, None)
+    }
+
+    fn new_circle(
+        &mut self,
+        id: u64,
+        secret: [u8; 32],
+        relay: Option<String>,
+        peers: Vec<String>,
+        name: String,
+        first: Option<Body>,
+    ) -> Answer {
+        if self.circles.len() >= MAX_CIRCLES {
+            return Err(format!(
+                "This device is in {MAX_CIRCLES} circles, which is the limit. Leave one first."
+            ));
+        }
+        let me = self.me.as_ref().ok_or("The keys are locked.")?.key.id();
+        let (messages, days) = (RETENTION_MESSAGES, RETENTION_DAYS);
+        let record = records::CircleRecord { secret, relay, peers, name: Some(name.clone()), messages, days };
+        let circle = Circle::new(record, me);
+        let bytes = records::cbor(&circle.record());
+        let mut ops: Vec<Op> = self.record(records::circle(&circle.id), &bytes).into_iter().collect();
+        let mut published = Vec::new();
+        for body in first.into_iter().chain(self.hello()) {
+            let sealed = self.seal_into(&circle, circle.control, body)?;
+            ops.extend(sealed.ops);
+            published.push(sealed.after);
+        }
+        let reply = Reply::Circle { circle_id: circle.id, name, invite: invite_to(&circle) };
+        let mut after = vec![After::Circle(Box::new(circle))];
+        after.extend(published);
+        after.push(After::Reply(id, reply));
+        self.store(ops, after);
+        Ok(None)
+    }
+
+    fn leave_circle(&mut self, id: u64, circle_id: CircleId) -> Answer {
+        self.link_down(circle_id);
+        let circle = self.circles.remove(&circle_id).ok_or(NO_CIRCLE)?;
+        self.dirty.remove(&circle_id);
+        let mut ops: Vec<Op> = circle.record_names().into_iter().map(Op::DeleteRecord).collect();
+        ops.push(Op::DeleteCircle(circle_id));
+        self.store(ops, vec![After::Reply(id, Reply::Done)]);
+        self.event(Event::CircleGone { circle_id });
+        Ok(None)
+    }
+
+    /// Writes a circle's record as it now is; the answer comes once it is durable.
+    fn save_circle(&mut self, id: u64, circle: CircleId) -> Answer {
+        let bytes = records::cbor(&self.circles.get(&circle).ok_or(NO_CIRCLE)?.record());
+        let ops = self.record(records::circle(&circle), &bytes).into_iter().collect();
+        self.dirty.insert(circle);
+        self.store(ops, vec![After::Reply(id, Reply::Done)]);
+        Ok(None)
+    }
+
+    fn set_relay(&mut self, id: u64, circle_id: CircleId, relay: Option<&str>) -> Answer {
+        let relay = relay.map(clean_relay_url).transpose().map_err(|e| e.to_string())?;
+        if self.circles.get(&circle_id).ok_or(NO_CIRCLE)?.relay == relay {
+            return Ok(Some(Reply::Done));
+        }
+        self.link_down(circle_id);
+        if let Some(circle) = self.circles.get_mut(&circle_id) {
+            circle.relay = relay;
+            // Another relay's log is another order.
+            circle.cursor = crate::ids::Cursor::default();
+        }
+        self.relink(circle_id);
+        self.save_circle(id, circle_id)
+    }
+
+    fn set_retention(&mut self, id: u64, circle_id: CircleId, retention: Retention) -> Answer {
+        if !(1..=1_000_000).contains(&retention.messages) || !(1..=3_650).contains(&retention.days) {
+            return Err("A circle keeps 1 to 1,000,000 messages per channel and 1 to 3,650 days.".into());
+        }
+        self.circles.get_mut(&circle_id).ok_or(NO_CIRCLE)?.log.set_retention(retention);
+        self.prune(circle_id);
+        self.save_circle(id, circle_id)
+    }
+
+    fn send(&mut self, id: u64, circle: CircleId, channel: ChannelId, text: String) -> Answer {
+        if text.trim().is_empty() {
+            return Err("There is nothing to send.".into());
+        }
+        if text.len() > MAX_TEXT_LEN {
+            return Err(format!(
+                "The message has {} bytes; the limit is {MAX_TEXT_LEN}. It was not sent.",
+                text.len()
+            ));
+        }
+        let me = self.me.as_ref().ok_or("The keys are locked.")?.key.id();
+        let found = self.circle_and_channel(circle, channel)?;
+        if !found.is_joined(&channel, &me) {
+            let name = found.channel_name(&channel);
+            return Err(format!(
+                "You are not in #{name}, so the message was not sent. Join it with /channel join {name}."
+            ));
+        }
+        self.publish(circle, channel, Body::Text(text), id, |key| Reply::Sent {
+            msg_id: key.id,
+            created_ts: key.ts,
+        })?;
+        Ok(None)
+    }
+
+    fn history(
+        &mut self,
+        request: u64,
+        circle: CircleId,
+        channel: ChannelId,
+        before: Option<Key>,
+        limit: u32,
+    ) -> Answer {
+        self.circle_and_channel(circle, channel)?;
+        let limit = limit.clamp(1, 10_000);
+        // Reads see what was handed out for writing before them, not what is still being gathered.
+        self.flush_staged_now();
+        let query = Query::Channel { circle, channel, before, limit };
+        self.load(query, super::startup::Asked::History { request, circle, channel, limit });
+        Ok(None)
+    }
+
+    fn mark_read(&mut self, circle_id: CircleId, channel: ChannelId, up_to: Key) -> Answer {
+        self.circle_and_channel(circle_id, channel)?;
+        let Some(circle) = self.circles.get_mut(&circle_id) else { return Err(NO_CIRCLE.into()) };
+        if circle.read.get(&channel).is_none_or(|read| *read < up_to) {
+            circle.read.insert(channel, up_to);
+            self.dirty.insert(circle_id);
+            let record = records::cbor(&records::ReadRecord { ts: up_to.ts, id: up_to.id });
+            self.stage_record(records::read(&circle_id, &channel), &record);
+        }
+        Ok(Some(Reply::Done))
+    }
+
+    fn save_draft(&mut self, circle_id: CircleId, channel: ChannelId, text: String) -> Answer {
+        self.circle_and_channel(circle_id, channel)?;
+        if text.len() > MAX_TEXT_LEN {
+            return Err(format!("The draft is longer than {MAX_TEXT_LEN} bytes and was not kept."));
+        }
+        let Some(circle) = self.circles.get_mut(&circle_id) else { return Err(NO_CIRCLE.into()) };
+        let name = records::draft(&circle_id, &channel);
+        if text.is_empty() {
+            if circle.drafts.remove(&channel).is_some() {
+                self.staged.push(Op::DeleteRecord(name));
+            }
+        } else {
+            circle.drafts.insert(channel, text.clone());
+            self.stage_record(name, text.as_bytes());
+        }
+        self.dirty.insert(circle_id);
+        Ok(Some(Reply::Done))
+    }
+}
+
+fn invite_to(circle: &Circle) -> String {
+    Invite {
+        secret: circle.secret.secret().clone(),
+        relay: circle.relay.clone(),
+        peers: circle.peers.clone(),
+        name: Some(circle.name()),
+    }
+    .encode()
+}

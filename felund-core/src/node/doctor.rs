@@ -1,0 +1,141 @@
+//! `/doctor`: tries every connection afresh and says in plain words what it found.
+
+use super::Node;
+use crate::{
+    io::{HttpId, HttpRequest, HttpResponse, Output},
+    relay_api::{HealthResponse, path},
+    view::{Finding, LinkView, Reply},
+};
+
+/// A relay being asked whether it is well.
+#[derive(Debug)]
+pub(super) struct Probe {
+    request: u64,
+    relay: String,
+    sent: u64,
+    finding: Option<Vec<Finding>>,
+}
+
+impl Node {
+    pub(super) fn doctor(&mut self, request: u64) -> Result<Option<Reply>, String> {
+        let relays: Vec<String> = self.links.keys().cloned().collect();
+        if relays.is_empty() {
+            let findings = self.diagnose(Vec::new());
+            return Ok(Some(Reply::Doctor { findings }));
+        }
+        for relay in relays {
+            let id = HttpId(self.id());
+            let url = format!("{relay}{}", path::HEALTH);
+            let http = HttpRequest { method: "GET", url, headers: Vec::new(), body: Vec::new() };
+            self.probes.insert(id, Probe { request, relay, sent: self.now.mono, finding: None });
+            self.outputs.push_back(Output::Http(id, http));
+        }
+        Ok(None)
+    }
+
+    pub(super) fn probe_answered(&mut self, id: HttpId, result: Result<HttpResponse, String>) {
+        let Some(probe) = self.probes.get_mut(&id) else { return };
+        let took = self.now.mono.saturating_sub(probe.sent);
+        probe.finding = Some(judge(&probe.relay, took, self.now.wall / 1_000, result));
+        let request = probe.request;
+        let of_request = |probe: &&Probe| probe.request == request;
+        if self.probes.values().filter(of_request).any(|probe| probe.finding.is_none()) {
+            return;
+        }
+        let answered: Vec<HttpId> =
+            self.probes.iter().filter(|(_, probe)| probe.request == request).map(|(id, _)| *id).collect();
+        let probes = answered.iter().filter_map(|id| self.probes.remove(id)?.finding).flatten().collect();
+        let findings = self.diagnose(probes);
+        self.reply(request, Ok(Reply::Doctor { findings }));
+    }
+
+    fn diagnose(&self, mut findings: Vec<Finding>) -> Vec<Finding> {
+        for circle in self.circles.values() {
+            let link = circle.relay.as_ref().and_then(|relay| self.links.get(relay));
+            let state = link.map_or(LinkView::None, |link| link.view(&circle.hint, self.now.mono));
+            let rtt = link.and_then(|link| link.figures().1);
+            let (ok, detail, advice) = match state {
+                LinkView::Live => {
+                    let rtt = rtt.map(|ms| format!(", round trip {ms} ms")).unwrap_or_default();
+                    (true, format!("live through the relay's WebSocket{rtt}"), None)
+                }
+                LinkView::Polling => (
+                    true,
+                    "messages are fetched over HTTP every few seconds".into(),
+                    Some("Something between here and the relay refuses WebSockets, often a proxy.".into()),
+                ),
+                LinkView::Connecting => {
+                    (false, "being connected".into(), Some("Look again in a moment.".into()))
+                }
+                LinkView::Down { reason, retry_in_s } => (
+                    false,
+                    format!("not reachable: {reason}; next try in {retry_in_s} s"),
+                    Some(
+                        "Check this device's network and the relay's address. Messages wait here meanwhile."
+                            .into(),
+                    ),
+                ),
+                LinkView::None => (
+                    false,
+                    "no relay is set".into(),
+                    Some("Set one in the settings: without it messages stay on this device.".into()),
+                ),
+            };
+            let unsent = circle.outbox.len();
+            let waiting = if unsent > 0 { format!("; {unsent} waiting to be sent") } else { String::new() };
+            findings.push(Finding {
+                subject: format!("circle {}", circle.name()),
+                ok,
+                detail: detail + &waiting,
+                advice,
+            });
+        }
+        findings.push(match &self.store_fault {
+            None => Finding {
+                subject: "storage".into(),
+                ok: true,
+                detail: "takes what is written".into(),
+                advice: None,
+            },
+            Some(cause) => Finding {
+                subject: "storage".into(),
+                ok: false,
+                detail: format!("does not take anything: {cause}"),
+                advice: Some("Free some space. Nothing already stored is lost.".into()),
+            },
+        });
+        findings
+    }
+}
+
+fn judge(relay: &str, took: u64, wall_s: u64, result: Result<HttpResponse, String>) -> Vec<Finding> {
+    let subject = format!("relay {relay}");
+    let fault = |detail: String, advice: &str| {
+        vec![Finding { subject: subject.clone(), ok: false, detail, advice: Some(advice.into()) }]
+    };
+    let response = match result {
+        Err(cause) => return fault(cause, "Check this device's network and the relay's address."),
+        Ok(response) => response,
+    };
+    let Ok(health) = serde_json::from_slice::<HealthResponse>(&response.body) else {
+        let detail = format!("answers with status {}, but not as a Felund relay does", response.status);
+        return fault(detail, "Check the relay's address; another program may be there.");
+    };
+    let skew = health.time.abs_diff(wall_s);
+    vec![
+        Finding {
+            subject,
+            ok: true,
+            detail: format!("version {}, answered in {took} ms", health.version),
+            advice: None,
+        },
+        Finding {
+            subject: "clock".into(),
+            ok: skew <= 30,
+            detail: format!("{skew} s apart from the relay's"),
+            advice: (skew > 30).then(|| {
+                "Set this device's clock: messages from a clock five minutes ahead are refused.".into()
+            }),
+        },
+    ]
+}

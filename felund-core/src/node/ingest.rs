@@ -1,0 +1,183 @@
+//! What the links learned: envelopes, confirmations, presence.
+
+use super::{Node, publish::row_of, records};
+use crate::{
+    circle::Body,
+    envelope::receive,
+    ids::{CircleHint, CircleId, Cursor, MsgId},
+    io::{Event, HttpId, HttpResponse},
+    log::Merge,
+    route::relay::{Cx, LinkEvent, RelayLink},
+    store::Op,
+    view::{Delivery, Key},
+};
+
+impl Node {
+    fn circle_at(&self, url: &str, hint: &CircleHint) -> Option<CircleId> {
+        let at = |circle: &&super::Circle| circle.hint == *hint && circle.relay.as_deref() == Some(url);
+        self.circles.values().find(at).map(|circle| circle.id)
+    }
+
+    pub(super) fn link_event(&mut self, url: &str, event: LinkEvent) {
+        let hint = match &event {
+            LinkEvent::Changed => {
+                let on_it = self.circles.values().filter(|circle| circle.relay.as_deref() == Some(url));
+                self.dirty.extend(on_it.map(|circle| circle.id));
+                return;
+            }
+            LinkEvent::Envelope { hint, .. }
+            | LinkEvent::CaughtUp { hint }
+            | LinkEvent::Stored { hint, .. }
+            | LinkEvent::Rejected { hint, .. }
+            | LinkEvent::Peers { hint, .. }
+            | LinkEvent::Presence { hint, .. } => *hint,
+        };
+        let Some(id) = self.circle_at(url, &hint) else { return };
+        match event {
+            LinkEvent::Envelope { cursor, bytes, .. } => self.arrived(id, url, cursor, &bytes),
+            LinkEvent::CaughtUp { .. } => self.accept_approvals(id),
+            LinkEvent::Stored { ids, .. } => ids.iter().for_each(|msg| self.stored_at_relay(id, msg)),
+            LinkEvent::Rejected { id: msg, reason, .. } => {
+                if let Some(key) = self.circles.get_mut(&id).and_then(|circle| circle.confirmed(&msg)) {
+                    self.staged.push(Op::DeleteRecord(records::outbox(&id, &key)));
+                }
+                self.dirty.insert(id);
+                let text = format!(
+                    "The relay refused one of your messages: {reason}. It is kept on this device only."
+                );
+                self.notice(true, text);
+            }
+            LinkEvent::Peers { peers, .. } => {
+                let wall = self.now.wall;
+                let Some(circle) = self.circles.get_mut(&id) else { return };
+                for gone in std::mem::take(&mut circle.online) {
+                    circle.last_seen.insert(gone, wall);
+                }
+                circle.online.extend(peers.into_iter().map(|peer| peer.node_id));
+                self.dirty.insert(id);
+            }
+            LinkEvent::Presence { peer, online, .. } => {
+                let wall = self.now.wall;
+                let Some(circle) = self.circles.get_mut(&id) else { return };
+                if online {
+                    circle.online.insert(peer.node_id);
+                } else if circle.online.remove(&peer.node_id) {
+                    circle.last_seen.insert(peer.node_id, wall);
+                }
+                self.dirty.insert(id);
+            }
+            LinkEvent::Changed => {}
+        }
+    }
+
+    /// An envelope of the relay's log. Whatever it is, its place is noted, so that it is not asked for again.
+    fn arrived(&mut self, id: CircleId, url: &str, cursor: Cursor, bytes: &[u8]) {
+        self.ingest(id, bytes);
+        if let Some(circle) = self.circles.get_mut(&id) {
+            circle.cursor = cursor;
+        }
+        let record = records::cbor(&records::CursorRecord { relay: url.to_owned(), cursor });
+        let name = records::cursor(&id);
+        // Only the last of several in one batch counts.
+        self.staged.retain(|op| !matches!(op, Op::PutRecord(other, _) if *other == name));
+        self.stage_record(name, &record);
+    }
+
+    /// Verifies, merges, stores, applies and shows one envelope from outside. What does not verify, or belongs to
+    /// another circle, is dropped without a word: only its sender could be told, and it is the one at fault.
+    fn ingest(&mut self, id: CircleId, bytes: &[u8]) {
+        let Ok(verified) = receive(bytes) else { return };
+        let (wall, me) = (self.now.wall, self.me.as_ref().map(|me| me.key.id()));
+        let (Some(circle), Some(me)) = (self.circles.get_mut(&id), me) else { return };
+        let header = verified.header();
+        if header.circle_id != id {
+            return;
+        }
+        let key = Key { ts: header.created_ts, id: header.msg_id };
+        match circle.log.merge(&verified, wall) {
+            Merge::New => {}
+            Merge::Known => return self.stored_at_relay(id, &key.id),
+            Merge::FromTheFuture | Merge::Expired => return,
+        }
+        self.clock.observe(key.ts);
+        self.staged.push(Op::PutEnvelope(row_of(&verified)));
+        self.dirty.insert(id);
+        let cbor = circle.open(&verified);
+        let body = cbor.and_then(|cbor| Body::from_cbor(&header.kind, &cbor).ok());
+        let shown = match body {
+            Some(Body::Text(text)) if header.channel_id != circle.control => {
+                circle.is_joined(&header.channel_id, &me).then(|| circle.message(&verified, text, &me))
+            }
+            // Control events count in the control channel only: elsewhere not every member could check them.
+            Some(body) if header.channel_id == circle.control => {
+                if circle.state.apply(key, header.author_node_id, body) {
+                    self.accept_approvals(id);
+                }
+                None
+            }
+            _ => None,
+        };
+        if let Some(message) = shown {
+            self.event(Event::Message(message));
+        }
+        self.prune(id);
+    }
+
+    /// An own envelope is durable at the relay.
+    fn stored_at_relay(&mut self, id: CircleId, msg: &MsgId) {
+        let Some(circle) = self.circles.get_mut(&id) else { return };
+        let Some(key) = circle.confirmed(msg) else { return };
+        let channel_id = circle.log.channel_of(&key);
+        self.staged.push(Op::DeleteRecord(records::outbox(&id, &key)));
+        self.dirty.insert(id);
+        if let Some(channel_id) = channel_id {
+            self.event(Event::Delivery {
+                circle_id: id,
+                channel_id,
+                msg_id: *msg,
+                delivery: Delivery::Stored,
+            });
+        }
+    }
+
+    /// Takes the keys of invite channels this device was let into.
+    pub(super) fn accept_approvals(&mut self, id: CircleId) {
+        let (Some(circle), Some(me)) = (self.circles.get_mut(&id), &self.me) else { return };
+        for (channel, key) in circle.unwrap_approvals(&me.key) {
+            let name = circle.channel_name(&channel);
+            let record = records::channel_key(&id, &channel);
+            let sealed = me.store.seal(&record, key.secret().expose(), &mut self.rng.0);
+            self.staged.push(Op::PutRecord(record, sealed));
+            circle.keys.insert(channel, key);
+            self.dirty.insert(id);
+            let text = format!("You were let into #{name}.");
+            self.outputs.push_back(crate::io::Output::Event(Event::Notice { error: false, text }));
+        }
+    }
+
+    /// Deletes what the circle no longer keeps.
+    pub(super) fn prune(&mut self, id: CircleId) {
+        let wall = self.now.wall;
+        let Some(circle) = self.circles.get_mut(&id) else { return };
+        for (channel_id, keys) in circle.log.prune(wall) {
+            let Some(up_to) = keys.last().copied() else { continue };
+            self.staged.push(Op::DeleteEnvelopes(id, keys));
+            self.dirty.insert(id);
+            let pruned = Event::Pruned { circle_id: id, channel_id, up_to };
+            self.outputs.push_back(crate::io::Output::Event(pruned));
+        }
+    }
+
+    pub(super) fn http_answered(&mut self, id: HttpId, result: Result<HttpResponse, String>) {
+        if self.probes.contains_key(&id) {
+            return self.probe_answered(id, result);
+        }
+        let mut result = Some(result);
+        let answer = |link: &mut RelayLink, cx: &mut Cx<'_>| {
+            if let Some(result) = result.take() {
+                link.answered(id, result, cx);
+            }
+        };
+        self.with_link(|link| link.asked_for(id), answer);
+    }
+}

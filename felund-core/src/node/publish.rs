@@ -1,0 +1,182 @@
+//! Own envelopes: sealed once, committed to storage, and only then applied, shown and sent.
+
+use super::{
+    Node,
+    circle::{Circle, EPOCH_0},
+    records,
+};
+use crate::{
+    circle::{Body, Hello},
+    config::MAX_TEXT_LEN,
+    envelope::{Draft, Verified, seal},
+    ids::{ChannelId, CircleId},
+    io::{BatchId, Event},
+    keys::MessageKey,
+    log::Merge,
+    store::{Op, Row},
+    view::{Key, Reply},
+};
+
+/// What happens once a batch is durable.
+#[derive(Debug)]
+pub(super) enum After {
+    /// A circle is there.
+    Circle(Box<Circle>),
+    /// A channel's key is there.
+    Key(CircleId, ChannelId, MessageKey),
+    /// An own envelope is applied, shown and sent.
+    Publish(CircleId, Box<Verified>, Body),
+    /// A command is answered.
+    Reply(u64, Reply),
+}
+
+/// An own envelope and the steps that store it.
+pub(super) struct Sealed {
+    pub(super) ops: Vec<Op>,
+    pub(super) after: After,
+    pub(super) key: Key,
+}
+
+impl Node {
+    /// Seals an event into a circle that need not be inserted yet.
+    pub(super) fn seal_into(
+        &mut self,
+        circle: &Circle,
+        channel: ChannelId,
+        body: Body,
+    ) -> Result<Sealed, String> {
+        let me = self.me.as_ref().ok_or("The keys are locked.")?;
+        let key = circle.key_of(&channel).ok_or("This device has no key for that channel. Join it first.")?;
+        let cbor = body.to_cbor();
+        let draft = Draft {
+            circle_id: circle.id,
+            channel_id: channel,
+            created_ts: self.clock.tick(self.now.wall),
+            kind: body.kind(),
+            key_id: EPOCH_0,
+            body: &cbor,
+        };
+        let sealed = seal(draft, key, &me.key, &mut self.rng.0)
+            .map_err(|_| format!("That is too long; the limit is {MAX_TEXT_LEN} bytes. Nothing was sent."))?;
+        let row = row_of(&sealed);
+        let key = row.key;
+        let outbox = Op::PutRecord(records::outbox(&circle.id, &key), Vec::new());
+        let ops = vec![Op::PutEnvelope(row), outbox];
+        Ok(Sealed { ops, after: After::Publish(circle.id, Box::new(sealed), body), key })
+    }
+
+    /// Seals and stores an event of a circle that is here; the reply goes out once it is durable.
+    pub(super) fn publish(
+        &mut self,
+        id: CircleId,
+        channel: ChannelId,
+        body: Body,
+        request: u64,
+        reply: impl FnOnce(Key) -> Reply,
+    ) -> Result<(), String> {
+        let circle = self.circles.remove(&id).ok_or("There is no such circle on this device.")?;
+        let sealed = self.seal_into(&circle, channel, body);
+        self.circles.insert(id, circle);
+        let sealed = sealed?;
+        self.store(sealed.ops, vec![sealed.after, After::Reply(request, reply(sealed.key))]);
+        Ok(())
+    }
+
+    /// What this device says about itself in every circle.
+    pub(super) fn hello(&self) -> Option<Body> {
+        let me = self.me.as_ref()?;
+        let name = if me.name.is_empty() { me.key.id().short() } else { me.name.clone() };
+        Some(Body::Hello(Hello {
+            name,
+            wrap_key: me.key.wrap_public(),
+            capabilities: self.capabilities.clone(),
+        }))
+    }
+
+    pub(super) fn committed(&mut self, id: BatchId) {
+        if self.store_fault.take().is_some() {
+            self.notice(false, "Storage works again.".into());
+        }
+        if self.staged_in_flight == Some(id) {
+            self.staged_in_flight = None;
+        }
+        for after in self.batches.remove(&id).unwrap_or_default() {
+            match after {
+                After::Circle(circle) => {
+                    let id = circle.id;
+                    self.circles.insert(id, *circle);
+                    self.link_up(id);
+                    self.dirty.insert(id);
+                }
+                After::Key(id, channel, key) => {
+                    if let Some(circle) = self.circles.get_mut(&id) {
+                        circle.keys.insert(channel, key);
+                        self.dirty.insert(id);
+                    }
+                }
+                After::Publish(id, verified, body) => self.published(id, &verified, body),
+                After::Reply(request, reply) => self.reply(request, Ok(reply)),
+            }
+        }
+    }
+
+    fn published(&mut self, id: CircleId, verified: &Verified, body: Body) {
+        let (wall, me) = (self.now.wall, self.me.as_ref().map(|me| me.key.id()));
+        let (Some(circle), Some(me)) = (self.circles.get_mut(&id), me) else { return };
+        let header = verified.header();
+        let key = Key { ts: header.created_ts, id: header.msg_id };
+        if circle.log.merge(verified, wall) != Merge::New {
+            return;
+        }
+        circle.outbox.insert(key);
+        let shown = match body {
+            Body::Text(text) => Some(circle.message(verified, text, &me)),
+            body => {
+                circle.state.apply(key, me, body);
+                None
+            }
+        };
+        if let Some(link) = circle.relay.as_ref().and_then(|relay| self.links.get_mut(relay)) {
+            link.enqueue(&circle.hint, header.msg_id, verified.envelope().to_cbor());
+        }
+        self.dirty.insert(id);
+        if let Some(message) = shown {
+            self.event(Event::Message(message));
+        }
+        self.prune(id);
+    }
+
+    pub(super) fn store_failed(&mut self, id: BatchId, cause: &str) {
+        if self.staged_in_flight == Some(id) {
+            self.staged_in_flight = None;
+        }
+        for after in self.batches.remove(&id).unwrap_or_default() {
+            if let After::Reply(request, _) = after {
+                let text =
+                    format!("It could not be stored: {cause}. Nothing was sent or changed; try again.");
+                self.reply(request, Err(text));
+            }
+        }
+        // Said once, not for every message that comes in meanwhile.
+        if self.store_fault.is_none() {
+            let text = format!(
+                "Storage does not take anything: {cause}. What comes in is shown but not kept; the relay still has it."
+            );
+            self.notice(true, text);
+            self.store_fault = Some(cause.into());
+        }
+    }
+}
+
+/// How an envelope is stored.
+pub(super) fn row_of(verified: &Verified) -> Row {
+    let header = verified.header();
+    Row {
+        circle: header.circle_id,
+        key: Key { ts: header.created_ts, id: header.msg_id },
+        channel: header.channel_id,
+        author: header.author_node_id,
+        chat: header.kind == "chat.text",
+        sealed: verified.envelope().to_cbor(),
+    }
+}

@@ -1,0 +1,189 @@
+//! The node's own records: their keys, and what is sealed inside them (`docs/protocol.md` §11).
+//!
+//! Only `identity` is readable without the node's store key, and with a passphrase not even that.
+
+use minicbor::{Decode, Encode};
+use rand_core::CryptoRng;
+
+use crate::{
+    ids::{ChannelId, CircleId, Cursor},
+    keys::{NodeKey, StoreKey, random},
+    redact::Secret,
+    view::Key,
+};
+
+pub(super) const IDENTITY: &str = "identity";
+pub(super) const PROFILE: &str = "profile";
+
+pub(super) fn circle(id: &CircleId) -> String {
+    format!("circle/{id}")
+}
+
+pub(super) fn cursor(id: &CircleId) -> String {
+    format!("cursor/{id}")
+}
+
+pub(super) fn read(id: &CircleId, channel: &ChannelId) -> String {
+    format!("read/{id}/{channel}")
+}
+
+pub(super) fn draft(id: &CircleId, channel: &ChannelId) -> String {
+    format!("draft/{id}/{channel}")
+}
+
+pub(super) fn channel_key(id: &CircleId, channel: &ChannelId) -> String {
+    format!("key/{id}/{channel}")
+}
+
+pub(super) fn outbox(id: &CircleId, key: &Key) -> String {
+    format!("outbox/{id}/{:016x}/{}", key.ts, key.id)
+}
+
+/// A record's key, taken apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Name {
+    Circle(CircleId),
+    Cursor(CircleId),
+    Read(CircleId, ChannelId),
+    Draft(CircleId, ChannelId),
+    ChannelKey(CircleId, ChannelId),
+    Outbox(CircleId, Key),
+}
+
+impl Name {
+    /// `None` for records of no circle, and for those of a later version.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split('/');
+        let (kind, circle) = (parts.next()?, parts.next()?.parse().ok()?);
+        let mut id = || parts.next()?.parse().ok();
+        Some(match kind {
+            "circle" => Self::Circle(circle),
+            "cursor" => Self::Cursor(circle),
+            "read" => Self::Read(circle, id()?),
+            "draft" => Self::Draft(circle, id()?),
+            "key" => Self::ChannelKey(circle, id()?),
+            "outbox" => {
+                let ts = u64::from_str_radix(parts.next()?, 16).ok()?;
+                Self::Outbox(circle, Key { ts, id: parts.next()?.parse().ok()? })
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// `identity`: the seed, plain or under a passphrase.
+#[derive(Encode, Decode)]
+enum Identity {
+    #[n(0)]
+    Plain(#[cbor(n(0), with = "minicbor::bytes")] [u8; 32]),
+    #[n(1)]
+    Locked(#[cbor(n(0), with = "minicbor::bytes")] [u8; 16], #[cbor(n(1), with = "minicbor::bytes")] Vec<u8>),
+}
+
+/// An identity record as it was found.
+pub(super) enum Found {
+    Open(NodeKey),
+    Locked(Locked),
+}
+
+/// A seed under a passphrase.
+pub(super) struct Locked {
+    salt: [u8; 16],
+    sealed: Vec<u8>,
+}
+
+impl Locked {
+    pub(super) fn unlock(&self, passphrase: &str) -> Option<NodeKey> {
+        let seed = StoreKey::from_passphrase(passphrase, &self.salt)?.open(IDENTITY, &self.sealed)?;
+        seed.try_into().ok().map(|seed| NodeKey::from_seed(Secret::new(seed)))
+    }
+}
+
+pub(super) fn read_identity(bytes: &[u8]) -> Option<Found> {
+    Some(match minicbor::decode(bytes).ok()? {
+        Identity::Plain(seed) => Found::Open(NodeKey::from_seed(Secret::new(seed))),
+        Identity::Locked(salt, sealed) => Found::Locked(Locked { salt, sealed }),
+    })
+}
+
+/// `None` when the passphrase cannot be stretched for want of memory.
+pub(super) fn write_identity(
+    key: &NodeKey,
+    passphrase: Option<&str>,
+    rng: &mut impl CryptoRng,
+) -> Option<Vec<u8>> {
+    let seed = *key.seed().expose();
+    let identity = match passphrase {
+        None => Identity::Plain(seed),
+        Some(passphrase) => {
+            let salt = random(rng);
+            let sealed = StoreKey::from_passphrase(passphrase, &salt)?.seal(IDENTITY, &seed, rng);
+            Identity::Locked(salt, sealed)
+        }
+    };
+    Some(cbor(&identity))
+}
+
+/// `circle/…`: what a member must keep of a circle to be in it.
+#[derive(Debug, Encode, Decode)]
+#[cbor(array)]
+pub(super) struct CircleRecord {
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub(super) secret: [u8; 32],
+    #[n(1)]
+    pub(super) relay: Option<String>,
+    #[n(2)]
+    pub(super) peers: Vec<String>,
+    #[n(3)]
+    pub(super) name: Option<String>,
+    #[n(4)]
+    pub(super) messages: u32,
+    #[n(5)]
+    pub(super) days: u32,
+}
+
+/// `cursor/…`: how far a circle has been read from which relay.
+#[derive(Debug, Encode, Decode)]
+#[cbor(array)]
+pub(super) struct CursorRecord {
+    #[n(0)]
+    pub(super) relay: String,
+    #[n(1)]
+    pub(super) cursor: Cursor,
+}
+
+/// `read/…`: the last message seen.
+#[derive(Debug, Encode, Decode)]
+#[cbor(array)]
+pub(super) struct ReadRecord {
+    #[n(0)]
+    pub(super) ts: u64,
+    #[n(1)]
+    pub(super) id: crate::ids::MsgId,
+}
+
+pub(super) fn cbor<T: Encode<()>>(value: &T) -> Vec<u8> {
+    minicbor::to_vec(value).expect("writing to a Vec is infallible")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::MsgId;
+
+    #[test]
+    fn record_names_round_trip() {
+        let (c, ch, key) = (CircleId([1; 16]), ChannelId([2; 16]), Key { ts: u64::MAX, id: MsgId([3; 16]) });
+        for (text, name) in [
+            (circle(&c), Name::Circle(c)),
+            (cursor(&c), Name::Cursor(c)),
+            (read(&c, &ch), Name::Read(c, ch)),
+            (draft(&c, &ch), Name::Draft(c, ch)),
+            (channel_key(&c, &ch), Name::ChannelKey(c, ch)),
+            (outbox(&c, &key), Name::Outbox(c, key)),
+        ] {
+            assert_eq!(Name::parse(&text), Some(name));
+        }
+        assert_eq!(Name::parse("identity"), None);
+    }
+}

@@ -1,0 +1,281 @@
+//! From an empty node to a ready one: identity, records, circles, in that order.
+
+use super::{Me, Node, Phase, circle::Circle, records};
+use crate::{
+    circle::Body,
+    envelope::{Envelope, Verified},
+    ids::{ChannelId, CircleId},
+    io::{Event, QueryId},
+    keys::NodeKey,
+    store::{Loaded, Op, Query},
+    view::{Key, MessageView, Reply},
+};
+
+/// What a read was for.
+#[derive(Debug)]
+pub(super) enum Asked {
+    Records,
+    Index(CircleId),
+    Control(CircleId),
+    Outbox(CircleId),
+    History { request: u64, circle: CircleId, channel: ChannelId, limit: u32 },
+}
+
+impl Node {
+    pub(super) fn loaded(&mut self, id: QueryId, result: Result<Loaded, String>) {
+        let Some(asked) = self.queries.remove(&id) else { return };
+        match (asked, result) {
+            (Asked::History { request, .. }, Err(cause)) => {
+                self.reply(
+                    request,
+                    Err(format!("The history could not be read: {cause}. Nothing was changed.")),
+                );
+            }
+            (_, Err(cause)) => {
+                self.broken(format!("The storage could not be read: {cause}. Nothing was changed."))
+            }
+            (Asked::Records, Ok(Loaded::Records(records))) => self.start(records),
+            (Asked::Index(circle), Ok(Loaded::Index(rows))) => {
+                if let Some(circle) = self.circles.get_mut(&circle) {
+                    circle.log.restore(&rows);
+                    let latest = circle.log.latest_ts();
+                    self.clock.observe(latest);
+                }
+                self.circle_part_loaded(circle);
+            }
+            (Asked::Control(circle), Ok(Loaded::Envelopes(rows))) => {
+                self.fold_stored(circle, rows);
+                self.circle_part_loaded(circle);
+            }
+            (Asked::Outbox(circle), Ok(Loaded::Envelopes(rows))) => {
+                if let Some(circle) = self.circles.get_mut(&circle) {
+                    circle.unqueued = rows.into_iter().map(|(key, sealed)| (key.id, sealed)).collect();
+                }
+                self.circle_part_loaded(circle);
+            }
+            (Asked::History { request, circle, channel, limit }, Ok(Loaded::Envelopes(rows))) => {
+                let start_reached = rows.len() < limit as usize;
+                let messages = self.open_page(circle, channel, rows);
+                self.reply(request, Ok(Reply::History { messages, start_reached }));
+            }
+            (_, Ok(_)) => self.broken("The storage gave a wrong answer. Nothing was changed.".into()),
+        }
+    }
+
+    /// Storage cannot be trusted: say so to everyone who asks, and write nothing.
+    fn broken(&mut self, text: String) {
+        for request in std::mem::take(&mut self.waiting) {
+            self.reply(request.id, Err(text.clone()));
+        }
+        self.notice(true, text.clone());
+        self.phase = Phase::Broken(text);
+    }
+
+    fn start(&mut self, records: Vec<(String, Vec<u8>)>) {
+        let identity = records.iter().find(|(name, _)| name == records::IDENTITY);
+        match identity.map(|(_, bytes)| records::read_identity(bytes)) {
+            None => {
+                let key = NodeKey::generate(&mut self.rng.0);
+                // Without a passphrase nothing is stretched, and nothing can fail.
+                let bytes = records::write_identity(&key, None, &mut self.rng.0).unwrap_or_default();
+                self.store(vec![Op::PutRecord(records::IDENTITY.into(), bytes)], Vec::new());
+                self.unlocked(key, false, &records);
+            }
+            Some(Some(records::Found::Open(key))) => self.unlocked(key, false, &records),
+            Some(Some(records::Found::Locked(locked))) => {
+                self.phase = Phase::Locked(locked, records);
+                self.event(Event::Locked);
+                self.answer_waiting();
+            }
+            Some(None) => {
+                self.broken("The identity in the storage is damaged. Restore it from a backup.".into())
+            }
+        }
+    }
+
+    pub(super) fn unlock(&mut self, request: u64, passphrase: &str) {
+        let Phase::Locked(locked, _) = &self.phase else {
+            return self.reply(request, Ok(Reply::Done));
+        };
+        let Some(key) = locked.unlock(passphrase) else {
+            return self.reply(request, Err("That is not the passphrase. Try again.".into()));
+        };
+        if let Phase::Locked(_, records) = std::mem::replace(&mut self.phase, Phase::Circles) {
+            self.unlocked(key, true, &records);
+        }
+        self.reply(request, Ok(Reply::Done));
+    }
+
+    fn unlocked(&mut self, key: NodeKey, passphrase: bool, records: &[(String, Vec<u8>)]) {
+        let store = key.store_key();
+        let open = |name: &str, bytes: &[u8]| store.open(name, bytes);
+        let profile = records.iter().find(|(name, _)| name == records::PROFILE);
+        let name =
+            profile.and_then(|(name, bytes)| String::from_utf8(open(name, bytes)?).ok()).unwrap_or_default();
+        let mut damaged = Vec::new();
+        for (record, bytes) in records {
+            if let Some(records::Name::Circle(_)) = records::Name::parse(record) {
+                match open(record, bytes).and_then(|bytes| minicbor::decode(&bytes).ok()) {
+                    Some(circle) => {
+                        let circle = Circle::new(circle, key.id());
+                        self.circles.insert(circle.id, circle);
+                    }
+                    None => damaged.push(record.clone()),
+                }
+            }
+        }
+        for (record, bytes) in records {
+            match records::Name::parse(record) {
+                Some(records::Name::Outbox(circle, place)) => {
+                    if let Some(circle) = self.circles.get_mut(&circle) {
+                        circle.outbox.insert(place);
+                    }
+                }
+                None | Some(records::Name::Circle(_)) => {}
+                Some(name) => match open(record, bytes) {
+                    Some(value) => {
+                        restore(&mut self.circles, name, value);
+                    }
+                    None => damaged.push(record.clone()),
+                },
+            }
+        }
+        self.me = Some(Me { key, store, name, passphrase });
+        for record in damaged {
+            let text = format!(
+                "The record {record} in the storage is damaged and was left out. Nothing was deleted."
+            );
+            self.notice(true, text);
+        }
+        self.phase = Phase::Circles;
+        let ids: Vec<CircleId> = self.circles.keys().copied().collect();
+        for id in ids {
+            self.load_circle(id);
+        }
+        self.ready_if_loaded();
+    }
+
+    fn load_circle(&mut self, id: CircleId) {
+        let Some(circle) = self.circles.get_mut(&id) else { return };
+        circle.loading = 3;
+        let (channel, outbox) = (circle.control, circle.outbox.iter().copied().collect());
+        self.load(Query::Index(id), Asked::Index(id));
+        let control = Query::Channel { circle: id, channel, before: None, limit: u32::MAX };
+        self.load(control, Asked::Control(id));
+        self.load(Query::Envelopes(id, outbox), Asked::Outbox(id));
+    }
+
+    fn circle_part_loaded(&mut self, id: CircleId) {
+        if let Some(circle) = self.circles.get_mut(&id) {
+            circle.loading = circle.loading.saturating_sub(1);
+            // The reads may be answered in any order; nothing comes in before the log knows what is there.
+            if circle.loading == 0 {
+                self.link_up(id);
+            }
+        }
+        self.ready_if_loaded();
+    }
+
+    /// Moves a circle to the relay it now names, with everything that waits to be sent.
+    pub(super) fn relink(&mut self, id: CircleId) {
+        let Some(circle) = self.circles.get_mut(&id) else { return };
+        circle.loading += 1;
+        let outbox = circle.outbox.iter().copied().collect();
+        self.load(Query::Envelopes(id, outbox), Asked::Outbox(id));
+    }
+
+    fn ready_if_loaded(&mut self) {
+        if !matches!(self.phase, Phase::Circles) || self.circles.values().any(|circle| circle.loading > 0) {
+            return;
+        }
+        self.phase = Phase::Ready;
+        self.snapshot();
+        let ids: Vec<CircleId> = self.circles.keys().copied().collect();
+        for id in ids {
+            self.accept_approvals(id);
+            self.prune(id);
+        }
+        self.answer_waiting();
+    }
+
+    /// Commands that came before they could be carried out.
+    fn answer_waiting(&mut self) {
+        for request in std::mem::take(&mut self.waiting) {
+            self.command(request);
+        }
+    }
+
+    /// Says everything known.
+    pub(super) fn snapshot(&mut self) {
+        if let Some(identity) = self.identity() {
+            self.event(Event::Identity(identity));
+        }
+        let ids: Vec<CircleId> = self.circles.keys().copied().collect();
+        for id in ids {
+            self.tell_circle(id);
+        }
+        self.dirty.clear();
+        self.event(Event::Ready);
+    }
+
+    fn fold_stored(&mut self, id: CircleId, rows: Vec<(Key, Vec<u8>)>) {
+        let Some(circle) = self.circles.get_mut(&id) else { return };
+        for (key, sealed) in rows {
+            let Ok(envelope) = Envelope::from_cbor(&sealed) else { continue };
+            let verified = Verified::from_own_store(envelope);
+            let header = verified.header();
+            if let Some(body) =
+                circle.open(&verified).and_then(|cbor| Body::from_cbor(&header.kind, &cbor).ok())
+            {
+                circle.state.apply(key, header.author_node_id, body);
+            }
+        }
+    }
+
+    /// Opens a page that storage gave newest first; the messages, oldest first.
+    fn open_page(&self, id: CircleId, channel: ChannelId, rows: Vec<(Key, Vec<u8>)>) -> Vec<MessageView> {
+        let (Some(circle), Some(me)) = (self.circles.get(&id), &self.me) else { return Vec::new() };
+        let me = me.key.id();
+        let open = |(_, sealed): (Key, Vec<u8>)| {
+            let verified = Verified::from_own_store(Envelope::from_cbor(&sealed).ok()?);
+            let header = verified.header();
+            let cbor = (header.channel_id == channel).then(|| circle.open(&verified))??;
+            match Body::from_cbor(&header.kind, &cbor) {
+                Ok(Body::Text(text)) => Some(circle.message(&verified, text, &me)),
+                _ => None,
+            }
+        };
+        rows.into_iter().rev().filter_map(open).collect()
+    }
+}
+
+fn restore(
+    circles: &mut std::collections::BTreeMap<CircleId, Circle>,
+    name: records::Name,
+    value: Vec<u8>,
+) -> Option<()> {
+    use records::Name;
+    match name {
+        Name::Cursor(id) => {
+            let record: records::CursorRecord = minicbor::decode(&value).ok()?;
+            let circle = circles.get_mut(&id)?;
+            // A cursor means nothing at another relay.
+            if circle.relay.as_ref() == Some(&record.relay) {
+                circle.cursor = record.cursor;
+            }
+        }
+        Name::Read(id, channel) => {
+            let record: records::ReadRecord = minicbor::decode(&value).ok()?;
+            circles.get_mut(&id)?.read.insert(channel, Key { ts: record.ts, id: record.id });
+        }
+        Name::Draft(id, channel) => {
+            circles.get_mut(&id)?.drafts.insert(channel, String::from_utf8(value).ok()?);
+        }
+        Name::ChannelKey(id, channel) => {
+            let key = crate::keys::MessageKey::from_bytes(value.try_into().ok()?);
+            circles.get_mut(&id)?.keys.insert(channel, key);
+        }
+        Name::Circle(_) | Name::Outbox(..) => {}
+    }
+    Some(())
+}

@@ -1,0 +1,6 @@
+//! How messages reach members: the rungs of the delivery ladder (`docs/protocol.md` §10).
+//!
+//! The hosted relay is the rung here: one link per relay carries every circle that uses it, over a WebSocket
+//! where possible and over HTTP polling where not. Nothing in this room opens an envelope.
+
+pub mod relay;

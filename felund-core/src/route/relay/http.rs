@@ -1,0 +1,301 @@
+//! Signed requests to the relay and what their answers mean.
+
+use super::{Attach, Cx, LinkEvent, Post, RelayLink, Socket};
+use crate::{
+    config::{CONNECT_TIMEOUT_MS, MAX_BATCH, PRESENCE_TTL_S, UPGRADE_RETRY_MS},
+    envelope::Envelope,
+    ids::CircleHint,
+    io::{ConnId, HttpId, HttpRequest, HttpResponse, Output},
+    keys::random,
+    relay_api::{
+        ErrorBody, ErrorCode, MessagesResponse, PeersResponse, PostMessages, PostMessagesResponse,
+        RegisterRequest, RegisterResponse, SUBPROTOCOL, SessionResponse, path,
+        signing::{self, Canonical},
+    },
+};
+
+/// What a request was for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    Register,
+    Session,
+    Poll,
+    Peers,
+    Post,
+}
+
+/// Most times in a row that a circle's requests are repeated because of clocks before backing off.
+const MAX_CLOCK_FIXES: u32 = 5;
+
+impl RelayLink {
+    /// Sends a request unless there is nothing to ask.
+    pub(super) fn ask(&mut self, hint: CircleHint, asked: Asked, cx: &mut Cx<'_>) {
+        let Some(leg) = self.legs.get_mut(&hint) else { return };
+        let id = HttpId(cx.id());
+        let (method, path, query, body) = match asked {
+            Asked::Register => {
+                leg.register = Some(id);
+                let register = RegisterRequest {
+                    node_id: cx.key.id(),
+                    circle_hint: hint,
+                    signing_key: leg.api.clone(),
+                    endpoints: Vec::new(),
+                    capabilities: self.capabilities.clone(),
+                    ttl_s: PRESENCE_TTL_S,
+                };
+                ("POST", path::REGISTER, None, json(&register))
+            }
+            Asked::Session => {
+                leg.session = Some(id);
+                ("POST", path::SESSION, None, b"{}".to_vec())
+            }
+            Asked::Poll => {
+                leg.poll = Some(id);
+                ("GET", path::MESSAGES, Some(format!("after={}&limit={MAX_BATCH}", leg.cursor)), Vec::new())
+            }
+            Asked::Peers => {
+                leg.peers = Some(id);
+                ("GET", path::PEERS, None, Vec::new())
+            }
+            Asked::Post => {
+                let count = Self::batch_len(leg);
+                // Own envelopes were well-formed when they were sealed; one that storage damaged is dropped here.
+                let front = leg.outbox.iter().take(count);
+                let messages: Vec<Envelope> =
+                    front.filter_map(|(_, sealed)| Envelope::from_cbor(sealed).ok()).collect();
+                if messages.len() < count {
+                    return self.post_refused(hint, count, "its stored bytes are damaged".into(), cx);
+                }
+                leg.post = Some(Post::Http(id, count));
+                ("POST", path::MESSAGES, None, json(&PostMessages { messages }))
+            }
+        };
+        let api = leg.api.clone();
+        let request = self.signed(&api, method, path, query.as_deref(), body, cx);
+        self.requests.insert(id, (hint, asked));
+        cx.out.push_back(Output::Http(id, request));
+    }
+
+    fn signed(
+        &self,
+        api: &signing::ApiKey,
+        method: &'static str,
+        path: &str,
+        query: Option<&str>,
+        body: Vec<u8>,
+        cx: &mut Cx<'_>,
+    ) -> HttpRequest {
+        let ts = (cx.now.wall / 1_000).saturating_add_signed(self.offset_s);
+        let nonce = hex::encode(random::<16>(&mut cx.rng.0));
+        let node_id = cx.key.id();
+        let text =
+            Canonical { method, path, query, body: &body, ts, nonce: &nonce, node_id: &node_id }.text();
+        let mut headers = vec![
+            (signing::HEADER_NODE, node_id.to_string()),
+            (signing::HEADER_CIRCLE, api.hint().to_string()),
+            (signing::HEADER_TS, ts.to_string()),
+            (signing::HEADER_NONCE, nonce),
+            (signing::HEADER_SIGNATURE, hex::encode(api.mac(&text))),
+            (signing::HEADER_NODE_SIGNATURE, hex::encode(cx.key.sign(text.as_bytes()))),
+        ];
+        if !body.is_empty() {
+            headers.push(("content-type", "application/json".into()));
+        }
+        let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+        HttpRequest { method, url: format!("{}{path}{query}", self.base), headers, body }
+    }
+
+    /// Takes an answer; `false` when the request was not this link's.
+    pub(crate) fn answered(
+        &mut self,
+        id: HttpId,
+        result: Result<HttpResponse, String>,
+        cx: &mut Cx<'_>,
+    ) -> bool {
+        let Some((hint, asked)) = self.requests.remove(&id) else { return false };
+        let Some(leg) = self.legs.get_mut(&hint) else { return true };
+        let posted = match (asked, leg.post) {
+            (Asked::Post, Some(Post::Http(of, count))) if of == id => count,
+            _ => 0,
+        };
+        match asked {
+            Asked::Register => leg.register = None,
+            Asked::Session => leg.session = None,
+            Asked::Poll => leg.poll = None,
+            Asked::Peers => leg.peers = None,
+            Asked::Post => leg.post = None,
+        }
+        match result {
+            Err(reason) => self.fail(reason, cx),
+            Ok(response) if (200..300).contains(&response.status) => {
+                let understood = self.succeeded(hint, asked, posted, &response.body, cx);
+                if understood.is_none() {
+                    self.fail("its answer is not one a Felund relay gives; check the address".into(), cx);
+                }
+            }
+            Ok(response) => self.refused(hint, asked, posted, &response, cx),
+        }
+        true
+    }
+
+    fn succeeded(
+        &mut self,
+        hint: CircleHint,
+        asked: Asked,
+        posted: usize,
+        body: &[u8],
+        cx: &mut Cx<'_>,
+    ) -> Option<()> {
+        let now = cx.now.mono;
+        match asked {
+            Asked::Register => {
+                let answer: RegisterResponse = serde_json::from_slice(body).ok()?;
+                self.learn_clock(answer.server_time, cx);
+                let leg = self.legs.get_mut(&hint)?;
+                leg.unknown = false;
+                leg.clock_fixes = 0;
+                leg.register_at = now + PRESENCE_TTL_S * 500;
+            }
+            Asked::Session => {
+                let answer: SessionResponse = serde_json::from_slice(body).ok()?;
+                self.use_token(hint, answer, cx);
+            }
+            Asked::Poll => {
+                let answer: MessagesResponse = serde_json::from_slice(body).ok()?;
+                for stored in answer.messages {
+                    self.arrived(hint, stored.cursor, stored.envelope.to_cbor(), cx);
+                }
+                if !answer.more {
+                    cx.events.push(LinkEvent::CaughtUp { hint });
+                }
+                if self.legs.get(&hint)?.polls == 0 {
+                    cx.events.push(LinkEvent::Changed);
+                }
+                self.schedule_poll(hint, answer.more, cx);
+            }
+            Asked::Peers => {
+                let answer: PeersResponse = serde_json::from_slice(body).ok()?;
+                cx.events.push(LinkEvent::Peers { hint, peers: answer.peers });
+            }
+            Asked::Post => {
+                let answer: PostMessagesResponse = serde_json::from_slice(body).ok()?;
+                if answer.stored.len() != posted {
+                    return None;
+                }
+                self.posted(hint, posted, cx);
+            }
+        }
+        self.recovered(cx);
+        Some(())
+    }
+
+    fn use_token(&mut self, hint: CircleHint, answer: SessionResponse, cx: &mut Cx<'_>) {
+        match self.socket {
+            Socket::Closed => {
+                let conn = ConnId(cx.id());
+                let url = socket_url(&self.base, &answer.relay_url);
+                let protocols = vec![SUBPROTOCOL.to_owned(), answer.token.clone()];
+                let deadline = cx.now.mono + CONNECT_TIMEOUT_MS;
+                self.socket = Socket::Opening { conn, hint, token: answer.token, deadline };
+                cx.out.push_back(Output::Dial { conn, url, protocols });
+            }
+            Socket::Open { conn, .. } => self.attach(hint, conn, answer.token, cx),
+            // It expires unused; the open socket will ask for another.
+            Socket::Opening { .. } => {}
+        }
+    }
+
+    fn learn_clock(&mut self, server_time: u64, cx: &Cx<'_>) {
+        let offset = server_time.cast_signed() - (cx.now.wall / 1_000).cast_signed();
+        // A second or two is the network; our own clock is then as good as the relay's.
+        self.offset_s = if offset.abs() > 2 { offset } else { 0 };
+    }
+
+    fn refused(
+        &mut self,
+        hint: CircleHint,
+        asked: Asked,
+        posted: usize,
+        response: &HttpResponse,
+        cx: &mut Cx<'_>,
+    ) {
+        let Ok(error) = serde_json::from_slice::<ErrorBody>(&response.body) else {
+            if asked == Asked::Session && response.status == 404 {
+                return self.socket_refused(cx);
+            }
+            return self.fail(format!("it answered with status {}", response.status), cx);
+        };
+        let now = cx.now.mono;
+        let Some(leg) = self.legs.get_mut(&hint) else { return };
+        match error.code {
+            ErrorCode::UnknownCircle => {
+                leg.unknown = true;
+                leg.register_at = 0;
+            }
+            ErrorCode::ExpiredTimestamp | ErrorCode::NonceReplay if leg.clock_fixes < MAX_CLOCK_FIXES => {
+                // Right after a relay's start its own second is refused: a moment later it is not.
+                leg.hold_until = now + 100 + 200 * u64::from(leg.clock_fixes);
+                leg.clock_fixes += 1;
+                self.offset_s = error.server_time.cast_signed() - (cx.now.wall / 1_000).cast_signed();
+            }
+            ErrorCode::RateLimited | ErrorCode::QuotaExceeded => {
+                leg.hold_until = now + response.retry_after_s.unwrap_or(5).clamp(1, 3_600) * 1_000;
+                if asked == Asked::Post {
+                    self.down = Some(error.message);
+                    cx.events.push(LinkEvent::Changed);
+                }
+            }
+            ErrorCode::NotFound if asked == Asked::Session => self.socket_refused(cx),
+            ErrorCode::BadRequest | ErrorCode::TooLarge if asked == Asked::Post => {
+                self.post_refused(hint, posted, error.message, cx);
+            }
+            _ => self.fail(error.message, cx),
+        }
+    }
+
+    /// HTTP works and the socket does not: poll, and try the socket again now and then.
+    pub(super) fn socket_refused(&mut self, cx: &mut Cx<'_>) {
+        self.socket = Socket::Closed;
+        self.polling = true;
+        self.dial_at = cx.now.mono + cx.jitter(UPGRADE_RETRY_MS);
+        for leg in self.legs.values_mut() {
+            leg.attach = Attach::No;
+        }
+        cx.events.push(LinkEvent::Changed);
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("these types have string keys only, and serialise without fail")
+}
+
+/// The socket's URL: what the relay said, resolved against its base, with a WebSocket scheme.
+fn socket_url(base: &str, relay_url: &str) -> String {
+    let url = if relay_url.starts_with('/') {
+        format!("{}{relay_url}", origin(base))
+    } else {
+        relay_url.to_owned()
+    };
+    match url.split_once("://") {
+        Some(("https", rest)) => format!("wss://{rest}"),
+        Some(("http", rest)) => format!("ws://{rest}"),
+        _ => url,
+    }
+}
+
+fn origin(base: &str) -> &str {
+    let host = base.find("://").map_or(0, |at| at + 3);
+    base[host..].find('/').map_or(base, |at| &base[..host + at])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn socket_urls_follow_the_base_and_the_relays_word() {
+        assert_eq!(socket_url("https://a.example", "/v1/relay/ws"), "wss://a.example/v1/relay/ws");
+        assert_eq!(socket_url("http://a.example:8080/x", "/v1/relay/ws"), "ws://a.example:8080/v1/relay/ws");
+        assert_eq!(socket_url("https://a.example", "wss://b.example/s"), "wss://b.example/s");
+    }
+}

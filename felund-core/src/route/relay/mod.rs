@@ -1,0 +1,373 @@
+//! A link to one hosted relay: registration, the WebSocket, the polling fallback and the outbox of each circle.
+//!
+//! The link is level-triggered: inputs change what is known, and [`RelayLink::drive`] then does whatever that
+//! state still lacks. No step waits for a callback that might not come; every wait has a deadline.
+
+mod http;
+mod socket;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::{
+    config::{BACKOFF_MAX_MS, BACKOFF_MIN_MS, POLL_INTERVAL_MS},
+    ids::{CircleHint, Cursor, MsgId},
+    io::{ConnId, HttpId, Output},
+    keys::NodeKey,
+    node::Rng,
+    relay_api::{Capabilities, Peer, signing::ApiKey},
+    time::Now,
+    view::LinkView,
+};
+use rand_core::Rng as _;
+
+/// What a link needs of its node while it works.
+#[derive(Debug)]
+pub(crate) struct Cx<'a> {
+    pub now: Now,
+    pub key: &'a NodeKey,
+    pub rng: &'a mut RngRef,
+    pub next_id: &'a mut u64,
+    pub out: &'a mut VecDeque<Output>,
+    pub events: &'a mut Vec<LinkEvent>,
+}
+
+/// The injected randomness, opaque to `Debug`.
+pub(crate) struct RngRef(pub(crate) Rng);
+
+impl std::fmt::Debug for RngRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Rng")
+    }
+}
+
+impl Cx<'_> {
+    fn id(&mut self) -> u64 {
+        *self.next_id += 1;
+        *self.next_id
+    }
+
+    /// A wait of at least half of `ms` and at most all of it, so that clients do not march in step.
+    fn jitter(&mut self, ms: u64) -> u64 {
+        ms / 2 + self.rng.0.next_u64() % (ms / 2 + 1)
+    }
+}
+
+/// What a link learned.
+#[derive(Debug)]
+pub(crate) enum LinkEvent {
+    /// An envelope of the relay's log, not yet verified.
+    Envelope { hint: CircleHint, cursor: Cursor, bytes: Vec<u8> },
+    /// The backlog is through.
+    CaughtUp { hint: CircleHint },
+    /// Envelopes of ours are durable at the relay.
+    Stored { hint: CircleHint, ids: Vec<MsgId> },
+    /// The relay will never take this envelope of ours.
+    Rejected { hint: CircleHint, id: MsgId, reason: String },
+    /// Who is there now; replaces what was known.
+    Peers { hint: CircleHint, peers: Vec<Peer> },
+    /// Somebody came or went.
+    Presence { hint: CircleHint, peer: Peer, online: bool },
+    /// The link's state changed: views are stale.
+    Changed,
+}
+
+/// Whether the socket carries a circle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Attach {
+    No,
+    Sent,
+    Live,
+}
+
+/// A post that has not been answered: over what, and how many envelopes of the outbox's front.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Post {
+    Http(HttpId, usize),
+    Socket(u64, usize),
+}
+
+/// One circle on this link.
+#[derive(Debug)]
+struct Leg {
+    api: ApiKey,
+    cursor: Cursor,
+    attach: Attach,
+    /// The relay said that it has no key for this circle; nothing but registering makes sense.
+    unknown: bool,
+    register_at: u64,
+    register: Option<HttpId>,
+    session: Option<HttpId>,
+    poll: Option<HttpId>,
+    poll_at: u64,
+    polls: u32,
+    peers: Option<HttpId>,
+    post: Option<Post>,
+    outbox: VecDeque<(MsgId, Vec<u8>)>,
+    /// Most envelopes per post; 1 while looking for the one that the relay refuses.
+    batch: usize,
+    /// Nothing is asked for this circle before this time: the relay said so.
+    hold_until: u64,
+    clock_fixes: u32,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Closed,
+    Opening { conn: ConnId, hint: CircleHint, token: String, deadline: u64 },
+    Open { conn: ConnId, heard: u64, ping: Option<Ping> },
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Ping {
+    id: u64,
+    sent: u64,
+    deadline: u64,
+}
+
+/// A link to one relay.
+#[derive(Debug)]
+pub(crate) struct RelayLink {
+    base: String,
+    capabilities: Capabilities,
+    legs: BTreeMap<CircleHint, Leg>,
+    requests: BTreeMap<HttpId, (CircleHint, http::Asked)>,
+    socket: Socket,
+    /// When a socket may be tried (again).
+    dial_at: u64,
+    /// The socket was refused although HTTP works.
+    polling: bool,
+    /// Why nothing works, while nothing does.
+    down: Option<String>,
+    failures: u32,
+    retry_at: u64,
+    /// The relay's clock minus ours, in seconds.
+    offset_s: i64,
+    rtt_ms: Option<u64>,
+}
+
+impl RelayLink {
+    pub(crate) const fn new(base: String, capabilities: Capabilities) -> Self {
+        Self {
+            base,
+            capabilities,
+            legs: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            socket: Socket::Closed,
+            dial_at: 0,
+            polling: false,
+            down: None,
+            failures: 0,
+            retry_at: 0,
+            offset_s: 0,
+            rtt_ms: None,
+        }
+    }
+
+    pub(crate) fn add(&mut self, api: ApiKey, cursor: Cursor) {
+        let leg = Leg {
+            cursor,
+            attach: Attach::No,
+            unknown: false,
+            register_at: 0,
+            register: None,
+            session: None,
+            poll: None,
+            poll_at: 0,
+            polls: 0,
+            peers: None,
+            post: None,
+            outbox: VecDeque::new(),
+            batch: crate::config::MAX_BATCH,
+            hold_until: 0,
+            clock_fixes: 0,
+            api,
+        };
+        self.legs.insert(leg.api.hint(), leg);
+    }
+
+    /// Takes a circle off; says whether the link has none left.
+    pub(crate) fn remove(&mut self, hint: &CircleHint, cx: &mut Cx<'_>) -> bool {
+        self.detach(hint, cx);
+        self.legs.remove(hint);
+        self.requests.retain(|_, (of, _)| of != hint);
+        if self.legs.is_empty() {
+            self.close("no circle is left on this relay", cx);
+        }
+        self.legs.is_empty()
+    }
+
+    pub(crate) fn enqueue(&mut self, hint: &CircleHint, id: MsgId, sealed: Vec<u8>) {
+        if let Some(leg) = self.legs.get_mut(hint) {
+            leg.outbox.push_back((id, sealed));
+        }
+    }
+
+    pub(crate) fn is_at(&self, base: &str) -> bool {
+        self.base == base
+    }
+
+    pub(crate) fn asked_for(&self, id: HttpId) -> bool {
+        self.requests.contains_key(&id)
+    }
+
+    /// Relay clock minus ours in seconds, and the last measured round trip in milliseconds.
+    pub(crate) const fn figures(&self) -> (i64, Option<u64>) {
+        (self.offset_s, self.rtt_ms)
+    }
+
+    pub(crate) fn view(&self, hint: &CircleHint, now: u64) -> LinkView {
+        let Some(leg) = self.legs.get(hint) else { return LinkView::None };
+        match (&self.down, leg.attach) {
+            (_, Attach::Live) => LinkView::Live,
+            (Some(reason), _) => {
+                let retry_in_s = self.retry_at.saturating_sub(now).div_ceil(1_000);
+                LinkView::Down { reason: reason.clone(), retry_in_s }
+            }
+            (None, _) if self.polling && leg.polls > 0 => LinkView::Polling,
+            (None, _) => LinkView::Connecting,
+        }
+    }
+
+    /// The device woke or the network changed: whatever was being waited for is tried now, and a socket that
+    /// does not answer within a second is replaced.
+    pub(crate) fn wake(&mut self, cx: &mut Cx<'_>) {
+        (self.retry_at, self.dial_at, self.failures) = (0, 0, 0);
+        for leg in self.legs.values_mut() {
+            (leg.poll_at, leg.hold_until) = (0, 0);
+        }
+        self.probe(1_000, cx);
+    }
+
+    /// Does whatever the present state still lacks.
+    pub(crate) fn drive(&mut self, cx: &mut Cx<'_>) {
+        let now = cx.now.mono;
+        self.check_socket(cx);
+        if now < self.retry_at {
+            return;
+        }
+        let hints: Vec<CircleHint> = self.legs.keys().copied().collect();
+        for hint in hints {
+            let sessions = self.legs.values().any(|leg| leg.session.is_some());
+            let Some(leg) = self.legs.get(&hint) else { continue };
+            if now < leg.hold_until {
+                continue;
+            }
+            if leg.register.is_none() && now >= leg.register_at {
+                self.ask(hint, http::Asked::Register, cx);
+            }
+            let Some(leg) = self.legs.get(&hint) else { continue };
+            if leg.unknown {
+                continue;
+            }
+            let wants_session = match self.socket {
+                Socket::Closed => now >= self.dial_at && !sessions,
+                Socket::Opening { .. } => false,
+                Socket::Open { .. } => leg.attach == Attach::No,
+            };
+            if wants_session && leg.session.is_none() {
+                self.ask(hint, http::Asked::Session, cx);
+            }
+            let Some(leg) = self.legs.get(&hint) else { continue };
+            if self.polling && leg.attach != Attach::Live && leg.poll.is_none() && now >= leg.poll_at {
+                if leg.polls % 5 == 0 && leg.peers.is_none() {
+                    self.ask(hint, http::Asked::Peers, cx);
+                }
+                self.ask(hint, http::Asked::Poll, cx);
+            }
+            self.flush_outbox(hint, cx);
+        }
+    }
+
+    fn flush_outbox(&mut self, hint: CircleHint, cx: &mut Cx<'_>) {
+        let Some(leg) = self.legs.get(&hint) else { return };
+        if leg.post.is_some() || leg.outbox.is_empty() {
+            return;
+        }
+        match self.socket {
+            Socket::Open { conn, .. } if leg.attach != Attach::No => self.post_frame(hint, conn, cx),
+            _ if self.polling => self.ask(hint, http::Asked::Post, cx),
+            _ => {}
+        }
+    }
+
+    /// How many envelopes of the outbox's front fit into one post.
+    fn batch_len(leg: &Leg) -> usize {
+        let mut bytes = 0;
+        let fits = leg.outbox.iter().take(leg.batch).take_while(|(_, sealed)| {
+            bytes += sealed.len();
+            bytes <= crate::config::MAX_BATCH_BYTES
+        });
+        fits.count().max(1).min(leg.outbox.len())
+    }
+
+    /// The front of the outbox was stored.
+    fn posted(&mut self, hint: CircleHint, count: usize, cx: &mut Cx<'_>) {
+        let Some(leg) = self.legs.get_mut(&hint) else { return };
+        leg.post = None;
+        leg.batch = crate::config::MAX_BATCH;
+        let ids = leg.outbox.drain(..count.min(leg.outbox.len())).map(|(id, _)| id).collect();
+        cx.events.push(LinkEvent::Stored { hint, ids });
+    }
+
+    /// The front of the outbox was refused for good. Of several, the one at fault is looked for by posting them
+    /// one by one; a single one is given up.
+    fn post_refused(&mut self, hint: CircleHint, count: usize, reason: String, cx: &mut Cx<'_>) {
+        let Some(leg) = self.legs.get_mut(&hint) else { return };
+        leg.post = None;
+        if count > 1 {
+            leg.batch = 1;
+        } else if let Some((id, _)) = leg.outbox.pop_front() {
+            cx.events.push(LinkEvent::Rejected { hint, id, reason });
+        }
+    }
+
+    /// Nothing can be had from the relay right now.
+    fn fail(&mut self, reason: String, cx: &mut Cx<'_>) {
+        let wait = BACKOFF_MIN_MS.saturating_mul(1 << self.failures.min(10)).min(BACKOFF_MAX_MS);
+        self.failures += 1;
+        self.retry_at = cx.now.mono + cx.jitter(wait);
+        self.down = Some(reason);
+        cx.events.push(LinkEvent::Changed);
+    }
+
+    /// Something came back.
+    fn recovered(&mut self, cx: &mut Cx<'_>) {
+        self.failures = 0;
+        self.retry_at = 0;
+        if self.down.take().is_some() {
+            cx.events.push(LinkEvent::Changed);
+        }
+    }
+
+    /// When [`RelayLink::drive`] has something to do next, on the monotonic clock.
+    pub(crate) fn deadline(&self, now: u64) -> Option<u64> {
+        let mut at: Vec<u64> = self.socket_deadline().into_iter().collect();
+        for leg in self.legs.values() {
+            let mut due = Vec::new();
+            if leg.register.is_none() {
+                due.push(leg.register_at);
+            }
+            if !leg.unknown && leg.session.is_none() {
+                match self.socket {
+                    Socket::Closed if self.legs.values().all(|leg| leg.session.is_none()) => {
+                        due.push(self.dial_at)
+                    }
+                    Socket::Open { .. } if leg.attach == Attach::No => due.push(now),
+                    _ => {}
+                }
+            }
+            if self.polling && !leg.unknown && leg.attach != Attach::Live && leg.poll.is_none() {
+                due.push(leg.poll_at);
+            }
+            at.extend(due.into_iter().map(|due| due.max(self.retry_at).max(leg.hold_until)));
+        }
+        at.into_iter().min()
+    }
+
+    fn schedule_poll(&mut self, hint: CircleHint, more: bool, cx: &Cx<'_>) {
+        if let Some(leg) = self.legs.get_mut(&hint) {
+            leg.polls += 1;
+            leg.poll_at = if more { cx.now.mono } else { cx.now.mono + POLL_INTERVAL_MS };
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! The WebSocket of a link: attaching circles, frames, and noticing that it is dead.
+
+use super::{Attach, Cx, LinkEvent, Ping, Post, RelayLink, Socket};
+use crate::{
+    config::{PING_INTERVAL_MS, PONG_TIMEOUT_MS},
+    ids::{CircleHint, Cursor},
+    io::{ConnId, Output},
+    wire::{ClientFrame, Sealed, ServerFrame},
+};
+
+impl RelayLink {
+    /// Whether this link opened the socket.
+    pub(crate) fn owns(&self, conn: ConnId) -> bool {
+        matches!(self.socket, Socket::Opening { conn: own, .. } | Socket::Open { conn: own, .. } if own == conn)
+    }
+
+    pub(crate) fn connected(&mut self, cx: &mut Cx<'_>) {
+        if let Socket::Opening { conn, hint, token, .. } = std::mem::replace(&mut self.socket, Socket::Closed)
+        {
+            self.socket = Socket::Open { conn, heard: cx.now.mono, ping: None };
+            self.attach(hint, conn, token, cx);
+        }
+    }
+
+    pub(super) fn attach(&mut self, hint: CircleHint, conn: ConnId, token: String, cx: &mut Cx<'_>) {
+        let Some(leg) = self.legs.get_mut(&hint) else { return };
+        leg.attach = Attach::Sent;
+        send(conn, &ClientFrame::Attach { token, after: leg.cursor }, cx);
+    }
+
+    pub(super) fn detach(&self, hint: &CircleHint, cx: &mut Cx<'_>) {
+        if let Socket::Open { conn, .. } = self.socket {
+            send(conn, &ClientFrame::Detach { hint: *hint }, cx);
+        }
+    }
+
+    pub(super) fn post_frame(&mut self, hint: CircleHint, conn: ConnId, cx: &mut Cx<'_>) {
+        let Some(leg) = self.legs.get_mut(&hint) else { return };
+        let (seq, count) = (cx.id(), Self::batch_len(leg));
+        let envelopes = leg.outbox.iter().take(count).map(|(_, sealed)| Sealed(sealed.clone())).collect();
+        leg.post = Some(Post::Socket(seq, count));
+        send(conn, &ClientFrame::Post { hint, seq, envelopes }, cx);
+    }
+
+    /// The socket is gone or could not be opened.
+    pub(crate) fn disconnected(&mut self, cx: &mut Cx<'_>) {
+        match std::mem::replace(&mut self.socket, Socket::Closed) {
+            Socket::Opening { .. } => self.socket_refused(cx),
+            Socket::Open { .. } => self.lost(cx),
+            Socket::Closed => {}
+        }
+    }
+
+    fn lost(&mut self, cx: &mut Cx<'_>) {
+        self.socket = Socket::Closed;
+        self.dial_at = cx.now.mono + cx.jitter(100);
+        for leg in self.legs.values_mut() {
+            leg.attach = Attach::No;
+            if matches!(leg.post, Some(Post::Socket(..))) {
+                leg.post = None;
+            }
+        }
+        cx.events.push(LinkEvent::Changed);
+    }
+
+    pub(super) fn close(&mut self, reason: &'static str, cx: &mut Cx<'_>) {
+        if let Socket::Opening { conn, .. } | Socket::Open { conn, .. } = self.socket {
+            cx.out.push_back(Output::Close(conn, reason));
+            self.lost(cx);
+        }
+    }
+
+    /// Deadlines of the socket: connecting, silence, an unanswered probe.
+    pub(super) fn check_socket(&mut self, cx: &mut Cx<'_>) {
+        let now = cx.now.mono;
+        match &self.socket {
+            Socket::Opening { deadline, conn, .. } if now >= *deadline => {
+                cx.out.push_back(Output::Close(*conn, "connecting took too long"));
+                self.socket_refused(cx);
+            }
+            Socket::Open { ping: Some(ping), .. } if now >= ping.deadline => {
+                self.close("the relay no longer answers", cx);
+            }
+            Socket::Open { heard, ping: None, .. } if now >= heard + PING_INTERVAL_MS => {
+                self.probe(PONG_TIMEOUT_MS, cx);
+            }
+            _ => {}
+        }
+    }
+
+    /// Asks for a sign of life within `within` milliseconds.
+    pub(super) fn probe(&mut self, within: u64, cx: &mut Cx<'_>) {
+        let (id, sent) = (cx.id(), cx.now.mono);
+        if let Socket::Open { conn, ping, .. } = &mut self.socket {
+            *ping = Some(Ping { id, sent, deadline: sent + within });
+            let conn = *conn;
+            send(conn, &ClientFrame::Ping { id }, cx);
+        }
+    }
+
+    pub(super) const fn socket_deadline(&self) -> Option<u64> {
+        match &self.socket {
+            Socket::Closed => None,
+            Socket::Opening { deadline, .. } => Some(*deadline),
+            Socket::Open { ping: Some(ping), .. } => Some(ping.deadline),
+            Socket::Open { heard, ping: None, .. } => Some(*heard + PING_INTERVAL_MS),
+        }
+    }
+
+    pub(super) fn arrived(&mut self, hint: CircleHint, cursor: Cursor, bytes: Vec<u8>, cx: &mut Cx<'_>) {
+        let Some(leg) = self.legs.get_mut(&hint) else { return };
+        if cursor > leg.cursor {
+            leg.cursor = cursor;
+            cx.events.push(LinkEvent::Envelope { hint, cursor, bytes });
+        }
+    }
+
+    pub(crate) fn received(&mut self, bytes: &[u8], cx: &mut Cx<'_>) {
+        let Ok(frame) = ServerFrame::from_bytes(bytes) else {
+            return self.close("the relay sent a malformed frame", cx);
+        };
+        if let Socket::Open { heard, ping, .. } = &mut self.socket {
+            *heard = cx.now.mono;
+            if let (ServerFrame::Pong { id }, Some(sent)) = (&frame, ping.as_ref())
+                && sent.id == *id
+            {
+                self.rtt_ms = Some(cx.now.mono - sent.sent);
+                *ping = None;
+            }
+        }
+        match frame {
+            ServerFrame::Attached { hint, peers, .. } => {
+                if let Some(leg) = self.legs.get_mut(&hint) {
+                    leg.attach = Attach::Live;
+                    self.polling = false;
+                    if self.rtt_ms.is_none() {
+                        self.probe(PONG_TIMEOUT_MS, cx);
+                    }
+                    self.recovered(cx);
+                    cx.events.push(LinkEvent::Peers { hint, peers });
+                    cx.events.push(LinkEvent::Changed);
+                }
+            }
+            ServerFrame::Live { hint, cursor, envelope } => self.arrived(hint, cursor, envelope.0, cx),
+            ServerFrame::CaughtUp { hint, .. } => cx.events.push(LinkEvent::CaughtUp { hint }),
+            ServerFrame::Stored { hint, seq, stored } => {
+                let post = self.legs.get(&hint).and_then(|leg| leg.post);
+                if let Some(Post::Socket(of, count)) = post
+                    && of == seq
+                    && stored.len() == count
+                {
+                    self.posted(hint, count, cx);
+                }
+            }
+            ServerFrame::Presence { hint, peer, online } => {
+                cx.events.push(LinkEvent::Presence { hint, peer, online });
+            }
+            // No event of this version is ephemeral, and no direct connection is signaled for.
+            ServerFrame::Ephemeral { .. } | ServerFrame::Signal { .. } | ServerFrame::Pong { .. } => {}
+            ServerFrame::Refused { hint, seq, message, retryable, retry_after_ms, .. } => {
+                self.frame_refused(hint, seq, message, retryable, retry_after_ms, cx);
+            }
+        }
+    }
+
+    fn frame_refused(
+        &mut self,
+        hint: Option<CircleHint>,
+        seq: Option<u64>,
+        message: String,
+        retryable: bool,
+        retry_after_ms: u64,
+        cx: &mut Cx<'_>,
+    ) {
+        let hold_until = cx.now.mono + retry_after_ms.clamp(1_000, 3_600_000);
+        let Some((hint, leg)) = hint.and_then(|hint| Some((hint, self.legs.get_mut(&hint)?))) else {
+            // An attach whose token had expired names no circle: those that wait for an answer ask again.
+            for leg in self.legs.values_mut().filter(|leg| leg.attach == Attach::Sent) {
+                leg.attach = Attach::No;
+                leg.hold_until = hold_until;
+            }
+            return;
+        };
+        match leg.post {
+            Some(Post::Socket(of, count)) if seq == Some(of) => {
+                if retryable {
+                    leg.post = None;
+                    leg.hold_until = hold_until;
+                } else {
+                    self.post_refused(hint, count, message, cx);
+                }
+            }
+            _ if leg.attach == Attach::Sent => {
+                leg.attach = Attach::No;
+                leg.hold_until = hold_until;
+            }
+            _ => {}
+        }
+    }
+}
+
+fn send(conn: ConnId, frame: &ClientFrame, cx: &mut Cx<'_>) {
+    cx.out.push_back(Output::Transmit(conn, frame.to_bytes()));
+}
