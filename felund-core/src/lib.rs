@@ -28,6 +28,8 @@ pub mod relay_api;
 #[cfg(feature = "node")]
 mod route;
 #[cfg(feature = "node")]
+pub mod slash;
+#[cfg(feature = "node")]
 pub mod store;
 #[cfg(feature = "node")]
 pub mod time;

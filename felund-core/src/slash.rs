@@ -199,7 +199,10 @@ pub fn help_for(command: &str) -> impl Iterator<Item = &'static Help> {
     let wanted = command.trim().trim_start_matches('/').to_lowercase();
     TABLE.iter().filter(move |row| {
         row.command == wanted
-            || row.command.strip_prefix(&*wanted).is_some_and(|rest| rest.starts_with(' ') && !wanted.is_empty())
+            || row
+                .command
+                .strip_prefix(&*wanted)
+                .is_some_and(|rest| rest.starts_with(' ') && !wanted.is_empty())
     })
 }
 
@@ -407,7 +410,9 @@ pub struct Completion {
 /// input is no command or takes nothing that is known.
 #[must_use]
 pub fn complete(input: &str, context: &Names) -> Vec<Completion> {
-    let Some(typed) = input.strip_prefix('/').filter(|rest| !rest.starts_with('/')) else { return Vec::new() };
+    let Some(typed) = input.strip_prefix('/').filter(|rest| !rest.starts_with('/')) else {
+        return Vec::new();
+    };
     let lower = typed.to_lowercase();
     let row = TABLE.iter().find(|row| lower.strip_prefix(row.command).is_some_and(|r| r.starts_with(' ')));
     match row {
@@ -503,7 +508,12 @@ pub fn hint(input: &str) -> Option<String> {
         [] => Some("No such command · /help lists them".into()),
         [only] => {
             let row = usage_of(&only.label);
-            Some(row.map_or_else(|| [&*only.label, ": ", &subcommands(&only.label).join(" ")].concat(), explain))
+            Some(
+                row.map_or_else(
+                    || [&*only.label, ": ", &subcommands(&only.label).join(" ")].concat(),
+                    explain,
+                ),
+            )
         }
         _ => {
             let labels: Vec<&str> = matching.iter().map(|completion| completion.label.as_str()).collect();
@@ -554,8 +564,12 @@ mod tests {
 
     #[test]
     fn names_with_spaces_take_the_rest_of_the_line_or_quotes() {
-        assert!(matches!(command("/circle create garden club"), Slash::CircleCreate(n) if n == "garden club"));
-        assert!(matches!(command("/CIRCLE Name  “garden club” "), Slash::CircleName(n) if n == "garden club"));
+        assert!(
+            matches!(command("/circle create garden club"), Slash::CircleCreate(n) if n == "garden club")
+        );
+        assert!(
+            matches!(command("/CIRCLE Name  “garden club” "), Slash::CircleName(n) if n == "garden club")
+        );
         assert!(matches!(command("/channel switch #seed swap"), Slash::ChannelSwitch(n) if n == "seed swap"));
         assert!(matches!(command("/who"), Slash::Who(None)));
         assert!(matches!(command("/name d'Arc"), Slash::Name(n) if n == "d'Arc"));
@@ -574,7 +588,8 @@ mod tests {
             panic!()
         };
         assert_eq!(access, Access::Public);
-        let Slash::ChannelJoin { name, passphrase } = command("/channel join #seeds \"correct horse\"") else {
+        let Slash::ChannelJoin { name, passphrase } = command("/channel join #seeds \"correct horse\"")
+        else {
             panic!()
         };
         assert_eq!((&*name, passphrase.unwrap().expose().as_str()), ("seeds", "correct horse"));
@@ -633,7 +648,9 @@ mod tests {
 
     #[test]
     fn any_text_is_taken_without_panic() {
-        for text in ["/é", "/channel create “x", "/who #", "/circle é é", "/HELP İ", "/channel join ''", "/İ x"] {
+        for text in
+            ["/é", "/channel create “x", "/who #", "/circle é é", "/HELP İ", "/channel join ''", "/İ x"]
+        {
             let _ = (parse(text), hint(text), complete(text, &Names::default()));
         }
     }

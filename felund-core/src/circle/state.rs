@@ -41,10 +41,19 @@ pub struct Member {
     hello: Option<Slot<Hello>>,
 }
 
+/// What a `channel.create` event fixed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Made {
+    owner: NodeId,
+    name: String,
+    access: Access,
+    check: Option<[u8; 16]>,
+}
+
 /// A channel: made by one member, who alone renames it and approves others.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Channel {
-    made: Option<Slot<(NodeId, String, Access, Option<[u8; 16]>)>>,
+    made: Option<Slot<Made>>,
     // Kept by author and judged when asked: a rename may come before the event that says who may rename.
     renames: BTreeMap<NodeId, Option<Slot<String>>>,
     approvals: BTreeMap<(NodeId, NodeId), Option<Slot<Vec<u8>>>>,
@@ -55,27 +64,27 @@ impl Channel {
     /// Who made it; `None` while that event has not come.
     #[must_use]
     pub fn owner(&self) -> Option<NodeId> {
-        self.made.as_ref().map(|made| made.value.0)
+        self.made.as_ref().map(|made| made.value.owner)
     }
 
     /// Its name: the owner's last rename, or the one it was made with.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         let made = self.made.as_ref()?;
-        let renamed = self.renames.get(&made.value.0).and_then(Option::as_ref);
-        Some(renamed.map_or(&made.value.1, |slot| &slot.value))
+        let renamed = self.renames.get(&made.value.owner).and_then(Option::as_ref);
+        Some(renamed.map_or(&made.value.name, |slot| &slot.value))
     }
 
     /// Who may read it.
     #[must_use]
     pub fn access(&self) -> Option<Access> {
-        self.made.as_ref().map(|made| made.value.2)
+        self.made.as_ref().map(|made| made.value.access)
     }
 
     /// What the right key's check value is, for `key` channels.
     #[must_use]
     pub fn check(&self) -> Option<[u8; 16]> {
-        self.made.as_ref()?.value.3
+        self.made.as_ref()?.value.check
     }
 
     /// The key its owner wrapped for `member`; what anyone else wrapped does not count.
@@ -123,7 +132,10 @@ impl State {
                 // The id fixes author and nonce; of several such events the first counts, as nobody renames by them.
                 let first = channel.made.as_ref().is_none_or(|made| key < made.key);
                 if first {
-                    channel.made = Some(Slot { key, value: (author, new.name, new.access, new.check) });
+                    channel.made = Some(Slot {
+                        key,
+                        value: Made { owner: author, name: new.name, access: new.access, check: new.check },
+                    });
                 }
                 first
             }

@@ -231,7 +231,7 @@ impl Circle {
                 view
             })
             .collect();
-        others.sort_by(|a, b| (a.name.to_lowercase(), a.id).cmp(&(b.name.to_lowercase(), b.id)));
+        others.sort_by_cached_key(|channel| (channel.name.to_lowercase(), channel.id));
         others.insert(0, base(self.general, GENERAL.into()));
         others
     }

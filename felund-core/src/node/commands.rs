@@ -92,7 +92,7 @@ impl Node {
                 self.history(id, circle, channel, before, limit)
             }
             Command::MarkRead { circle, channel, up_to } => self.mark_read(circle, channel, up_to),
-            Command::SaveDraft { circle, channel, text } => self.save_draft(circle, channel, text),
+            Command::SaveDraft { circle, channel, text } => self.save_draft(circle, channel, &text),
             Command::CreateChannel { circle, name, access, passphrase } => {
                 self.create_channel(id, circle, &name, access, passphrase.as_deref())
             }
@@ -305,7 +305,7 @@ impl Node {
         Ok(Some(Reply::Done))
     }
 
-    fn save_draft(&mut self, circle_id: CircleId, channel: ChannelId, text: String) -> Answer {
+    fn save_draft(&mut self, circle_id: CircleId, channel: ChannelId, text: &str) -> Answer {
         self.circle_and_channel(circle_id, channel)?;
         if text.len() > MAX_TEXT_LEN {
             return Err(format!("The draft is longer than {MAX_TEXT_LEN} bytes and was not kept."));
@@ -317,7 +317,7 @@ impl Node {
                 self.staged.push(Op::DeleteRecord(name));
             }
         } else {
-            circle.drafts.insert(channel, text.clone());
+            circle.drafts.insert(channel, text.to_owned());
             self.stage_record(name, text.as_bytes());
         }
         self.dirty.insert(circle_id);

@@ -82,7 +82,7 @@ enum Identity {
 
 /// An identity record as it was found.
 pub(super) enum Found {
-    Open(NodeKey),
+    Open(Box<NodeKey>),
     Locked(Locked),
 }
 
@@ -101,7 +101,7 @@ impl Locked {
 
 pub(super) fn read_identity(bytes: &[u8]) -> Option<Found> {
     Some(match minicbor::decode(bytes).ok()? {
-        Identity::Plain(seed) => Found::Open(NodeKey::from_seed(Secret::new(seed))),
+        Identity::Plain(seed) => Found::Open(Box::new(NodeKey::from_seed(Secret::new(seed)))),
         Identity::Locked(salt, sealed) => Found::Locked(Locked { salt, sealed }),
     })
 }

@@ -32,7 +32,7 @@ impl Node {
                 );
             }
             (_, Err(cause)) => {
-                self.broken(format!("The storage could not be read: {cause}. Nothing was changed."))
+                self.broken(format!("The storage could not be read: {cause}. Nothing was changed."));
             }
             (Asked::Records, Ok(Loaded::Records(records))) => self.start(records),
             (Asked::Index(circle), Ok(Loaded::Index(rows))) => {
@@ -81,14 +81,14 @@ impl Node {
                 self.store(vec![Op::PutRecord(records::IDENTITY.into(), bytes)], Vec::new());
                 self.unlocked(key, false, &records);
             }
-            Some(Some(records::Found::Open(key))) => self.unlocked(key, false, &records),
+            Some(Some(records::Found::Open(key))) => self.unlocked(*key, false, &records),
             Some(Some(records::Found::Locked(locked))) => {
                 self.phase = Phase::Locked(locked, records);
                 self.event(Event::Locked);
                 self.answer_waiting();
             }
             Some(None) => {
-                self.broken("The identity in the storage is damaged. Restore it from a backup.".into())
+                self.broken("The identity in the storage is damaged. Restore it from a backup.".into());
             }
         }
     }

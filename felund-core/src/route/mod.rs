@@ -3,4 +3,4 @@
 //! The hosted relay is the rung here: one link per relay carries every circle that uses it, over a WebSocket
 //! where possible and over HTTP polling where not. Nothing in this room opens an envelope.
 
-pub mod relay;
+pub(crate) mod relay;

@@ -350,7 +350,7 @@ impl RelayLink {
             if !leg.unknown && leg.session.is_none() {
                 match self.socket {
                     Socket::Closed if self.legs.values().all(|leg| leg.session.is_none()) => {
-                        due.push(self.dial_at)
+                        due.push(self.dial_at);
                     }
                     Socket::Open { .. } if leg.attach == Attach::No => due.push(now),
                     _ => {}
