@@ -195,7 +195,7 @@ pub fn help() -> &'static [Help] {
 
 /// The rows of one command, subcommands included: what `/help channel` shows. A leading slash is fine; empty when
 /// there is no such command.
-pub fn help_for(command: &str) -> impl Iterator<Item = &'static Help> {
+pub fn help_for(command: &str) -> impl Iterator<Item = &'static Help> + use<> {
     let wanted = command.trim().trim_start_matches('/').to_lowercase();
     TABLE.iter().filter(move |row| {
         row.command == wanted
@@ -225,10 +225,10 @@ pub fn parse(input: &str) -> Result<Line, SlashError> {
         return Ok(Line::Message(rest.into()));
     }
     let (first, mut rest) = split_word(rest);
-    let mut command = first.to_lowercase();
+    let mut command = first.to_ascii_lowercase();
     if matches!(&*command, "circle" | "channel") {
         let (second, after) = split_word(rest);
-        let both = [&*command, " ", &*second.to_lowercase()].concat();
+        let both = [&*command, " ", &*second.to_ascii_lowercase()].concat();
         if usage_of(&both).is_none() {
             let command = if command == "circle" { "circle" } else { "channel" };
             return Err(SlashError::Subcommand(command, second.into()));
@@ -304,10 +304,11 @@ impl<'a> Args<'a> {
         if topic.is_empty() {
             return Ok(None);
         }
-        match help_for(&topic).next() {
-            Some(_) => Ok(Some(topic)),
-            None => Err(SlashError::Unknown(topic.clone(), nearest(&topic))),
+        if help_for(&topic).next().is_none() {
+            let near = nearest(&topic);
+            return Err(SlashError::Unknown(topic, near));
         }
+        Ok(Some(topic))
     }
 
     fn channel_create(&mut self) -> Result<Slash, SlashError> {
@@ -413,7 +414,7 @@ pub fn complete(input: &str, context: &Names) -> Vec<Completion> {
     let Some(typed) = input.strip_prefix('/').filter(|rest| !rest.starts_with('/')) else {
         return Vec::new();
     };
-    let lower = typed.to_lowercase();
+    let lower = typed.to_ascii_lowercase();
     let row = TABLE.iter().find(|row| lower.strip_prefix(row.command).is_some_and(|r| r.starts_with(' ')));
     match row {
         Some(row) => complete_argument(row, typed[row.command.len()..].trim_start(), context),
@@ -495,7 +496,7 @@ pub fn hint(input: &str) -> Option<String> {
     if typed.starts_with('/') {
         return Some("Sends a message that starts with /".into());
     }
-    let lower = typed.to_lowercase();
+    let lower = typed.to_ascii_lowercase();
     let begun = |row: &&Help| {
         lower.strip_prefix(row.command).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
     };
