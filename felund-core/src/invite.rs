@@ -107,22 +107,44 @@ impl Invite {
     }
 
     /// Reads a code, or a link or text that holds one.
+    ///
+    /// # Errors
+    /// Each names what is wrong and what to do; see [`InviteError`].
     pub fn parse(text: &str) -> Result<Self, InviteError> {
         if text.len() > 4 * MAX_INVITE_LEN {
             return Err(InviteError::TooLong);
         }
-        let at = text.find(PREFIX).ok_or(InviteError::NotAnInvite)?;
-        // Mail programs break long lines; quotes, brackets and what follows them are not part of the code.
-        let code: String = text[at + PREFIX.len()..]
-            .chars()
-            .filter(|c| !c.is_whitespace())
-            .take_while(|c| c.is_ascii_alphanumeric() || "-_+/=".contains(*c))
-            .collect();
-        if code.len() > MAX_INVITE_LEN {
-            return Err(InviteError::TooLong);
+        // Phones like to capitalise what comes first.
+        let at = text.to_ascii_lowercase().find(PREFIX).ok_or(InviteError::NotAnInvite)?;
+        // Mail programs break long lines and people write on after a code: a piece is taken in after the other
+        // until the checksum fits. Quotes, brackets and what follows them are not part of the code.
+        let mut code = String::new();
+        let mut failure = InviteError::Damaged;
+        for piece in text[at + PREFIX.len()..].split_whitespace() {
+            let end = piece.find(|c: char| !c.is_ascii_alphanumeric() && !"-_+/=".contains(c));
+            code.push_str(&piece[..end.unwrap_or(piece.len())]);
+            if code.len() > MAX_INVITE_LEN {
+                return Err(if failure == InviteError::Damaged { InviteError::TooLong } else { failure });
+            }
+            match Self::parse_code(&code) {
+                Err(InviteError::Damaged) => {}
+                Err(e) => failure = e,
+                invite => return invite,
+            }
+            if end.is_some() {
+                break;
+            }
         }
-        let bytes = decode_base64(&code).ok_or(InviteError::Damaged)?;
-        if bytes.first() == Some(&b'{') { Self::parse_earlier(&bytes) } else { Self::parse_cbor(&bytes) }
+        Err(failure)
+    }
+
+    fn parse_code(code: &str) -> Result<Self, InviteError> {
+        let bytes = decode_base64(code).ok_or(InviteError::Damaged)?;
+        if bytes.first() == Some(&b'{') {
+            return Self::parse_earlier(&bytes);
+        }
+        // One code, one spelling: only the earlier form was ever written in the other alphabet or padded.
+        if code.contains(['+', '/', '=']) { Err(InviteError::Damaged) } else { Self::parse_cbor(&bytes) }
     }
 
     fn parse_cbor(bytes: &[u8]) -> Result<Self, InviteError> {
@@ -216,6 +238,10 @@ mod tests {
             format!("https://chat.example/#{code}"),
             format!("  <{code}>\n"),
             format!("\"{code}\""),
+            format!("web+felund:{code}"),
+            format!("{code} see you there"),
+            format!("{code}. See you there"),
+            code.replace("felund1.", "Felund1."),
             format!("Join us: {head}\r\n  {tail}"),
         ] {
             let parsed = Invite::parse(&text).unwrap();
@@ -228,11 +254,9 @@ mod tests {
     fn every_single_typo_is_noticed() {
         let code = invite().encode();
         for at in PREFIX.len()..code.len() {
-            for other in ["A", "b", "9", "-"] {
-                if &code[at..=at] != other {
-                    let typo = format!("{}{other}{}", &code[..at], &code[at + 1..]);
-                    assert!(Invite::parse(&typo).is_err(), "{typo}");
-                }
+            for other in (' '..='~').filter(|other| !code[at..].starts_with(*other)) {
+                let typo = format!("{}{other}{}", &code[..at], &code[at + 1..]);
+                assert!(Invite::parse(&typo).is_err(), "{typo}");
             }
             assert!(Invite::parse(&code[..at]).is_err(), "cut off at {at}");
         }
@@ -249,6 +273,13 @@ mod tests {
         let relayed =
             code(format!(r#"{{"v":1,"secret":"{}","peer":"https://r.example/"}}"#, base64_encode(&[9; 32])));
         assert_eq!(Invite::parse(&relayed).unwrap().relay.as_deref(), Some("https://r.example"));
+        let url = format!(r#"{{"secret":"{}","peer":"http://r.example:8080"}}"#, base64_encode(&[0xfb; 32]));
+        let standard = base64::engine::general_purpose::STANDARD.encode(&url);
+        let relayed = Invite::parse(&format!("{PREFIX}{standard}")).unwrap();
+        assert_eq!(
+            (relayed.secret.expose(), relayed.relay.as_deref()),
+            (&[0xfb; 32], Some("http://r.example:8080"))
+        );
         let later = code(format!(r#"{{"v":3,"secret":"{secret}"}}"#));
         assert_eq!(Invite::parse(&later).unwrap_err(), InviteError::UnsupportedVersion(3));
     }
@@ -261,7 +292,28 @@ mod tests {
         assert!(matches!(Invite::parse(&bad).unwrap_err(), InviteError::BadRelay(_)));
     }
 
+    #[test]
+    fn what_is_too_long_is_refused_early() {
+        assert_eq!(Invite::parse(&"a".repeat(9_000)).unwrap_err(), InviteError::TooLong);
+        assert_eq!(
+            Invite::parse(&format!("{PREFIX}{}", "a".repeat(3_000))).unwrap_err(),
+            InviteError::TooLong
+        );
+    }
+
     proptest! {
+        #[test]
+        fn any_invite_round_trips(
+            secret in any::<[u8; 32]>(),
+            relay in prop::option::of("https?://[a-z]{1,20}\\.example(:[1-9][0-9]{0,3})?"),
+            peers in prop::collection::vec("[a-z0-9]{1,10}:[1-9][0-9]{0,3}", 0..8),
+            name in prop::option::of("[a-zé🌱]{1,64}"),
+        ) {
+            let code = Invite { secret: Secret::new(secret), relay, peers, name }.encode();
+            prop_assert!(code.len() <= MAX_INVITE_LEN);
+            prop_assert_eq!(Invite::parse(&code).unwrap().encode(), code);
+        }
+
         #[test]
         fn no_text_makes_it_panic(text in ".{0,200}", bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = Invite::parse(&text);
