@@ -110,6 +110,7 @@ fn c_compiler(context: &Context) -> Result<()> {
 }
 
 fn wasm_opt(context: &mut Context) -> Result<()> {
+    const BINARYEN: &str = "binaryen@132.0.0";
     let npm_dir = context.cache.join("tools").join("binaryen");
     let npm_bin = npm_dir.join("node_modules").join(".bin");
     if npm_bin.join("wasm-opt").is_file() {
@@ -131,7 +132,7 @@ fn wasm_opt(context: &mut Context) -> Result<()> {
         let mut npm = context.command("npm");
         npm.args(["install", "--no-audit", "--no-fund", "--loglevel=error", "--prefix"])
             .arg(&npm_dir)
-            .arg("binaryen");
+            .arg(BINARYEN);
         process::run(&mut npm)?;
         context.add_tool_dir(npm_bin);
     }
