@@ -102,7 +102,7 @@ impl Tool<'_> {
             .args(self.flags);
         process::run(&mut install).with_context(|| {
             format!(
-                "cannot build {} {}. If this machine has no network, install that version on PATH by other means and repeat",
+                "cannot build {} {}; the compiler's output above says why. Without a network, put that version on PATH by other means and repeat",
                 self.package, self.version
             )
         })?;

@@ -123,7 +123,7 @@ fn brotli_size(context: &Context, content: &[u8]) -> Option<u64> {
     context.find("brotli")?;
     let mut brotli = context.command("brotli");
     let mut child = brotli
-        .args(["-c", "-q", "11", "-w", "24"])
+        .args(["-c", "-q", "11", "-w", "22"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
