@@ -1,0 +1,168 @@
+//! Members who run another client, and relays that lie: crafted envelopes against honest nodes.
+
+use felund_core::{
+    circle::{Body, Hello, NewChannel, channel_id},
+    envelope::{Draft, Envelope, Header, seal},
+    ids::{ChannelId, CircleId},
+    invite::Invite,
+    io::Command,
+    keys::{CircleSecret, NodeKey, channel_wrap_context, wrap_key},
+    redact::Secret,
+    relay_api::Capabilities,
+    view::{Access, Membership, Reply},
+};
+use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
+
+use crate::{
+    send,
+    world::{EPOCH_MS, World},
+};
+
+/// A member with a client of its own making.
+struct Mallory {
+    key: NodeKey,
+    secret: CircleSecret,
+    rng: ChaCha20Rng,
+}
+
+impl Mallory {
+    fn join(world: &mut World, circle: CircleId) -> Self {
+        let Ok(Reply::Invite { invite, .. }) = world.ask(0, Command::Invite { circle }) else {
+            panic!("no invite")
+        };
+        let secret = CircleSecret::from_secret(Invite::parse(&invite).unwrap().secret);
+        Self { key: NodeKey::from_seed(Secret::new([66; 32])), secret, rng: ChaCha20Rng::seed_from_u64(66) }
+    }
+
+    fn forge(&mut self, world: &World, channel: ChannelId, body: &Body) -> Vec<u8> {
+        let draft = Draft {
+            circle_id: self.secret.circle_id(),
+            channel_id: channel,
+            created_ts: EPOCH_MS + world.now,
+            kind: body.kind(),
+            key_id: "epoch-0",
+            body: &body.to_cbor(),
+        };
+        seal(draft, &self.secret.epoch_0(), &self.key, &mut self.rng).unwrap().envelope().to_cbor()
+    }
+
+    fn post(&mut self, world: &mut World, channel: ChannelId, body: &Body) {
+        let bytes = self.forge(world, channel, body);
+        world.accept(self.secret.api_key().hint(), vec![bytes]).expect("well signed");
+        world.run(1_000);
+    }
+}
+
+#[test]
+fn nobody_speaks_as_another_whatever_the_relay_passes_on() {
+    let mut world = World::new(2);
+    let circle = world.circle("garden club");
+    world.run(1_000);
+    let mut mallory = Mallory::join(&mut world, circle);
+    let victim = world.devices[1].model.identity.as_ref().unwrap().node_id;
+    let honest = mallory.forge(&world, mallory.secret.general(), &Body::Text("I quit".into()));
+    let envelope = Envelope::from_cbor(&honest).unwrap();
+    let header = Header { author_node_id: victim, ..envelope.header().clone() };
+    let forged =
+        Envelope::new(header, *envelope.iv(), envelope.enc().to_vec(), *envelope.sig()).unwrap().to_cbor();
+    assert!(
+        world.accept(mallory.secret.api_key().hint(), vec![forged.clone()]).is_err(),
+        "the relay refuses it"
+    );
+    world.push_to_all(mallory.secret.api_key().hint(), forged);
+    world.run(1_000);
+    assert!(world.texts(0, circle, "general").is_empty(), "and so does every reader");
+}
+
+#[test]
+fn a_member_cannot_rename_another_or_let_itself_in() {
+    let mut world = World::new(2);
+    let circle = world.circle("garden club");
+    let made = world.ask(
+        0,
+        Command::CreateChannel { circle, name: "board".into(), access: Access::Invite, passphrase: None },
+    );
+    let Ok(Reply::Channel { channel_id: board }) = made else { panic!("{made:?}") };
+    world.run(1_000);
+    let mut mallory = Mallory::join(&mut world, circle);
+    let control = mallory.secret.control();
+    let (me, victim) = (mallory.key.id(), world.devices[1].model.identity.as_ref().unwrap().node_id);
+    let hello = |name: &str| {
+        Body::Hello(Hello { name: name.into(), wrap_key: [5; 32], capabilities: Capabilities::default() })
+    };
+    mallory.post(&mut world, control, &hello("member 1"));
+    mallory.post(&mut world, control, &Body::Rename(board, "mine now".into()));
+    mallory.post(&mut world, control, &Body::Request(board));
+    let key = felund_core::keys::MessageKey::from_bytes([1; 32]);
+    for whom in [me, victim] {
+        let context = channel_wrap_context(&circle, &board, &whom);
+        let wrapped = wrap_key(&mallory.key.wrap_public(), &context, &key, &mut mallory.rng).unwrap();
+        mallory.post(&mut world, control, &Body::Approve(board, whom, wrapped));
+    }
+    let view = world.devices[0].model.circle(circle).unwrap();
+    let shown = view.channels.iter().find(|channel| channel.id == board).unwrap();
+    assert_eq!((shown.name.as_str(), &shown.requests[..]), ("board", &[me][..]));
+    assert!(!shown.members.contains(&me) && !shown.members.contains(&victim));
+    assert_eq!(view.members.iter().find(|member| member.id == victim).unwrap().name, "member 1");
+    let theirs = world.devices[1].model.circle(circle).unwrap();
+    let theirs = theirs.channels.iter().find(|channel| channel.id == board).unwrap();
+    assert_eq!(theirs.membership, Membership::Outside);
+}
+
+#[test]
+fn a_channel_made_by_another_keeps_its_owner() {
+    let mut world = World::new(1);
+    let circle = world.circle("garden club");
+    let mut mallory = Mallory::join(&mut world, circle);
+    let control = mallory.secret.control();
+    let new = NewChannel { nonce: [1; 16], name: "seeds".into(), access: Access::Public, check: None };
+    mallory.post(&mut world, control, &Body::Create(new));
+    let view = world.devices[0].model.circle(circle).unwrap();
+    let theirs = view.channels.iter().find(|c| c.id == channel_id(&mallory.key.id(), &[1; 16])).unwrap();
+    assert!(!theirs.owned);
+}
+
+#[test]
+fn control_events_in_a_chat_channel_are_not_applied() {
+    let mut world = World::new(1);
+    let circle = world.circle("garden club");
+    let mut mallory = Mallory::join(&mut world, circle);
+    let general = mallory.secret.general();
+    mallory.post(&mut world, general, &Body::CircleName("owned".into()));
+    assert_eq!(world.devices[0].model.circle(circle).unwrap().name, "garden club");
+}
+
+#[test]
+fn garbage_from_the_relay_is_skipped_and_the_chat_goes_on() {
+    let mut world = World::new(2);
+    let circle = world.circle("garden club");
+    world.run(1_000);
+    let hint = Mallory::join(&mut world, circle).secret.api_key().hint();
+    for garbage in [vec![], vec![0xff; 40], vec![0x8c; 300]] {
+        world.push_to_all(hint, garbage);
+    }
+    world.run(1_000);
+    send(&mut world, 0, circle, "still here");
+    world.run(1_000);
+    assert_eq!(world.texts(1, circle, "general"), ["still here"]);
+}
+
+#[test]
+fn the_relay_holds_no_plaintext() {
+    let mut world = World::new(2);
+    let circle = world.circle("garden club of the north");
+    send(&mut world, 0, circle, "meet behind the greenhouse");
+    let made = Command::CreateChannel {
+        circle,
+        name: "rhododendron".into(),
+        access: Access::Key,
+        passphrase: Some("hydrangea".into()),
+    };
+    world.ask(0, made).unwrap();
+    world.run(1_000);
+    let held = world.relay_bytes();
+    assert!(!held.is_empty());
+    for secret in ["greenhouse", "garden club", "rhododendron", "hydrangea", "member 0"] {
+        assert!(!held.windows(secret.len()).any(|window| window == secret.as_bytes()), "{secret}");
+    }
+}

@@ -1,0 +1,167 @@
+//! Crashes, dead relays, refused sockets, full disks, wrong clocks: nothing a user saw as sent is lost.
+
+use felund_core::{
+    config::MAX_FUTURE_MS,
+    io::{Command, Event, Input},
+    view::{Delivery, LinkView},
+};
+
+use crate::{live, send, world::World};
+
+#[test]
+fn a_message_sent_while_the_relay_is_down_arrives_when_it_is_back() {
+    let mut world = World::new(2);
+    let circle = world.circle("garden club");
+    world.run(1_000);
+    world.set_relay_up(false);
+    send(&mut world, 0, circle, "into the void");
+    world.run(5_000);
+    assert_eq!(world.history(0, circle, "general")[0].delivery, Delivery::Pending);
+    let view = world.devices[0].model.circle(circle).unwrap();
+    assert!(
+        matches!(&view.link, LinkView::Down { reason, .. } if reason.contains("refused")),
+        "{:?}",
+        view.link
+    );
+    assert_eq!(view.unsent, 1);
+    world.set_relay_up(true);
+    world
+        .run_until("arrival", |world| world.devices[1].model.circle(circle).unwrap().channels[0].unread == 1);
+    assert_eq!(world.texts(1, circle, "general"), ["into the void"]);
+    assert_eq!(world.history(0, circle, "general")[0].delivery, Delivery::Stored);
+}
+
+#[test]
+fn what_was_confirmed_to_the_user_survives_a_crash_before_it_was_sent() {
+    let mut world = World::new(2);
+    let circle = world.circle("garden club");
+    world.run(1_000);
+    world.set_relay_up(false);
+    send(&mut world, 0, circle, "kept");
+    world.restart(0);
+    world.run(1_000);
+    world.set_relay_up(true);
+    world
+        .run_until("arrival", |world| world.devices[1].model.circle(circle).unwrap().channels[0].unread == 1);
+    assert_eq!(world.texts(1, circle, "general"), ["kept"]);
+    world.run(5_000);
+    assert_eq!(world.devices[0].model.circle(circle).unwrap().unsent, 0);
+}
+
+#[test]
+fn what_was_not_durable_is_neither_shown_nor_sent() {
+    let mut world = World::new(2);
+    let circle = world.circle("garden club");
+    world.run(1_000);
+    world.devices[0].hold_writes = true;
+    let channel = world.devices[0].model.circle(circle).unwrap().channels[0].id;
+    world.tell(0, Command::Send { circle, channel, text: "lost with the power".into() });
+    world.run(5_000);
+    assert!(!world.devices[0].events.iter().any(|event| matches!(event, Event::Message(_))));
+    assert!(world.texts(1, circle, "general").is_empty());
+}
+
+#[test]
+fn a_full_disk_is_said_and_costs_nothing_already_stored() {
+    let mut world = World::new(2);
+    let circle = world.circle("garden club");
+    send(&mut world, 0, circle, "before");
+    world.run(1_000);
+    world.devices[0].full = Some("the disk is full".into());
+    let channel = world.devices[0].model.circle(circle).unwrap().channels[0].id;
+    let refused = world.ask(0, Command::Send { circle, channel, text: "during".into() });
+    assert!(refused.unwrap_err().contains("the disk is full"));
+    world.devices[0].full = None;
+    send(&mut world, 0, circle, "after");
+    world.run(1_000);
+    for at in 0..2 {
+        assert_eq!(world.texts(at, circle, "general"), ["before", "after"]);
+    }
+}
+
+#[test]
+fn polling_carries_the_chat_while_sockets_are_refused_and_the_socket_comes_back_by_itself() {
+    let mut world = World::new(2);
+    world.sockets_allowed = false;
+    let circle = world.circle("garden club");
+    send(&mut world, 0, circle, "by post");
+    world
+        .run_until("arrival", |world| world.devices[1].model.circle(circle).unwrap().channels[0].unread == 1);
+    assert_eq!(world.devices[0].model.circle(circle).unwrap().link, LinkView::Polling);
+    world.run(5_000);
+    assert_eq!(world.history(0, circle, "general")[0].delivery, Delivery::Stored);
+    world.sockets_allowed = true;
+    world.run_until("the socket", |world| (0..2).all(|at| live(world, at, circle)));
+    world.run(1_000);
+    let polls = world.requests["GET /v1/messages"];
+    send(&mut world, 1, circle, "by wire");
+    world.run(30_000);
+    assert_eq!(world.requests["GET /v1/messages"], polls, "polling has stopped");
+    assert_eq!(world.texts(0, circle, "general"), ["by post", "by wire"]);
+}
+
+#[test]
+fn sockets_cut_again_and_again_lose_and_repeat_nothing() {
+    let mut world = World::new(3);
+    let circle = world.circle("garden club");
+    for i in 0..60 {
+        send(&mut world, i % 3, circle, &i.to_string());
+        if i % 4 == 0 {
+            world.drop_sockets();
+        }
+        if i % 10 == 9 {
+            world.set_relay_up(false);
+            world.run(700);
+            world.set_relay_up(true);
+        }
+    }
+    world.run_until("everyone has everything", |world| {
+        (0..3).all(|at| {
+            world.devices[at]
+                .model
+                .circle(circle)
+                .is_some_and(|v| v.unsent == 0 && v.channels[0].unread == 40)
+        })
+    });
+    let reference = world.texts(0, circle, "general");
+    assert_eq!(reference.len(), 60);
+    for at in 1..3 {
+        assert_eq!(world.texts(at, circle, "general"), reference, "the same order everywhere");
+    }
+}
+
+#[test]
+fn waking_finds_a_dead_socket_within_two_seconds() {
+    let mut world = World::new(2);
+    let circle = world.circle("garden club");
+    world.run_until("live", |world| live(world, 0, circle));
+    // The network forgot the connection while the device slept: nothing says so.
+    world.forget_sockets(0);
+    world.input(0, Input::Wake);
+    world.run(2_000);
+    assert!(live(&world, 0, circle));
+    send(&mut world, 1, circle, "good morning");
+    world.run(500);
+    assert_eq!(world.texts(0, circle, "general"), ["good morning"]);
+}
+
+#[test]
+fn clients_with_wrong_clocks_correct_their_requests_by_the_relays_time() {
+    let mut world = World::new(1);
+    world.devices[0].skew = -3_600_000;
+    let circle = world.circle("garden club");
+    world.run_until("live", |world| live(world, 0, circle));
+    send(&mut world, 0, circle, "from an hour ago");
+    world.run_until("stored", |world| world.devices[0].model.circle(circle).unwrap().unsent == 0);
+}
+
+#[test]
+fn messages_from_far_in_the_future_are_refused() {
+    let mut world = World::new(2);
+    let circle = world.circle("garden club");
+    world.run(1_000);
+    world.devices[1].skew = i64::try_from(MAX_FUTURE_MS).unwrap() + 60_000;
+    send(&mut world, 1, circle, "from tomorrow");
+    world.run(5_000);
+    assert!(world.texts(0, circle, "general").is_empty());
+}

@@ -1,0 +1,143 @@
+//! Whole nodes against a relay, in virtual time: what people are promised, checked through the public contract.
+
+mod attacks;
+mod channels;
+mod faults;
+mod world;
+
+use felund_core::{
+    io::{Command, Event},
+    view::{Delivery, LinkView, Reach, Retention},
+};
+use world::World;
+
+fn send(world: &mut World, at: usize, circle: felund_core::ids::CircleId, text: &str) {
+    let channel = world.devices[at].model.circle(circle).unwrap().channels[0].id;
+    world.ask(at, Command::Send { circle, channel, text: text.into() }).expect("sent");
+}
+
+fn live(world: &World, at: usize, circle: felund_core::ids::CircleId) -> bool {
+    world.devices[at].model.circle(circle).is_some_and(|view| view.link == LinkView::Live)
+}
+
+#[test]
+fn two_members_chat_and_see_each_other() {
+    let mut world = World::new(2);
+    let circle = world.circle("garden club");
+    send(&mut world, 0, circle, "hey everyone");
+    world.run(1_000);
+    send(&mut world, 1, circle, "yo");
+    world.run(1_000);
+    for at in 0..2 {
+        assert_eq!(world.texts(at, circle, "general"), ["hey everyone", "yo"]);
+        let view = world.devices[at].model.circle(circle).unwrap();
+        assert_eq!((view.name.as_str(), &view.link, view.unsent), ("garden club", &LinkView::Live, 0));
+        let names: Vec<_> = view.members.iter().map(|member| (member.name.as_str(), member.reach)).collect();
+        let other = format!("member {}", 1 - at);
+        assert_eq!(names, [(format!("member {at}").as_str(), Reach::You), (&other, Reach::Relay)]);
+    }
+    let mine = world.history(0, circle, "general").remove(0);
+    assert_eq!((mine.mine, mine.delivery), (true, Delivery::Stored));
+}
+
+#[test]
+fn a_member_that_was_offline_catches_up_in_order() {
+    let mut world = World::new(2);
+    let circle = world.circle("garden club");
+    world.run(2_000);
+    let (store, snapshot) = (world.devices[1].store.clone(), world.now);
+    for i in 0..300 {
+        send(&mut world, 0, circle, &format!("message {i}"));
+    }
+    world.run_until("delivery", |world| {
+        world.devices[1].model.circle(circle).unwrap().channels[0].unread == 300
+    });
+    let late = world.add(store);
+    world.run_until("the late one", |world| {
+        world.devices[late].model.circle(circle).is_some_and(|view| view.channels[0].unread == 300)
+    });
+    assert!(world.now > snapshot);
+    let expected: Vec<String> = (0..300).map(|i| format!("message {i}")).collect();
+    assert_eq!(world.texts(late, circle, "general"), expected);
+}
+
+#[test]
+fn names_unread_counts_and_drafts_survive_a_restart() {
+    let mut world = World::new(2);
+    let circle = world.circle("garden club");
+    send(&mut world, 0, circle, "one");
+    send(&mut world, 0, circle, "two");
+    world.run(1_000);
+    let general = world.devices[1].model.circle(circle).unwrap().channels[0].id;
+    let first = world.history(1, circle, "general")[0].key();
+    world.ask(1, Command::MarkRead { circle, channel: general, up_to: first }).unwrap();
+    world.ask(1, Command::SaveDraft { circle, channel: general, text: "half a thou".into() }).unwrap();
+    world.run(1_000);
+    world.restart(1);
+    world.run_until("ready", |world| world.devices[1].model.ready);
+    let view = world.devices[1].model.circle(circle).unwrap();
+    assert_eq!((view.channels[0].unread, view.channels[0].draft.as_str()), (1, "half a thou"));
+    assert_eq!(world.devices[1].model.identity.as_ref().unwrap().name, "member 1");
+    assert_eq!(world.texts(1, circle, "general"), ["one", "two"]);
+}
+
+#[test]
+fn retention_keeps_the_newest_and_says_what_went() {
+    let mut world = World::new(1);
+    let circle = world.circle("garden club");
+    world.ask(0, Command::SetRetention { circle, retention: Retention { messages: 5, days: 30 } }).unwrap();
+    for i in 0..9 {
+        send(&mut world, 0, circle, &i.to_string());
+    }
+    assert_eq!(world.texts(0, circle, "general"), ["4", "5", "6", "7", "8"]);
+    assert!(world.devices[0].events.iter().any(|event| matches!(event, Event::Pruned { .. })));
+    world.restart(0);
+    world.run_until("ready", |world| world.devices[0].model.ready);
+    world.run(5_000);
+    // The relay still has all nine; what was pruned does not come back.
+    assert_eq!(world.texts(0, circle, "general"), ["4", "5", "6", "7", "8"]);
+}
+
+#[test]
+fn leaving_deletes_everything_this_device_held() {
+    let mut world = World::new(1);
+    let circle = world.circle("garden club");
+    send(&mut world, 0, circle, "one");
+    world.ask(0, Command::LeaveCircle { circle }).unwrap();
+    world.run(1_000);
+    assert!(world.devices[0].model.circles().is_empty());
+    world.restart(0);
+    world.run_until("ready", |world| world.devices[0].model.ready);
+    assert!(world.devices[0].model.circles().is_empty());
+}
+
+#[test]
+fn a_passphrase_locks_the_keys_at_rest() {
+    let mut world = World::new(1);
+    let circle = world.circle("garden club");
+    send(&mut world, 0, circle, "one");
+    world.ask(0, Command::SetPassphrase { passphrase: Some("tulip".into()) }).unwrap();
+    world.restart(0);
+    world.run(1_000);
+    assert!(world.devices[0].model.locked && world.devices[0].model.circles().is_empty());
+    assert!(world.ask(0, Command::Invite { circle }).is_err());
+    assert!(world.ask(0, Command::Unlock { passphrase: "rose".into() }).is_err());
+    world.ask(0, Command::Unlock { passphrase: "tulip".into() }).unwrap();
+    world.run_until("ready", |world| world.devices[0].model.ready);
+    assert_eq!(world.texts(0, circle, "general"), ["one"]);
+}
+
+#[test]
+fn a_quiet_network_stays_quiet() {
+    let mut world = World::new(3);
+    let circle = world.circle("garden club");
+    world.run_until("everyone live", |world| (0..3).all(|at| live(world, at, circle)));
+    world.run(10_000);
+    let before: usize = world.requests.values().sum();
+    let events: usize = world.devices.iter().map(|device| device.events.len()).sum();
+    world.run(600_000);
+    let asked = world.requests.values().sum::<usize>() - before;
+    // Presence is renewed once a minute; nothing else is asked, and no view is told that did not change.
+    assert!(asked <= 3 * 11, "{asked} requests in ten quiet minutes");
+    assert_eq!(world.devices.iter().map(|device| device.events.len()).sum::<usize>(), events);
+}
