@@ -1,1 +1,74 @@
-fn main() {}
+//! `felund-relay`: options, logs, signals. Everything else is in the library.
+
+use std::{io::Write as _, process::ExitCode};
+
+use clap::Parser as _;
+use felund_relay::{Config, Relay};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let config = Config::parse();
+    let filter = match EnvFilter::try_new(&config.log) {
+        Ok(filter) => filter,
+        Err(e) => {
+            eprintln!("felund-relay: --log {:?}: {e}; try info, warn or felund_relay=debug", config.log);
+            return ExitCode::from(2);
+        }
+    };
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            eprintln!("felund-relay: the system gives no threads: {e}");
+            return ExitCode::FAILURE;
+        }
+    };
+    runtime.block_on(run(config))
+}
+
+async fn run(config: Config) -> ExitCode {
+    let end = end_signal();
+    let relay = match Relay::start(config).await {
+        Ok(relay) => relay,
+        Err(e) => {
+            eprintln!("felund-relay: {e}");
+            return ExitCode::FAILURE;
+        }
+    };
+    // Whoever started the relay may have closed its end; the relay serves all the same.
+    let _ = writeln!(std::io::stdout(), "listening on http://{}", relay.address());
+    let _ = std::io::stdout().flush();
+    match end {
+        Ok(end) => end.await,
+        Err(e) => {
+            tracing::warn!("the system reports no signals ({e}); end the relay from outside");
+            std::future::pending::<()>().await;
+        }
+    }
+    relay.stop().await;
+    ExitCode::SUCCESS
+}
+
+/// Ready when the process is asked to end.
+#[cfg(unix)]
+fn end_signal() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// Ready when the process is asked to end.
+#[cfg(not(unix))]
+fn end_signal() -> std::io::Result<impl Future<Output = ()>> {
+    Ok(async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    })
+}

@@ -1,0 +1,121 @@
+//! What an operator can set: each option is a flag and an environment variable of the same name.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{ArgAction, Parser};
+
+/// Felund's blind relay: stores and forwards sealed envelopes it cannot open, and serves the web app.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "felund-relay", version, about, max_term_width = 100)]
+pub struct Config {
+    /// Address and port to listen on; port 0 takes a free one and prints it.
+    #[arg(long, env = "FELUND_RELAY_LISTEN", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+
+    /// Folder of the database; made when missing. One relay per folder.
+    #[arg(long, env = "FELUND_RELAY_DATA_DIR", default_value = "felund-relay-data")]
+    pub data_dir: PathBuf,
+
+    /// The address people reach this relay by, such as https://relay.example; used for the WebSocket's URL.
+    #[arg(long, env = "FELUND_RELAY_PUBLIC_URL")]
+    pub public_url: Option<String>,
+
+    /// Serve the web app from this folder instead of the one built into the program.
+    #[arg(long, env = "FELUND_RELAY_WEB_DIR")]
+    pub web_dir: Option<PathBuf>,
+
+    /// Days a stored message is kept.
+    #[arg(long, env = "FELUND_RELAY_MESSAGE_TTL", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub message_ttl: u32,
+
+    /// Most messages stored per circle.
+    #[arg(long, env = "FELUND_RELAY_CIRCLE_MESSAGES", default_value_t = 200_000)]
+    pub circle_messages: u64,
+
+    /// Most bytes stored per circle.
+    #[arg(long, env = "FELUND_RELAY_CIRCLE_BYTES", default_value_t = 512 * 1024 * 1024)]
+    pub circle_bytes: u64,
+
+    /// Most circles registered here.
+    #[arg(long, env = "FELUND_RELAY_MAX_CIRCLES", default_value_t = 100_000)]
+    pub max_circles: usize,
+
+    /// Most connections held at a time.
+    #[arg(long, env = "FELUND_RELAY_MAX_CONNECTIONS", default_value_t = 16_384)]
+    pub max_connections: usize,
+
+    /// Requests per second and address (an IPv6 /64 counts as one); 0 is no limit.
+    #[arg(long, env = "FELUND_RELAY_RATE_ADDRESS", default_value_t = 100)]
+    pub rate_address: u32,
+
+    /// Requests and envelopes per second and authenticated node; 0 is no limit.
+    #[arg(long, env = "FELUND_RELAY_RATE_NODE", default_value_t = 200)]
+    pub rate_node: u32,
+
+    /// Signaling messages per second and authenticated node; 0 is no limit.
+    #[arg(long, env = "FELUND_RELAY_RATE_SIGNAL", default_value_t = 20)]
+    pub rate_signal: u32,
+
+    /// Seconds a socket that takes nothing may hold what is queued for it before it is dropped.
+    #[arg(long, env = "FELUND_RELAY_STALL_TIMEOUT", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub stall_timeout: u64,
+
+    /// STUN servers for /v1/ice, such as stun:stun.example:3478; repeat or separate by commas.
+    #[arg(long, env = "FELUND_RELAY_STUN", value_delimiter = ',')]
+    pub stun: Vec<String>,
+
+    /// TURN servers for /v1/ice, such as turn:turn.example:3478; repeat or separate by commas.
+    #[arg(long, env = "FELUND_RELAY_TURN", value_delimiter = ',', requires = "turn_secret")]
+    pub turn: Vec<String>,
+
+    /// The secret shared with the TURN servers (coturn: use-auth-secret, static-auth-secret).
+    #[arg(long, env = "FELUND_RELAY_TURN_SECRET", hide_env_values = true)]
+    pub turn_secret: Option<TurnSecret>,
+
+    /// Seconds a TURN credential holds.
+    #[arg(long, env = "FELUND_RELAY_TURN_TTL", default_value_t = 3600, value_parser = clap::value_parser!(u64).range(60..=86_400))]
+    pub turn_ttl: u64,
+
+    /// Serve /v1/metrics; on by default only when listening on a loopback address.
+    #[arg(long, env = "FELUND_RELAY_METRICS", action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub metrics: Option<bool>,
+
+    /// Take the caller's address from the last X-Forwarded-For entry; only behind a reverse proxy that sets it.
+    #[arg(long, env = "FELUND_RELAY_TRUST_FORWARDED_FOR", action = ArgAction::Set, num_args = 0..=1, default_value_t = false, default_missing_value = "true")]
+    pub trust_forwarded_for: bool,
+
+    /// What to log, such as info, warn or felund_relay=debug.
+    #[arg(long, env = "FELUND_RELAY_LOG", default_value = "info")]
+    pub log: String,
+}
+
+/// A secret given on the command line or in the environment; never printed.
+#[derive(Clone)]
+pub struct TurnSecret(String);
+
+impl TurnSecret {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl std::fmt::Debug for TurnSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TurnSecret({} bytes)", self.0.len())
+    }
+}
+
+impl std::str::FromStr for TurnSecret {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.into()))
+    }
+}
+
+impl Config {
+    /// Whether `/v1/metrics` answers.
+    pub(crate) fn metrics_enabled(&self) -> bool {
+        self.metrics.unwrap_or_else(|| self.listen.ip().is_loopback())
+    }
+}

@@ -1,0 +1,95 @@
+//! `/v1/messages`: the log of sealed envelopes.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use felund_core::{
+    config::MAX_BATCH,
+    envelope::Envelope,
+    ids::Cursor,
+    relay_api::{MessagesResponse, PostMessages, PostMessagesResponse, StoredEnvelope},
+};
+use serde::Deserialize;
+use tokio::sync::oneshot;
+
+use super::{Answer, ok};
+use crate::{
+    app::App,
+    auth::{JsonBody, NoBody, NoQuery, Signed},
+    error::ApiError,
+    socket::{refused_envelope, store_error},
+    store::{Append, Item, StoreError},
+    verify,
+};
+
+const DEFAULT_LIMIT: usize = 100;
+/// Most bytes of envelopes in one answer, beyond the first envelope.
+const MAX_PAGE_BYTES: usize = 8 * 1024 * 1024;
+
+/// Stores sealed envelopes; answered only once they are durable. Repeating a post changes nothing.
+#[utoipa::path(post, path = "/v1/messages", tag = "messages", request_body = PostMessages,
+    responses((status = 200, body = PostMessagesResponse), (status = "4XX", body = felund_core::relay_api::ErrorBody)))]
+pub(crate) async fn post(
+    State(app): State<Arc<App>>,
+    Signed { caller, body: JsonBody(request), .. }: Signed<NoQuery, JsonBody<PostMessages>>,
+) -> Answer<PostMessagesResponse> {
+    let count = request.messages.len();
+    if count > MAX_BATCH {
+        return Err(ApiError::too_large(format!(
+            "more than {MAX_BATCH} envelopes in a batch; nothing was stored, send smaller batches"
+        )));
+    }
+    app.limits.node(&caller.node, count.saturating_sub(1))?;
+    let envelopes = request
+        .messages
+        .into_iter()
+        .map(|envelope| {
+            let bytes = envelope.to_cbor().into();
+            (envelope, bytes)
+        })
+        .collect();
+    let items: Result<Vec<Item>, _> = verify::all(envelopes).await.into_iter().collect();
+    let items = items.map_err(refused_envelope)?;
+    let (reply, answer) = oneshot::channel();
+    // Whoever has stopped waiting finds the envelopes stored when it asks again.
+    let reply = Box::new(move |result| drop(reply.send(result)));
+    app.store.append(Append { circle: caller.circle, items, reply });
+    let stored = answer.await.unwrap_or(Err(StoreError::Stopped)).map_err(|e| store_error(&e))?;
+    ok(PostMessagesResponse { ok: true, stored })
+}
+
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+pub(crate) struct MessagesQuery {
+    /// The last cursor the caller holds; from the beginning without it.
+    after: Option<Cursor>,
+    /// At most 256; 100 by default.
+    limit: Option<usize>,
+}
+
+/// Envelopes after a cursor, in log order. Nothing is ever skipped or repeated.
+#[utoipa::path(get, path = "/v1/messages", tag = "messages", params(MessagesQuery),
+    responses((status = 200, body = MessagesResponse), (status = "4XX", body = felund_core::relay_api::ErrorBody)))]
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    Signed { caller, query, .. }: Signed<MessagesQuery, NoBody>,
+) -> Answer<MessagesResponse> {
+    let after = app.store.in_log(query.after.unwrap_or_default());
+    let limit = query.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_BATCH);
+    let page = app.store.page(caller.circle.id, after, limit, MAX_PAGE_BYTES).await;
+    let page = page.map_err(|e| {
+        tracing::error!("the log cannot be read: {e}");
+        ApiError::unavailable(
+            "the relay cannot read its log at the moment; nothing was lost, try again later",
+        )
+    })?;
+    let mut messages = Vec::with_capacity(page.messages.len());
+    for (cursor, bytes) in page.messages {
+        let envelope = Envelope::from_cbor(&bytes).map_err(|e| {
+            tracing::error!("a stored envelope is damaged: {e}");
+            ApiError::unavailable("a stored message is damaged on the relay's disk; tell its operator")
+        })?;
+        messages.push(StoredEnvelope { cursor, envelope });
+    }
+    let next = messages.last().map_or(after, |message| message.cursor);
+    ok(MessagesResponse { ok: true, messages, next, more: page.more })
+}

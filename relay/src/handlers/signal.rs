@@ -1,0 +1,56 @@
+//! `/v1/signal`: sealed signaling for clients without a socket.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use felund_core::{
+    ids::Cursor,
+    relay_api::{SignalAccepted, SignalRequest, SignalsResponse},
+};
+use serde::Deserialize;
+
+use super::{Answer, ok};
+use crate::{
+    app::{App, check_session_id},
+    auth::{JsonBody, NoBody, NoQuery, Signed},
+    clock,
+};
+
+/// Hands a sealed signaling message to a member; it waits up to two minutes.
+#[utoipa::path(post, path = "/v1/signal", tag = "signaling", request_body = SignalRequest,
+    responses((status = 200, body = SignalAccepted), (status = "4XX", body = felund_core::relay_api::ErrorBody)))]
+pub(crate) async fn send(
+    State(app): State<Arc<App>>,
+    Signed { caller, body: JsonBody(request), .. }: Signed<NoQuery, JsonBody<SignalRequest>>,
+) -> Answer<SignalAccepted> {
+    ok(app.take_signal(caller.circle.hint, caller.node, request)?)
+}
+
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+pub(crate) struct SignalsQuery {
+    /// Only this session's; all sessions' without it.
+    session_id: Option<String>,
+    /// The last cursor the caller holds.
+    after: Option<Cursor>,
+}
+
+/// Signaling messages addressed to the caller.
+#[utoipa::path(get, path = "/v1/signal", tag = "signaling", params(SignalsQuery),
+    responses((status = 200, body = SignalsResponse), (status = "4XX", body = felund_core::relay_api::ErrorBody)))]
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    Signed { caller, query, .. }: Signed<SignalsQuery, NoBody>,
+) -> Answer<SignalsResponse> {
+    if let Some(session) = &query.session_id {
+        check_session_id(session)?;
+    }
+    let after = query.after.unwrap_or_default();
+    let signals = app
+        .hub
+        .with_existing(&caller.circle.hint, |room| {
+            room.signals_for(&caller.node, query.session_id.as_deref(), after.0, clock::unix_seconds())
+        })
+        .unwrap_or_default();
+    let next = signals.last().map_or(after, |signal| signal.cursor);
+    ok(SignalsResponse { ok: true, signals, next })
+}

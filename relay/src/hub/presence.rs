@@ -1,0 +1,113 @@
+//! Who is there: a member with an open socket, or with a registration that has not run out.
+//!
+//! A socket says more than a registration: when a node's last socket closes, a registration from before that socket
+//! opened ends with it, so that others see at once who has gone. A client that goes on by polling registers again.
+
+use felund_core::{
+    ids::NodeId,
+    relay_api::{Capabilities, Peer},
+};
+
+use super::room::Room;
+
+#[derive(Debug)]
+pub(super) struct Member {
+    peer: Peer,
+    sockets: u32,
+    /// Unix seconds; 0 when there is no registration that outlives the sockets.
+    expires_at: u64,
+}
+
+impl Room {
+    /// Live members, without the one who asks.
+    pub(crate) fn peers(&self, caller: &NodeId) -> Vec<Peer> {
+        let mut peers: Vec<Peer> =
+            self.members.values().filter(|m| m.peer.node_id != *caller).map(|m| m.peer.clone()).collect();
+        peers.sort_by_key(|peer| peer.node_id);
+        peers
+    }
+
+    /// Presence over HTTP.
+    pub(crate) fn register(&mut self, peer: Peer, expires_at: u64) {
+        let node = peer.node_id;
+        let news = match self.members.get_mut(&node) {
+            Some(member) => {
+                let news =
+                    member.peer.endpoints != peer.endpoints || member.peer.capabilities != peer.capabilities;
+                member.peer = peer.clone();
+                member.expires_at = expires_at;
+                news
+            }
+            None => {
+                self.members.insert(node, Member { peer: peer.clone(), sockets: 0, expires_at });
+                true
+            }
+        };
+        if news {
+            self.tell_others(&node, peer, true);
+        }
+    }
+
+    /// The end of a presence over HTTP; a socket, if there is one, goes on saying that the node is there.
+    pub(crate) fn unregister(&mut self, node: &NodeId) {
+        if let Some(member) = self.members.get_mut(node) {
+            member.expires_at = 0;
+            self.leave_if_gone(node);
+        }
+    }
+
+    pub(super) fn socket_opened(&mut self, node: NodeId, now: u64) {
+        let member = self.members.entry(node).or_insert_with(|| Member {
+            peer: Peer {
+                node_id: node,
+                endpoints: Vec::new(),
+                capabilities: Capabilities::default(),
+                observed_at: now,
+            },
+            sockets: 0,
+            expires_at: 0,
+        });
+        member.sockets += 1;
+        member.expires_at = 0;
+        member.peer.observed_at = now;
+        if member.sockets == 1 {
+            let peer = member.peer.clone();
+            self.tell_others(&node, peer, true);
+        }
+    }
+
+    pub(super) fn socket_closed(&mut self, node: NodeId, stays: bool, now: u64) {
+        if let Some(member) = self.members.get_mut(&node) {
+            member.sockets = member.sockets.saturating_sub(1);
+            member.peer.observed_at = now;
+            if !stays {
+                self.leave_if_gone(&node);
+            }
+        }
+    }
+
+    fn leave_if_gone(&mut self, node: &NodeId) {
+        if self.members.get(node).is_some_and(|m| m.sockets == 0 && m.expires_at == 0)
+            && let Some(member) = self.members.remove(node)
+        {
+            self.tell_others(node, member.peer, false);
+        }
+    }
+
+    /// Ends registrations and signals that have run out.
+    pub(crate) fn expire(&mut self, now: u64) {
+        self.mailbox.expire(now);
+        let over: Vec<NodeId> = self
+            .members
+            .iter_mut()
+            .filter(|(_, member)| member.expires_at != 0 && member.expires_at <= now)
+            .map(|(node, member)| {
+                member.expires_at = 0;
+                *node
+            })
+            .collect();
+        for node in over {
+            self.leave_if_gone(&node);
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! One circle's room: its sockets and what each of them has had.
+//!
+//! A socket is either *live* (it gets what is published) or *reading* (its task sends it pages of the log). It
+//! turns live under the room's lock, and only when it has everything published so far; so there is no gap, no
+//! repetition and no disorder between the two. A live socket whose queue is full turns reading again.
+
+use std::{collections::HashMap, sync::Arc};
+
+use bytes::Bytes;
+use felund_core::{
+    ids::{CircleHint, Cursor, NodeId},
+    relay_api::Peer,
+    wire::ServerFrame,
+};
+
+use super::{presence::Member, signals::Mailbox};
+use crate::{
+    metrics::METRICS,
+    socket::{Conn, Sent, frame},
+};
+
+/// A circle's sockets, members and mailbox.
+#[derive(Debug)]
+pub(crate) struct Room {
+    pub(super) hint: CircleHint,
+    /// The last cursor handed to the live sockets while this room has existed.
+    published: Cursor,
+    pub(super) listeners: Vec<Listener>,
+    pub(super) members: HashMap<NodeId, Member>,
+    pub(super) mailbox: Mailbox,
+}
+
+#[derive(Debug)]
+pub(super) struct Listener {
+    pub(super) conn: Arc<Conn>,
+    pub(super) node: NodeId,
+    /// The last cursor sent to it.
+    last: Cursor,
+    live: bool,
+    /// Whether it is still to be told that its first backlog is through.
+    announce: bool,
+}
+
+/// Where a reading socket stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// It has to read on after this cursor.
+    Reading(Cursor),
+    /// It is live.
+    Live,
+    /// It does not listen to this circle.
+    Gone,
+}
+
+/// Frames of consecutive messages of one circle, encoded once for everyone.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) frames: Bytes,
+    /// Each message's cursor and where its frame starts.
+    pub(super) starts: Vec<(Cursor, usize)>,
+}
+
+impl Room {
+    pub(super) fn new(hint: CircleHint) -> Self {
+        Self {
+            hint,
+            published: Cursor(0),
+            listeners: Vec::new(),
+            members: HashMap::new(),
+            mailbox: Mailbox::default(),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.listeners.is_empty() && self.members.is_empty() && self.mailbox.is_empty()
+    }
+
+    /// How many sockets listen.
+    pub(crate) fn listener_count(&self) -> usize {
+        self.listeners.len()
+    }
+
+    /// Adds a socket that will read the log after `after`, tells it who is there and the others that it came.
+    pub(crate) fn attach(&mut self, conn: &Arc<Conn>, node: NodeId, after: Cursor, now: u64) {
+        self.remove_listener(conn.id, Some(node), now);
+        self.listeners.push(Listener { conn: conn.clone(), node, last: after, live: false, announce: true });
+        let attached = ServerFrame::Attached { hint: self.hint, peers: self.peers(&node), server_time: now };
+        conn.send_or_drop(frame::binary(&attached.to_bytes()));
+        self.socket_opened(node, now);
+        for signal in self.mailbox.unpushed(&node) {
+            let signal = ServerFrame::Signal { hint: self.hint, signal };
+            conn.send_or_drop(frame::binary(&signal.to_bytes()));
+        }
+    }
+
+    /// Takes a socket out and tells the others if its node is gone with it.
+    pub(crate) fn detach(&mut self, conn: u64, now: u64) {
+        self.remove_listener(conn, None, now);
+    }
+
+    /// `stays`: a node that listens again at once, which the others need not hear about.
+    fn remove_listener(&mut self, conn: u64, stays: Option<NodeId>, now: u64) {
+        let Some(index) = self.listeners.iter().position(|l| l.conn.id == conn) else { return };
+        let node = self.listeners.swap_remove(index).node;
+        self.socket_closed(node, stays == Some(node), now);
+    }
+
+    /// Where a socket stands.
+    pub(crate) fn progress(&self, conn: u64) -> Progress {
+        match self.listeners.iter().find(|l| l.conn.id == conn) {
+            None => Progress::Gone,
+            Some(listener) if listener.live => Progress::Live,
+            Some(listener) => Progress::Reading(listener.last),
+        }
+    }
+
+    /// A reading socket has been sent the log up to `last`, and the log held no more when it was read.
+    pub(crate) fn advance(&mut self, conn: u64, last: Cursor, more: bool) -> Progress {
+        let hint = self.hint;
+        let published = self.published;
+        let Some(listener) = self.listeners.iter_mut().find(|l| l.conn.id == conn) else {
+            return Progress::Gone;
+        };
+        listener.last = last;
+        if more || last < published {
+            return Progress::Reading(last);
+        }
+        listener.live = true;
+        if listener.announce {
+            listener.announce = false;
+            let caught_up = ServerFrame::CaughtUp { hint, cursor: last };
+            listener.conn.send_or_drop(frame::binary(&caught_up.to_bytes()));
+        }
+        Progress::Live
+    }
+
+    /// Hands freshly stored messages to every live socket.
+    pub(super) fn publish(&mut self, batch: &Batch) {
+        let Some(&(last, _)) = batch.starts.last() else { return };
+        self.published = last;
+        for listener in self.listeners.iter_mut().filter(|l| l.live) {
+            let new = batch.starts.partition_point(|(cursor, _)| *cursor <= listener.last);
+            let Some(&(_, start)) = batch.starts.get(new) else { continue };
+            match listener.conn.send(batch.frames.slice(start..)) {
+                Sent::Yes => {
+                    listener.last = last;
+                    METRICS.delivered.add((batch.starts.len() - new) as u64);
+                }
+                Sent::Full => {
+                    listener.live = false;
+                    METRICS.sockets_lagged.add(1);
+                    listener.conn.mark_lagged();
+                }
+                Sent::Closed => {}
+            }
+        }
+    }
+
+    /// Sends a frame to every socket but one.
+    pub(crate) fn broadcast(&self, frame: &Bytes, except: u64) {
+        for listener in self.listeners.iter().filter(|l| l.conn.id != except) {
+            listener.conn.send_or_drop(frame.clone());
+        }
+    }
+
+    /// Sends a frame to the sockets of all nodes but one.
+    pub(super) fn tell_others(&self, node: &NodeId, peer: Peer, online: bool) {
+        if self.listeners.iter().all(|l| l.node == *node) {
+            return;
+        }
+        let presence = ServerFrame::Presence { hint: self.hint, peer, online };
+        let presence = frame::binary(&presence.to_bytes());
+        for listener in self.listeners.iter().filter(|l| l.node != *node) {
+            listener.conn.send_or_drop(presence.clone());
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Sealed signaling mailboxes: short-lived, bounded, in memory.
+//!
+//! A signal that arrives at a connected recipient is pushed; it also stays until it expires, for a recipient that
+//! polls. A restart loses what is waiting, which signaling survives by its own retries.
+
+use felund_core::{
+    config::MAX_SIGNAL_LEN,
+    ids::{CircleHint, NodeId},
+    relay_api::Signal,
+    wire::ServerFrame,
+};
+
+use super::room::Room;
+use crate::socket::frame;
+
+/// Most signals waiting for one recipient.
+const MAX_PER_RECIPIENT: usize = 128;
+/// Most bytes waiting in one circle.
+const MAX_BYTES: usize = 256 * MAX_SIGNAL_LEN;
+
+#[derive(Debug, Default)]
+pub(super) struct Mailbox {
+    waiting: Vec<Waiting>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    to: NodeId,
+    signal: Signal,
+    pushed: bool,
+}
+
+/// The recipient's or the circle's mailbox is full.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct MailboxFull;
+
+impl Mailbox {
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    pub(super) fn expire(&mut self, now: u64) {
+        self.waiting.retain(|waiting| waiting.signal.expires_at > now);
+        self.bytes = self.waiting.iter().map(|waiting| waiting.signal.payload.0.len()).sum();
+    }
+
+    pub(super) fn unpushed(&mut self, node: &NodeId) -> Vec<Signal> {
+        let unpushed = self.waiting.iter_mut().filter(|waiting| waiting.to == *node && !waiting.pushed);
+        unpushed
+            .map(|waiting| {
+                waiting.pushed = true;
+                waiting.signal.clone()
+            })
+            .collect()
+    }
+}
+
+impl Room {
+    /// Takes a signal in and pushes it to its recipient's sockets.
+    pub(crate) fn signal(
+        &mut self,
+        hint: CircleHint,
+        to: NodeId,
+        signal: Signal,
+        now: u64,
+    ) -> Result<(), MailboxFull> {
+        self.mailbox.expire(now);
+        let size = signal.payload.0.len();
+        let theirs = self.mailbox.waiting.iter().filter(|waiting| waiting.to == to).count();
+        if theirs >= MAX_PER_RECIPIENT || self.mailbox.bytes + size > MAX_BYTES {
+            return Err(MailboxFull);
+        }
+        let mut pushed = false;
+        let mut bytes = None;
+        for listener in self.listeners.iter().filter(|l| l.node == to) {
+            let bytes = bytes.get_or_insert_with(|| {
+                frame::binary(&ServerFrame::Signal { hint, signal: signal.clone() }.to_bytes())
+            });
+            listener.conn.send_or_drop(bytes.clone());
+            pushed = true;
+        }
+        self.mailbox.bytes += size;
+        self.mailbox.waiting.push(Waiting { to, signal, pushed });
+        Ok(())
+    }
+
+    /// What waits for a node after a cursor, of one session or of all.
+    pub(crate) fn signals_for(
+        &mut self,
+        node: &NodeId,
+        session: Option<&str>,
+        after: u64,
+        now: u64,
+    ) -> Vec<Signal> {
+        self.mailbox.expire(now);
+        let waiting = self.mailbox.waiting.iter_mut().filter(|waiting| {
+            waiting.to == *node
+                && waiting.signal.cursor.0 > after
+                && session.is_none_or(|session| waiting.signal.session_id == session)
+        });
+        waiting
+            .map(|waiting| {
+                waiting.pushed = true;
+                waiting.signal.clone()
+            })
+            .collect()
+    }
+}

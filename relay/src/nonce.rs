@@ -1,0 +1,224 @@
+//! Nonces that have been used, so that no signed request is carried out twice: not now, not after a restart.
+//!
+//! A request is acceptable while its timestamp lies within the skew of the clock, so a nonce is remembered until its
+//! timestamp has left that window. Each is appended to a small journal with a plain write before the request is
+//! carried out. The page cache keeps such a write when the process dies, even by SIGKILL, so no request waits for
+//! the disk. Only a machine that loses power can lose journal entries; a start that finds another boot in the
+//! journal's marker therefore refuses timestamps up to a few seconds after itself (retryably, with the relay's
+//! time). Timestamps further ahead of the clock than those seconds are the one case that is synced at once.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    fs::{self, File, OpenOptions},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+use felund_core::{config::MAX_REQUEST_SKEW_S, ids::NodeId};
+use sha2::{Digest, Sha256};
+
+/// Seconds of timestamps in one journal file.
+const BUCKET_S: u64 = 64;
+/// How far ahead of the clock a timestamp may be without its nonce being synced at once, in seconds.
+const ALLOWANCE_S: u64 = 5;
+/// Most nonces held; 16 bytes each, in memory and in the journal. Rate limits keep far below it.
+const MAX_NONCES: usize = 4_000_000;
+
+type Key = [u8; 16];
+
+/// Why a nonce was not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// It has been used.
+    Replay,
+    /// Its timestamp lies before what this process can vouch for.
+    BeforeStart,
+    /// More requests are within the window than are remembered.
+    TooMany,
+}
+
+pub(crate) struct Nonces {
+    dir: PathBuf,
+    /// Timestamps up to this one may have been used in a time whose journal is lost.
+    floor: u64,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    buckets: BTreeMap<u64, Bucket>,
+    len: usize,
+    broken: bool,
+}
+
+#[derive(Default)]
+struct Bucket {
+    seen: HashSet<Key>,
+    journal: Option<File>,
+}
+
+impl Nonces {
+    /// Reads the journal in `dir`, which is made when missing. `now` is the clock, unix seconds.
+    pub(crate) fn open(dir: &Path, now: u64) -> io::Result<Self> {
+        let marker = dir.join("state");
+        let boot = boot_id();
+        let fresh = !dir.exists();
+        fs::create_dir_all(dir)?;
+        let complete = fresh
+            || fs::read_to_string(&marker)
+                .is_ok_and(|state| state == "clean" || boot.as_ref().is_some_and(|boot| state == *boot));
+        let mut inner = Inner::default();
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            let Some(bucket) = entry.file_name().to_str().and_then(|name| name.parse::<u64>().ok()) else {
+                continue;
+            };
+            if expired(bucket, now) {
+                fs::remove_file(entry.path())?;
+                continue;
+            }
+            let seen: HashSet<Key> =
+                fs::read(entry.path())?.chunks_exact(16).filter_map(|key| key.try_into().ok()).collect();
+            inner.len += seen.len();
+            inner.buckets.insert(bucket, Bucket { seen, journal: None });
+        }
+        write_marker(&marker, boot.as_deref().unwrap_or("unknown"))?;
+        let floor = if complete { 0 } else { now + ALLOWANCE_S };
+        Ok(Self { dir: dir.into(), floor, inner: Mutex::new(inner) })
+    }
+
+    /// Takes a nonce whose request's signatures have been checked and whose timestamp is within the window.
+    pub(crate) fn accept(&self, node: &NodeId, nonce: &str, ts: u64, now: u64) -> Result<(), Refusal> {
+        if ts <= self.floor {
+            return Err(Refusal::BeforeStart);
+        }
+        let key = key(node, nonce);
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        self.expire(&mut inner, now);
+        if inner.len >= MAX_NONCES {
+            return Err(Refusal::TooMany);
+        }
+        let bucket = inner.buckets.entry(ts / BUCKET_S).or_default();
+        if !bucket.seen.insert(key) {
+            return Err(Refusal::Replay);
+        }
+        let written = self.append(bucket, ts, &key, ts > now + ALLOWANCE_S);
+        inner.len += 1;
+        if let Err(e) = written
+            && !inner.broken
+        {
+            // Without its marker the journal counts as lost at the next start, which is then cautious by itself.
+            inner.broken = true;
+            let unmarked = fs::remove_file(self.dir.join("state"));
+            tracing::error!(unmarked = unmarked.is_ok(), "the nonce journal cannot be written: {e}");
+        }
+        Ok(())
+    }
+
+    fn append(&self, bucket: &mut Bucket, ts: u64, key: &Key, sync: bool) -> io::Result<()> {
+        let journal = match &mut bucket.journal {
+            Some(journal) => journal,
+            none => none.insert(
+                OpenOptions::new()
+                    .create(true)
+                    .append(true)
+                    .open(self.dir.join((ts / BUCKET_S).to_string()))?,
+            ),
+        };
+        journal.write_all(key)?;
+        if sync { journal.sync_data() } else { Ok(()) }
+    }
+
+    fn expire(&self, inner: &mut Inner, now: u64) {
+        while let Some(oldest) = inner.buckets.first_entry()
+            && expired(*oldest.key(), now)
+        {
+            let (number, bucket) = oldest.remove_entry();
+            inner.len -= bucket.seen.len();
+            if let Err(e) = fs::remove_file(self.dir.join(number.to_string())) {
+                tracing::debug!("an expired nonce journal stays behind: {e}");
+            }
+        }
+    }
+
+    /// Makes the journal durable and says so, for an orderly end.
+    pub(crate) fn close(&self) {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let synced = inner.buckets.values().filter_map(|b| b.journal.as_ref()).try_for_each(File::sync_data);
+        if !inner.broken && synced.is_ok() {
+            // Unmarked, the next start is cautious for a few seconds; nothing else depends on it.
+            let _ = write_marker(&self.dir.join("state"), "clean");
+        }
+    }
+}
+
+fn write_marker(path: &Path, state: &str) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(state.as_bytes())?;
+    file.sync_all()
+}
+
+fn expired(bucket: u64, now: u64) -> bool {
+    (bucket + 1) * BUCKET_S + MAX_REQUEST_SKEW_S < now
+}
+
+fn key(node: &NodeId, nonce: &str) -> Key {
+    let digest: [u8; 32] = Sha256::new().chain_update(node.0).chain_update(nonce).finalize().into();
+    let mut key = [0; 16];
+    key.copy_from_slice(&digest[..16]);
+    key
+}
+
+/// Changes with every boot of the machine; `None` where the system does not say, which counts as a new boot.
+fn boot_id() -> Option<String> {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|id| id.trim().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NODE: NodeId = NodeId([7; 32]);
+
+    #[test]
+    fn a_nonce_is_refused_again_after_a_crash_and_after_an_orderly_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("nonces");
+        let nonces = Nonces::open(&path, 1_000).unwrap();
+        assert_eq!(nonces.accept(&NODE, "a", 1_000, 1_000), Ok(()));
+        assert_eq!(nonces.accept(&NODE, "a", 1_000, 1_000), Err(Refusal::Replay));
+        assert_eq!(nonces.accept(&NODE, "b", 1_299, 1_000), Ok(()), "a clock ahead is accepted");
+        drop(nonces);
+        let nonces = Nonces::open(&path, 1_001).unwrap();
+        assert_eq!(nonces.accept(&NODE, "a", 1_000, 1_001), Err(Refusal::Replay));
+        assert_eq!(nonces.accept(&NODE, "b", 1_299, 1_001), Err(Refusal::Replay));
+        assert_eq!(nonces.accept(&NODE, "c", 999, 1_001), Ok(()), "a clock behind is accepted at once");
+        nonces.close();
+        let nonces = Nonces::open(&path, 1_002).unwrap();
+        assert_eq!(nonces.accept(&NODE, "c", 999, 1_002), Err(Refusal::Replay));
+    }
+
+    #[test]
+    fn after_a_power_loss_nothing_older_than_the_start_is_accepted() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("nonces");
+        drop(Nonces::open(&path, 1_000).unwrap());
+        fs::write(path.join("state"), "another boot").unwrap();
+        let nonces = Nonces::open(&path, 1_010).unwrap();
+        assert_eq!(nonces.accept(&NODE, "a", 1_010, 1_010), Err(Refusal::BeforeStart));
+        assert_eq!(nonces.accept(&NODE, "a", 1_010 + ALLOWANCE_S, 1_010), Err(Refusal::BeforeStart));
+        assert_eq!(nonces.accept(&NODE, "a", 1_011 + ALLOWANCE_S, 1_011 + ALLOWANCE_S), Ok(()));
+    }
+
+    #[test]
+    fn what_can_no_longer_be_replayed_is_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let nonces = Nonces::open(&dir.path().join("n"), 1_000).unwrap();
+        for i in 0..100u64 {
+            let now = 1_000 + i * 100;
+            assert_eq!(nonces.accept(&NODE, "x", now, now), Ok(()));
+        }
+        assert!(nonces.inner.lock().unwrap().len < 10);
+    }
+}

@@ -1,0 +1,241 @@
+//! What the relay keeps on disk: circles' signing keys and sealed envelopes, in SQLite.
+//!
+//! One writer thread owns the only writing connection and commits groups of requests at once ([`writer`]); reads
+//! come from a small pool on WAL snapshots. A cursor is a row number given out by the writer, so what one reader
+//! has seen up to a cursor is all there will ever be up to it. Deliberately absent: any look into an envelope.
+
+mod schema;
+mod writer;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    path::Path,
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::JoinHandle,
+};
+
+use bytes::Bytes;
+use felund_core::{
+    ids::{CircleHint, Cursor, MsgId},
+    relay_api::{Stored, signing::ApiKey},
+};
+use rusqlite::Connection;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+pub(crate) use schema::OpenError;
+
+use crate::clock;
+
+/// Connections for reading; each holds a page cache, so they are few.
+const READERS: usize = 4;
+/// Cursors given out per second of the clock before a restart could fall behind: a million.
+const CLOCK_SHIFT: u32 = 20;
+
+/// A registered circle.
+#[derive(Debug)]
+pub(crate) struct Circle {
+    pub(crate) id: i64,
+    pub(crate) hint: CircleHint,
+    pub(crate) key: ApiKey,
+}
+
+/// Why something was not stored or read. In every case nothing of the request was stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum StoreError {
+    /// The disk, or the database's limit, is full.
+    Full,
+    /// SQLite or the file system failed; the text is for the log.
+    Failed(String),
+    /// The circle would exceed its quota.
+    Quota,
+    /// The relay holds as many circles as it may.
+    TooManyCircles,
+    /// The relay is shutting down.
+    Stopped,
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full => f.write_str("the relay's disk is full"),
+            Self::Failed(what) => write!(f, "storage failed: {what}"),
+            Self::Quota => f.write_str("the circle is at its quota"),
+            Self::TooManyCircles => f.write_str("the relay is at its number of circles"),
+            Self::Stopped => f.write_str("the relay is shutting down"),
+        }
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(e: rusqlite::Error) -> Self {
+        match e.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DiskFull) => Self::Full,
+            _ => Self::Failed(e.to_string()),
+        }
+    }
+}
+
+/// Limits the writer enforces.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Quota {
+    pub(crate) messages: u64,
+    pub(crate) bytes: u64,
+    pub(crate) circles: usize,
+}
+
+/// One verified envelope on its way to disk.
+#[derive(Debug)]
+pub(crate) struct Item {
+    pub(crate) msg_id: MsgId,
+    pub(crate) envelope: Bytes,
+}
+
+/// Called once, when the request is durable or refused.
+pub(crate) type Reply = Box<dyn FnOnce(Result<Vec<Stored>, StoreError>) + Send>;
+
+/// Envelopes of one request.
+pub(crate) struct Append {
+    pub(crate) circle: Arc<Circle>,
+    pub(crate) items: Vec<Item>,
+    pub(crate) reply: Reply,
+}
+
+/// A request after the commit: what is new for the circle, and whom to tell.
+pub(crate) struct Done {
+    pub(crate) hint: CircleHint,
+    pub(crate) fresh: Vec<(Cursor, Bytes)>,
+    pub(crate) result: Result<Vec<Stored>, StoreError>,
+    pub(crate) reply: Reply,
+}
+
+/// Receives each committed group, in log order, on the writer's thread.
+pub(crate) type Sink = Box<dyn FnMut(Vec<Done>) + Send>;
+
+pub(crate) enum Job {
+    Append(Append),
+    Register { key: ApiKey, reply: oneshot::Sender<Result<Arc<Circle>, StoreError>> },
+    Prune { stored_before: u64, reply: oneshot::Sender<Result<u64, StoreError>> },
+    Stop,
+}
+
+type Circles = Arc<RwLock<HashMap<CircleHint, Arc<Circle>>>>;
+
+/// The store's handle, shared by all handlers.
+pub(crate) struct Store {
+    jobs: mpsc::UnboundedSender<Job>,
+    circles: Circles,
+    readers: Mutex<Vec<Connection>>,
+    free: Semaphore,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    next: Arc<AtomicU64>,
+}
+
+/// Envelopes after a cursor, and whether there are more.
+#[derive(Debug)]
+pub(crate) struct Page {
+    pub(crate) messages: Vec<(Cursor, Vec<u8>)>,
+    pub(crate) more: bool,
+}
+
+impl Store {
+    /// Opens or makes the database in `dir` and starts the writer. `idle_before` (unix seconds): circles registered
+    /// earlier that hold no message are forgotten; their members register again by themselves.
+    pub(crate) fn open(dir: &Path, quota: Quota, idle_before: u64, sink: Sink) -> Result<Self, OpenError> {
+        let path = dir.join("relay.sqlite");
+        let connection = schema::open_writer(&path, idle_before)?;
+        let circles = Arc::new(RwLock::new(schema::load_circles(&connection)?));
+        // Cursors also start at the clock: a relay that lost its database, or got an old backup back, gives out
+        // higher ones than before, and clients miss nothing.
+        let next = schema::next_seq(&connection)?.max(clock::unix_seconds() << CLOCK_SHIFT);
+        let shared_next = Arc::new(AtomicU64::new(next));
+        let readers = (0..READERS).map(|_| schema::open_reader(&path)).collect::<Result<Vec<_>, _>>()?;
+        let (jobs, inbox) = mpsc::unbounded_channel();
+        let writer = writer::Writer::new(connection, circles.clone(), shared_next.clone(), quota, sink);
+        let writer = std::thread::Builder::new()
+            .name("writer".into())
+            .spawn(move || writer.run(inbox))
+            .map_err(|e| OpenError::Other(e.to_string()))?;
+        Ok(Self {
+            jobs,
+            circles,
+            readers: Mutex::new(readers),
+            free: Semaphore::new(READERS),
+            writer: Mutex::new(Some(writer)),
+            next: shared_next,
+        })
+    }
+
+    /// The circle behind a hint, if it has registered.
+    pub(crate) fn circle(&self, hint: &CircleHint) -> Option<Arc<Circle>> {
+        self.circles.read().unwrap_or_else(PoisonError::into_inner).get(hint).cloned()
+    }
+
+    /// How many circles are registered.
+    pub(crate) fn circle_count(&self) -> usize {
+        self.circles.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Registers a circle by its key; answers the one known already if there is one.
+    pub(crate) async fn register(&self, key: ApiKey) -> Result<Arc<Circle>, StoreError> {
+        if let Some(circle) = self.circle(&key.hint()) {
+            return Ok(circle);
+        }
+        let (reply, answer) = oneshot::channel();
+        self.jobs.send(Job::Register { key, reply }).map_err(|_| StoreError::Stopped)?;
+        answer.await.unwrap_or(Err(StoreError::Stopped))
+    }
+
+    /// Hands envelopes to the writer; `reply` is called once they are durable or refused.
+    pub(crate) fn append(&self, append: Append) {
+        if let Err(mpsc::error::SendError(Job::Append(append))) = self.jobs.send(Job::Append(append)) {
+            (append.reply)(Err(StoreError::Stopped));
+        }
+    }
+
+    /// Removes messages stored before a time (unix seconds); answers how many.
+    pub(crate) async fn prune(&self, stored_before: u64) -> Result<u64, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.jobs.send(Job::Prune { stored_before, reply }).map_err(|_| StoreError::Stopped)?;
+        answer.await.unwrap_or(Err(StoreError::Stopped))
+    }
+
+    /// At most `limit` messages and, beyond the first, at most `max_bytes` of them, after a cursor.
+    pub(crate) async fn page(
+        self: &Arc<Self>,
+        circle: i64,
+        after: Cursor,
+        limit: usize,
+        max_bytes: usize,
+    ) -> Result<Page, StoreError> {
+        let store = self.clone();
+        let _free = self.free.acquire().await.map_err(|_| StoreError::Stopped)?;
+        tokio::task::spawn_blocking(move || {
+            let lock = || store.readers.lock().unwrap_or_else(PoisonError::into_inner);
+            let connection = lock().pop().ok_or(StoreError::Stopped)?;
+            let page = schema::read_page(&connection, circle, after, limit, max_bytes);
+            lock().push(connection);
+            page
+        })
+        .await
+        .unwrap_or(Err(StoreError::Stopped))
+    }
+
+    /// A client's cursor, or the log's beginning if this log never gave it out.
+    pub(crate) fn in_log(&self, after: Cursor) -> Cursor {
+        if after.0 < self.next.load(Ordering::Acquire) { after } else { Cursor(0) }
+    }
+
+    /// Commits what is queued and ends the writer. Later calls answer [`StoreError::Stopped`].
+    pub(crate) fn stop(&self) {
+        // The writer has ended already if the channel is closed; joining it below is all that is left.
+        let _ = self.jobs.send(Job::Stop);
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if writer.is_some_and(|writer| writer.join().is_err()) {
+            tracing::error!("the writer thread panicked; acknowledged messages are on disk");
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Opening the database: pragmas, migrations, and the errors an operator can act on.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use felund_core::{
+    ids::{CircleHint, Cursor},
+    relay_api::signing::ApiKey,
+};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+
+use super::{Circle, Page, StoreError};
+
+const MIGRATIONS: &[&str] = &[include_str!("../../migrations/0001_messages.sql")];
+
+/// Why the database cannot be used. The texts say what to do.
+#[derive(Debug)]
+pub(crate) enum OpenError {
+    /// The file is not a database, or is damaged.
+    Corrupt { path: PathBuf, what: String },
+    /// Made by a later version of this program.
+    Newer { path: PathBuf, found: usize },
+    /// Anything else SQLite or the file system says.
+    Other(String),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Corrupt { path, what } => write!(
+                f,
+                "{} is damaged or not a relay database ({what}). It was left as it is. Move it away to start \
+                 with an empty relay (members send again what the relay lacks), or restore a backup",
+                path.display()
+            ),
+            Self::Newer { path, found } => write!(
+                f,
+                "{} was written by a later version of felund-relay (schema {found}, this one knows {}). It was \
+                 left as it is; start the later version",
+                path.display(),
+                MIGRATIONS.len()
+            ),
+            Self::Other(what) => write!(f, "cannot open the database: {what}"),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+impl From<rusqlite::Error> for OpenError {
+    fn from(e: rusqlite::Error) -> Self {
+        Self::Other(e.to_string())
+    }
+}
+
+pub(super) fn open_writer(path: &Path, idle_before: u64) -> Result<Connection, OpenError> {
+    prepare_writer(path, idle_before).map_err(|e| match e {
+        Failure::Newer(found) => OpenError::Newer { path: path.into(), found },
+        Failure::Sql(e) => match e.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
+                OpenError::Corrupt { path: path.into(), what: e.to_string() }
+            }
+            _ => OpenError::Other(format!("{}: {e}", path.display())),
+        },
+    })
+}
+
+enum Failure {
+    Newer(usize),
+    Sql(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(e: rusqlite::Error) -> Self {
+        Self::Sql(e)
+    }
+}
+
+fn prepare_writer(path: &Path, idle_before: u64) -> Result<Connection, Failure> {
+    let mut connection = Connection::open(path)?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    // An acknowledgement promises that the message survives a power loss: NORMAL would not.
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "cache_size", -8_192)?;
+    connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let version = usize::try_from(version).unwrap_or(usize::MAX);
+    if version > MIGRATIONS.len() {
+        return Err(Failure::Newer(version));
+    }
+    for (index, migration) in MIGRATIONS.iter().enumerate().skip(version) {
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(migration)?;
+        transaction.pragma_update(None, "user_version", index as i64 + 1)?;
+        transaction.commit()?;
+    }
+    connection.execute(
+        "DELETE FROM circles WHERE created_at < ?1
+         AND NOT EXISTS (SELECT 1 FROM messages WHERE circle = circles.id)",
+        params![to_sql(idle_before)],
+    )?;
+    Ok(connection)
+}
+
+pub(super) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.pragma_update(None, "cache_size", -2_048)?;
+    Ok(connection)
+}
+
+pub(super) fn load_circles(connection: &Connection) -> Result<HashMap<CircleHint, Arc<Circle>>, OpenError> {
+    let mut statement = connection.prepare("SELECT id, hint, signing_key FROM circles")?;
+    let rows = statement.query_map([], |row| {
+        let circle =
+            Circle { id: row.get(0)?, hint: CircleHint(row.get(1)?), key: ApiKey::from_bytes(row.get(2)?) };
+        Ok((circle.hint, Arc::new(circle)))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The first row number not given out yet.
+pub(super) fn next_seq(connection: &Connection) -> Result<u64, OpenError> {
+    let stored: Option<i64> = connection
+        .query_row("SELECT value FROM meta WHERE name = 'next_seq'", [], |row| row.get(0))
+        .optional()?;
+    let last: Option<i64> = connection.query_row("SELECT max(seq) FROM messages", [], |row| row.get(0))?;
+    let next = last.map_or(1, |last| last + 1).max(stored.unwrap_or(1));
+    u64::try_from(next).map_err(|_| OpenError::Other("negative row numbers in the log".into()))
+}
+
+pub(super) fn read_page(
+    connection: &Connection,
+    circle: i64,
+    after: Cursor,
+    limit: usize,
+    max_bytes: usize,
+) -> Result<Page, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT seq, envelope FROM messages INDEXED BY messages_by_circle
+         WHERE circle = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3",
+    )?;
+    let mut rows = statement.query(params![circle, to_sql(after.0), to_sql(limit as u64 + 1)])?;
+    let mut page = Page { messages: Vec::new(), more: false };
+    let mut bytes = 0;
+    while let Some(row) = rows.next()? {
+        let envelope = row.get_ref(1)?.as_blob().map_err(|e| StoreError::Failed(e.to_string()))?;
+        bytes += envelope.len();
+        if page.messages.len() == limit || (bytes > max_bytes && !page.messages.is_empty()) {
+            page.more = true;
+            break;
+        }
+        let seq: i64 = row.get(0)?;
+        page.messages.push((Cursor(seq.unsigned_abs()), envelope.to_vec()));
+    }
+    Ok(page)
+}
+
+/// SQLite's integers are signed; what does not fit lies beyond every row there is.
+pub(super) fn to_sql(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,329 @@
+//! The WebSocket: backlog and live messages without gap, repetition or disorder; presence; slow readers.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{Circle, Member, Message, Socket, TestRelay, client_frame};
+use felund_core::{
+    ids::Cursor,
+    wire::{ClientFrame, Sealed, ServerFrame},
+};
+
+fn relay(options: &[&str]) -> (tempfile::TempDir, TestRelay) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut all = vec!["--rate-node", "0"];
+    all.extend(options);
+    let relay = TestRelay::start(dir.path(), &all);
+    (dir, relay)
+}
+
+fn post_frame(member: &Member, seq: u64, count: usize) -> ClientFrame {
+    let envelopes = (0..count).map(|_| Sealed(member.envelope(200).to_cbor())).collect();
+    ClientFrame::Post { hint: member.circle.hint(), seq, envelopes }
+}
+
+#[test]
+fn a_token_opens_one_socket_and_attaches_once() {
+    let (_dir, relay) = relay(&[]);
+    let mut member = Member::registered(relay.address, &Circle::new());
+    let refused = Socket::open(relay.address, "nonsense").err().unwrap();
+    assert_eq!((refused.status, refused.code().as_str()), (401, "INVALID_TOKEN"));
+    let token = member.token();
+    let mut socket = Socket::open(relay.address, &token).unwrap();
+    socket.send(&ClientFrame::Attach { token: token.clone(), after: Cursor(0) });
+    let ServerFrame::Attached { hint, peers, .. } = socket.next() else { panic!() };
+    assert_eq!((hint, peers.len()), (member.circle.hint(), 0));
+    assert!(matches!(socket.next(), ServerFrame::CaughtUp { .. }));
+    socket.send(&ClientFrame::Attach { token: token.clone(), after: Cursor(0) });
+    let ServerFrame::Refused { code, .. } = socket.next() else { panic!() };
+    assert_eq!(code, "INVALID_TOKEN");
+    assert_eq!(Socket::open(relay.address, &token).err().unwrap().status, 401, "the token is used up");
+    socket.send(&ClientFrame::Ping { id: 5 });
+    assert_eq!(socket.next(), ServerFrame::Pong { id: 5 }, "the socket lives on");
+}
+
+#[test]
+fn a_post_reaches_everyone_including_its_sender() {
+    let (_dir, relay) = relay(&[]);
+    let circle = Circle::new();
+    let mut alice = Member::registered(relay.address, &circle);
+    let mut bob = Member::registered(relay.address, &circle);
+    let mut a = alice.live_socket();
+    let mut b = bob.live_socket();
+    let envelope = alice.envelope(300);
+    let sealed = Sealed(envelope.to_cbor());
+    a.send(&ClientFrame::Post { hint: circle.hint(), seq: 9, envelopes: vec![sealed.clone()] });
+    let mut stored = None;
+    let mut live = None;
+    while stored.is_none() || live.is_none() {
+        match a.next_content() {
+            ServerFrame::Stored { seq: 9, stored: s, .. } => stored = Some(s[0]),
+            ServerFrame::Live { cursor, envelope, .. } => live = Some((cursor, envelope)),
+            other => panic!("{other:?}"),
+        }
+    }
+    let stored = stored.unwrap();
+    assert_eq!(stored.msg_id, envelope.header().msg_id);
+    assert_eq!(live, Some((stored.cursor, sealed.clone())));
+    assert_eq!(
+        b.next_content(),
+        ServerFrame::Live { hint: circle.hint(), cursor: stored.cursor, envelope: sealed }
+    );
+    assert_eq!(bob.get("/v1/messages").json()["messages"][0]["cursor"], stored.cursor.to_string());
+}
+
+#[test]
+fn backlog_and_live_join_without_gap_under_concurrent_posts() {
+    let (_dir, relay) = relay(&[]);
+    let circle = Circle::new();
+    let address = relay.address;
+    const POSTERS: usize = 4;
+    const POSTS: usize = 150;
+    Member::registered(address, &circle);
+    let posters: Vec<_> = (0..POSTERS)
+        .map(|_| {
+            let circle = circle.clone();
+            std::thread::spawn(move || {
+                let mut member = Member::registered(address, &circle);
+                let mut socket = member.live_socket();
+                for seq in 0..POSTS as u64 {
+                    socket.send(&post_frame(&member, seq, 2));
+                    while !matches!(socket.next(), ServerFrame::Stored { .. }) {}
+                }
+            })
+        })
+        .collect();
+    let readers: Vec<_> = (0..6)
+        .map(|index| {
+            let circle = circle.clone();
+            std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(index * 40));
+                let mut member = Member::registered(address, &circle);
+                let mut socket = member.socket(Cursor(0));
+                let mut cursors = Vec::new();
+                while cursors.len() < POSTERS * POSTS * 2 {
+                    if let ServerFrame::Live { cursor, .. } = socket.next() {
+                        cursors.push(cursor);
+                    }
+                }
+                cursors
+            })
+        })
+        .collect();
+    for poster in posters {
+        poster.join().unwrap();
+    }
+    let seen: Vec<_> = readers.into_iter().map(|reader| reader.join().unwrap()).collect();
+    assert!(seen[0].is_sorted_by(|a, b| a < b), "cursors only grow");
+    for other in &seen[1..] {
+        assert_eq!(other, &seen[0]);
+    }
+}
+
+#[test]
+fn a_socket_resumes_after_its_cursor_and_not_after_one_of_another_log() {
+    let (_dir, relay) = relay(&[]);
+    let mut member = Member::registered(relay.address, &Circle::new());
+    let envelopes: Vec<_> = (0..5).map(|_| member.envelope(50)).collect();
+    let stored = member.post(&envelopes).json();
+    let cursor = |i: usize| stored["stored"][i]["cursor"].as_str().unwrap().parse::<Cursor>().unwrap();
+    let live = |after| {
+        let mut socket = Member::registered(relay.address, &member.circle).socket(after);
+        let mut cursors = Vec::new();
+        loop {
+            match socket.next_content() {
+                ServerFrame::Live { cursor, .. } => cursors.push(cursor),
+                ServerFrame::CaughtUp { .. } => return cursors,
+                _ => {}
+            }
+        }
+    };
+    assert_eq!(live(cursor(2)), vec![cursor(3), cursor(4)]);
+    assert_eq!(live(cursor(4)), vec![]);
+    assert_eq!(live(Cursor(u64::MAX)).len(), 5, "a cursor this log never gave out means all of it");
+}
+
+#[test]
+fn presence_follows_sockets_and_registrations() {
+    let (_dir, relay) = relay(&[]);
+    let circle = Circle::new();
+    let mut alice = Member::registered(relay.address, &circle);
+    let mut watch = alice.live_socket();
+    let mut bob = Member::new(relay.address, &circle);
+    let mut expect = |online: bool, node| {
+        let ServerFrame::Presence { peer, online: is, .. } = watch.next() else { panic!() };
+        assert_eq!((peer.node_id, is), (node, online));
+        peer
+    };
+    bob.register();
+    let peer = expect(true, bob.node());
+    assert_eq!(peer.endpoints, ["192.0.2.1:4000"]);
+    assert!(peer.capabilities.can_anchor);
+    assert_eq!(bob.call("DELETE", "/v1/register", b"").status, 200);
+    expect(false, bob.node());
+    let socket = bob.live_socket();
+    expect(true, bob.node());
+    let second = bob.live_socket();
+    drop(second);
+    drop(socket);
+    expect(false, bob.node());
+    let mut socket = bob.live_socket();
+    expect(true, bob.node());
+    socket.send(&ClientFrame::Detach { hint: circle.hint() });
+    expect(false, bob.node());
+    socket.send(&post_frame(&bob, 1, 1));
+    assert!(matches!(socket.next(), ServerFrame::Refused { seq: Some(1), .. }), "detached means detached");
+    let peers = alice.get("/v1/peers").json();
+    assert_eq!(peers["peers"].as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn ephemeral_envelopes_are_passed_on_and_not_kept() {
+    let (_dir, relay) = relay(&[]);
+    let circle = Circle::new();
+    let mut alice = Member::registered(relay.address, &circle);
+    let mut bob = Member::registered(relay.address, &circle);
+    let (mut a, mut b) = (alice.live_socket(), bob.live_socket());
+    let mut bytes = alice.envelope(40).to_cbor();
+    a.send(&ClientFrame::Ephemeral { hint: circle.hint(), envelope: Sealed(bytes.clone()) });
+    let ServerFrame::Ephemeral { envelope, .. } = b.next_content() else { panic!() };
+    assert_eq!(envelope.0, bytes);
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    a.send(&ClientFrame::Ephemeral { hint: circle.hint(), envelope: Sealed(bytes) });
+    assert!(matches!(a.next_content(), ServerFrame::Refused { .. }), "not echoed, and a forgery is refused");
+    assert_eq!(alice.get("/v1/messages").json()["messages"].as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn a_flipped_bit_anywhere_in_an_envelope_is_refused() {
+    let (_dir, relay) = relay(&[]);
+    let mut member = Member::registered(relay.address, &Circle::new());
+    let mut socket = member.live_socket();
+    let good = member.envelope(64).to_cbor();
+    for index in 0..good.len() {
+        let mut bad = good.clone();
+        bad[index] ^= 1 << (index % 8);
+        let envelopes = vec![Sealed(bad)];
+        socket.send(&ClientFrame::Post { hint: member.circle.hint(), seq: index as u64, envelopes });
+        let ServerFrame::Refused { seq, code, retryable, .. } = socket.next() else { panic!("byte {index}") };
+        assert_eq!((seq, code.as_str(), retryable), (Some(index as u64), "BAD_REQUEST", false));
+    }
+    socket.send(&ClientFrame::Post { hint: member.circle.hint(), seq: 1, envelopes: vec![Sealed(good)] });
+    while !matches!(socket.next(), ServerFrame::Stored { .. }) {}
+    assert_eq!(member.get("/v1/messages").json()["messages"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn malformed_frames_are_refused_and_foreign_ones_close_the_socket() {
+    let (_dir, relay) = relay(&[]);
+    let mut member = Member::registered(relay.address, &Circle::new());
+    let mut socket = member.live_socket();
+    for bad in [&b""[..], &[0xff], &[0x82, 0x18, 99, 0x80], &[0x9f; 100]] {
+        socket.send_raw(&client_frame(2, bad));
+        let ServerFrame::Refused { code, .. } = socket.next() else { panic!() };
+        assert_eq!(code, "BAD_REQUEST");
+    }
+    socket.send_raw(&client_frame(9, b"hello"));
+    assert_eq!(socket.message(), Message::Pong(b"hello".to_vec()));
+    socket.send_raw(&client_frame(1, b"text"));
+    assert_eq!(socket.message(), Message::Close(1003));
+    let mut socket = member.live_socket();
+    let mut huge = vec![0x82, 0xff];
+    huge.extend_from_slice(&(2u64 << 20).to_be_bytes());
+    socket.send_raw(&huge);
+    assert_eq!(socket.message(), Message::Close(1009));
+    let mut socket = member.live_socket();
+    socket.send_raw(&client_frame(8, &1000u16.to_be_bytes()));
+    assert_eq!(socket.message(), Message::Close(1000));
+}
+
+#[test]
+fn a_slow_reader_hurts_nobody_and_loses_nothing() {
+    let (_dir, relay) = relay(&["--stall-timeout", "60"]);
+    let circle = Circle::new();
+    let mut alice = Member::registered(relay.address, &circle);
+    let mut slow = Member::registered(relay.address, &circle).live_socket();
+    let mut quick = Member::registered(relay.address, &circle).live_socket();
+    let mut a = alice.live_socket();
+    const POSTS: u64 = 400;
+    for seq in 0..POSTS {
+        let envelopes = vec![Sealed(alice.envelope(60_000).to_cbor())];
+        a.send(&ClientFrame::Post { hint: circle.hint(), seq, envelopes });
+        while !matches!(quick.next_content(), ServerFrame::Live { .. }) {}
+        let mut answered = 0;
+        while answered < 2 {
+            answered += usize::from(!matches!(a.next(), ServerFrame::Presence { .. }));
+        }
+    }
+    let mut last = Cursor(0);
+    for _ in 0..POSTS {
+        let ServerFrame::Live { cursor, .. } = slow.next_content() else { panic!() };
+        assert!(cursor > last);
+        last = cursor;
+    }
+    a.send(&post_frame(&alice, 1, 1));
+    assert!(matches!(slow.next_content(), ServerFrame::Live { .. }), "it is live again");
+}
+
+#[test]
+fn a_reader_that_takes_nothing_is_dropped() {
+    let (_dir, relay) = relay(&["--stall-timeout", "1"]);
+    let circle = Circle::new();
+    let mut alice = Member::registered(relay.address, &circle);
+    let mut stuck = Member::registered(relay.address, &circle);
+    let mut stuck_socket = stuck.live_socket();
+    let mut a = alice.live_socket();
+    let started = Instant::now();
+    let mut gone = false;
+    for seq in 0.. {
+        let envelopes = vec![Sealed(alice.envelope(60_000).to_cbor())];
+        a.send(&ClientFrame::Post { hint: circle.hint(), seq, envelopes });
+        loop {
+            match a.next() {
+                ServerFrame::Live { .. } => break,
+                ServerFrame::Presence { peer, online, .. } => {
+                    assert_eq!((peer.node_id, online), (stuck.node(), false));
+                    gone = true;
+                }
+                _ => {}
+            }
+        }
+        if gone {
+            break;
+        }
+        assert!(started.elapsed() < Duration::from_secs(20));
+    }
+    while stuck_socket.try_message().is_ok() {}
+}
+
+#[test]
+fn one_socket_carries_many_circles() {
+    let (_dir, relay) = relay(&[]);
+    let circles: Vec<_> = (0..5).map(|_| Circle::new()).collect();
+    let mut members: Vec<_> = circles.iter().map(|c| Member::registered(relay.address, c)).collect();
+    let mut socket = members[0].socket(Cursor(0));
+    for member in &mut members[1..] {
+        let token = member.token();
+        socket.send(&ClientFrame::Attach { token, after: Cursor(0) });
+    }
+    let mut caught_up = 0;
+    while caught_up < circles.len() {
+        caught_up += usize::from(matches!(socket.next(), ServerFrame::CaughtUp { .. }));
+    }
+    for (member, circle) in members.iter_mut().zip(&circles) {
+        let envelope = member.envelope(10 + 17);
+        assert_eq!(member.post(&[envelope]).status, 200);
+        let ServerFrame::Live { hint, .. } = socket.next_content() else { panic!() };
+        assert_eq!(hint, circle.hint());
+    }
+}
+
+#[test]
+fn sockets_are_told_when_the_relay_ends() {
+    let (_dir, relay) = relay(&[]);
+    let mut socket = Member::registered(relay.address, &Circle::new()).live_socket();
+    relay.stop();
+    assert_eq!(socket.message(), Message::Close(1001));
+}
