@@ -152,3 +152,78 @@ impl Log {
             .unwrap_or(0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        envelope::{Draft, seal_with},
+        ids::{CircleId, MsgId},
+        keys::{MessageKey, NodeKey},
+        redact::Secret,
+    };
+
+    const CONTROL: ChannelId = ChannelId([0; 16]);
+    const WALL: u64 = 1_800_000_000_000;
+
+    fn envelope(ts: u64, id: u8, channel: ChannelId, author: u8) -> Verified {
+        let author = NodeKey::from_seed(Secret::new([author; 32]));
+        let (circle_id, created_ts) = (CircleId([1; 16]), WALL - 1_000 + ts);
+        let draft =
+            Draft { circle_id, channel_id: channel, created_ts, kind: "chat.text", key_id: "epoch-0", body: b"x" };
+        seal_with(draft, &MessageKey::from_bytes([2; 32]), &author, MsgId([id; 16]), [id; 12]).unwrap()
+    }
+
+    fn merged(envelopes: &[Verified], messages: u32) -> Log {
+        let mut log = Log::new(NodeId([0; 32]), CONTROL, Retention { messages, days: 30 });
+        for envelope in envelopes {
+            log.merge(envelope, WALL);
+            log.prune(WALL);
+        }
+        log
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn merging_is_commutative_associative_and_idempotent(
+            drawn in prop::collection::vec((0..20_u64, any::<u8>(), 1..3_u8), 1..30),
+            messages in 1..12_u32,
+            at in any::<prop::sample::Index>(),
+        ) {
+            let mut envelopes: Vec<Verified> =
+                drawn.iter().map(|(ts, id, channel)| envelope(*ts, *id, ChannelId([*channel; 16]), 9)).collect();
+            let one_way = merged(&envelopes, messages);
+            envelopes.extend_from_within(..);
+            let at = at.index(envelopes.len());
+            envelopes.rotate_left(at);
+            envelopes.reverse();
+            prop_assert_eq!(merged(&envelopes, messages).channels, one_way.channels);
+        }
+    }
+
+    #[test]
+    fn clocks_and_ages_out_of_bounds_are_refused() {
+        let mut log = merged(&[], 10);
+        let channel = ChannelId([1; 16]);
+        assert_eq!(log.merge(&envelope(1_000 + MAX_FUTURE_MS + 1, 1, channel, 9), WALL), Merge::FromTheFuture);
+        assert_eq!(log.merge(&envelope(1_000 + MAX_FUTURE_MS, 1, channel, 9), WALL), Merge::New);
+        let much_later = WALL + 31 * 24 * 60 * 60 * 1000;
+        assert_eq!(log.merge(&envelope(0, 2, channel, 9), much_later), Merge::Expired);
+        assert_eq!(log.merge(&envelope(0, 2, CONTROL, 9), much_later), Merge::New, "control events do not age");
+    }
+
+    #[test]
+    fn unread_counts_others_chat_after_the_marker() {
+        let me = NodeKey::from_seed(Secret::new([9; 32])).id();
+        let channel = ChannelId([1; 16]);
+        let mut log = Log::new(me, CONTROL, Retention { messages: 10, days: 30 });
+        for (ts, author) in [(1, 8), (2, 9), (3, 8), (4, 8)] {
+            log.merge(&envelope(ts, ts as u8, channel, author), WALL);
+        }
+        assert_eq!(log.unread(&channel, None), 3);
+        assert_eq!(log.unread(&channel, Some(Key { ts: WALL - 1_000 + 3, id: MsgId([3; 16]) })), 1);
+    }
+}
