@@ -16,6 +16,7 @@ use std::{
 use felund_core::{
     io::{Command, Event, Input, Output, Request},
     node::Node,
+    relay_api::Capabilities,
     time::Now,
 };
 use getrandom::SysRng;
@@ -88,7 +89,7 @@ impl Driver {
             let _ = answers.blocking_send(Inbox::Node(input));
         })?;
         Ok(Self {
-            node: Node::new(Box::new(UnwrapErr(SysRng))),
+            node: Node::new(Box::new(UnwrapErr(SysRng)), Capabilities::default()),
             disk,
             net: Net::new(inbox.clone()),
             mirrors: Mirrors::listen(dir, inbox),

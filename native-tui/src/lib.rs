@@ -20,6 +20,7 @@ pub mod session;
 pub mod storage;
 mod target;
 mod text;
+mod tui;
 
 use std::process::ExitCode;
 
@@ -32,7 +33,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Some(command) => headless::run(cli.options, command),
-        None => Err("the screen is not part of this build".to_owned()),
+        None => tui::run(cli.options),
     };
     result.unwrap_or_else(|error| {
         eprintln!("felund: {error}");

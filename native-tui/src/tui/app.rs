@@ -1,0 +1,403 @@
+//! What the screen shows and how it changes: a pure fold over signals that leaves effects behind.
+//!
+//! Nothing here touches the terminal, the clock or the node; [`super::run`] carries the effects out.
+
+use std::collections::BTreeMap;
+
+use felund_core::{
+    config::HISTORY_PAGE,
+    ids::{ChannelId, CircleId},
+    io::{Command, Event},
+    model::Model,
+    view::{ChannelView, CircleView, Key, Membership, Reply},
+};
+use jiff::tz::TimeZone;
+use ratatui::layout::Rect;
+
+use super::{
+    editor::Editor,
+    overlay::{Overlay, Step, Wizard},
+    scroll::Scroll,
+    theme::Theme,
+};
+use crate::args::Options;
+
+/// A channel of a circle.
+pub(crate) type Place = (CircleId, ChannelId);
+
+/// What [`super::run`] must do.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Effect {
+    Ask(Command, Pending),
+    Copy(String),
+    Bell,
+    Quit,
+}
+
+/// What an answer is for.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Pending {
+    /// Only a refusal is of interest.
+    Quiet,
+    Done(&'static str),
+    Invite,
+    /// Go to the circle when it is there; show its invite when the user made it.
+    Circle {
+        made: bool,
+    },
+    Channel(CircleId),
+    History(Place),
+    Doctor,
+    Safety(String),
+    /// The text, in case that it cannot be sent.
+    Send(Place, String),
+    Wizard,
+    Setting,
+}
+
+/// A line for the user above the input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Notice {
+    pub(crate) error: bool,
+    pub(crate) text: String,
+}
+
+/// What a click hits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hit {
+    Circle(CircleId),
+    Channel(CircleId, ChannelId),
+    Messages,
+}
+
+/// What the last drawing found out.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Drawn {
+    pub(crate) hits: Vec<(Rect, Hit)>,
+    /// Where messages are.
+    pub(crate) messages: Rect,
+    /// Whether the oldest loaded message is on the screen.
+    pub(crate) top: bool,
+    /// Whether the newest one is.
+    pub(crate) bottom: bool,
+}
+
+/// The whole screen's state.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) model: Model,
+    pub(crate) open: Option<Place>,
+    pub(crate) editor: Editor,
+    pub(crate) scroll: Scroll,
+    /// Messages after this one were new when the channel was opened or the window left.
+    pub(crate) new_after: Option<Key>,
+    pub(crate) overlay: Option<Overlay>,
+    pub(crate) wizard: Option<Wizard>,
+    /// Whether the sidebar is shown over a screen too narrow for it.
+    pub(crate) drawer: bool,
+    pub(crate) notice: Option<Notice>,
+    pub(crate) focused: bool,
+    /// Whether another process owns the node.
+    pub(crate) mirror: bool,
+    pub(crate) zone: TimeZone,
+    pub(crate) theme: Theme,
+    pub(crate) options: Options,
+    pub(crate) drawn: Drawn,
+    /// Unix milliseconds when the last signal came; “2 h ago” is counted from here.
+    pub(crate) now: u64,
+    pub(crate) effects: Vec<Effect>,
+    pending: BTreeMap<u64, Pending>,
+    loading: Option<Place>,
+    /// Where history could not be read; not asked for again before the user comes back.
+    unreadable: Option<Place>,
+    marked: Option<Key>,
+    name_asked: bool,
+}
+
+impl App {
+    pub(crate) fn new(options: Options, theme: Theme, zone: TimeZone) -> Self {
+        Self {
+            model: Model::default(),
+            open: None,
+            editor: Editor::default(),
+            scroll: Scroll::Follow,
+            new_after: None,
+            overlay: None,
+            wizard: None,
+            drawer: false,
+            notice: None,
+            focused: true,
+            mirror: false,
+            zone,
+            theme,
+            options,
+            drawn: Drawn::default(),
+            now: 0,
+            effects: Vec::new(),
+            pending: BTreeMap::new(),
+            loading: None,
+            unreadable: None,
+            marked: None,
+            name_asked: false,
+        }
+    }
+
+    /// Starts anew with another session; the place and what is typed stay.
+    pub(crate) fn reconnect(&mut self) {
+        self.model = Model::default();
+        self.pending.clear();
+        self.loading = None;
+        self.marked = None;
+    }
+
+    /// Remembers what the question with this number was for.
+    pub(crate) fn asked(&mut self, id: u64, pending: Pending) {
+        self.pending.insert(id, pending);
+    }
+
+    /// What a question that could not be asked was for.
+    pub(crate) fn not_asked(&mut self, pending: &Pending, error: String) {
+        self.refused(pending, error);
+    }
+
+    pub(crate) fn ask(&mut self, command: Command, pending: Pending) {
+        self.effects.push(Effect::Ask(command, pending));
+    }
+
+    pub(crate) fn say(&mut self, text: impl Into<String>) {
+        self.notice = Some(Notice { error: false, text: text.into() });
+    }
+
+    pub(crate) fn fail(&mut self, text: impl Into<String>) {
+        self.notice = Some(Notice { error: true, text: text.into() });
+    }
+
+    pub(crate) fn circle(&self) -> Option<&CircleView> {
+        self.model.circle(self.open?.0)
+    }
+
+    pub(crate) fn channel(&self) -> Option<&ChannelView> {
+        let (_, channel) = self.open?;
+        self.circle()?.channels.iter().find(|known| known.id == channel)
+    }
+
+    /// Takes in what the node said.
+    pub(crate) fn event(&mut self, event: Event) {
+        self.model.apply(&event);
+        match event {
+            Event::Reply { id, result } => {
+                if let Some(pending) = self.pending.remove(&id) {
+                    match result {
+                        Ok(reply) => self.answered(pending, reply),
+                        Err(error) => self.refused(&pending, error),
+                    }
+                }
+            }
+            Event::Notice { error, text } => self.notice = Some(Notice { error, text }),
+            Event::Message(message) if !message.mine && !self.focused => self.effects.push(Effect::Bell),
+            _ => {}
+        }
+        self.settle();
+    }
+
+    /// Brings place and wizard in line with what is known.
+    fn settle(&mut self) {
+        if self.model.locked {
+            if !matches!(&self.wizard, Some(wizard) if wizard.step == Step::Passphrase) {
+                self.wizard = Some(Wizard::new(Step::Passphrase));
+            }
+            return;
+        }
+        if !self.model.ready {
+            return;
+        }
+        self.use_given_name();
+        let gone = self.open.is_some() && self.channel().is_none();
+        if gone {
+            self.open = None;
+        }
+        if self.model.circles().is_empty() {
+            self.ask_first_questions();
+            return;
+        }
+        if self.wizard.as_ref().is_some_and(|wizard| !wizard.busy) {
+            self.wizard = None;
+        }
+        if self.open.is_none()
+            && let Some(place) = first_place(&self.model)
+        {
+            self.go(place);
+        }
+        self.load_if_needed();
+    }
+
+    fn use_given_name(&mut self) {
+        let Some(name) = self.options.name.clone().filter(|_| !self.name_asked) else { return };
+        self.name_asked = true;
+        if self.model.identity.as_ref().is_none_or(|identity| identity.name != name) {
+            self.ask(Command::SetName { name }, Pending::Quiet);
+        }
+    }
+
+    fn ask_first_questions(&mut self) {
+        if self.wizard.as_ref().is_some_and(|wizard| wizard.step != Step::Passphrase) {
+            return;
+        }
+        let named = self.model.identity.as_ref().is_some_and(|identity| !identity.name.is_empty());
+        let given = self.options.name.is_some();
+        let step = if named || given { Step::Choice(false) } else { Step::Name };
+        self.wizard = Some(Wizard::new(step));
+    }
+
+    fn answered(&mut self, pending: Pending, reply: Reply) {
+        match (pending, reply) {
+            (Pending::History(place), Reply::History { messages, start_reached }) => {
+                self.loading = None;
+                self.model.apply_history(place.0, place.1, &messages, start_reached);
+            }
+            (Pending::Circle { made }, Reply::Circle { circle_id, name, invite }) => {
+                self.wizard = None;
+                if let Some(place) = self.first_channel(circle_id) {
+                    self.go(place);
+                }
+                if made {
+                    self.show_invite(circle_id, name, invite);
+                }
+            }
+            (Pending::Invite, Reply::Invite { circle_id, name, invite }) => {
+                self.show_invite(circle_id, name, invite);
+            }
+            (Pending::Channel(circle), Reply::Channel { channel_id }) => self.go((circle, channel_id)),
+            (Pending::Doctor, Reply::Doctor { findings }) => self.show_findings(&findings),
+            (Pending::Safety(name), Reply::SafetyNumber { number }) => self.show_safety(&name, &number),
+            (Pending::Done(text), _) => self.say(text),
+            (Pending::Wizard, _) => self.wizard_went_on(),
+            (Pending::Setting, _) => self.setting_done(Ok("saved".to_owned())),
+            _ => {}
+        }
+    }
+
+    fn refused(&mut self, pending: &Pending, error: String) {
+        match pending {
+            Pending::History(place) => {
+                self.loading = None;
+                self.unreadable = Some(*place);
+                self.fail(error);
+            }
+            Pending::Send(place, text) => {
+                if self.editor.is_empty() && self.open == Some(*place) {
+                    self.editor.set(text.clone());
+                }
+                self.fail(error);
+            }
+            Pending::Wizard | Pending::Circle { .. } if self.wizard.is_some() => self.wizard_refused(error),
+            Pending::Setting => self.setting_done(Err(error)),
+            _ => self.fail(error),
+        }
+    }
+
+    pub(crate) fn first_channel(&self, circle: CircleId) -> Option<Place> {
+        let channel = self.model.circle(circle)?.channels.first()?;
+        Some((circle, channel.id))
+    }
+
+    /// Opens a channel, keeping what was typed in the one before.
+    pub(crate) fn go(&mut self, place: Place) {
+        if self.open == Some(place) {
+            return;
+        }
+        self.keep_draft();
+        self.open = Some(place);
+        self.scroll = Scroll::Follow;
+        self.unreadable = None;
+        self.marked = None;
+        let (draft, new_after) = match self.channel() {
+            Some(channel) if channel.unread > 0 => (
+                channel.draft.clone(),
+                channel.read_up_to.or(Some(Key { ts: 0, id: felund_core::ids::MsgId([0; 16]) })),
+            ),
+            Some(channel) => (channel.draft.clone(), None),
+            None => Default::default(),
+        };
+        self.editor.set(draft);
+        self.new_after = new_after;
+        self.load_if_needed();
+    }
+
+    pub(crate) fn keep_draft(&mut self) {
+        let Some((circle, channel)) = self.open else { return };
+        let Some(view) = self.channel() else { return };
+        if view.draft != self.editor.text() {
+            let text = self.editor.text().to_owned();
+            self.ask(Command::SaveDraft { circle, channel, text }, Pending::Quiet);
+        }
+    }
+
+    fn load_if_needed(&mut self) {
+        let Some(place) = self.open else { return };
+        let loaded = self.model.timeline(place.0, place.1).is_some_and(|timeline| timeline.loaded);
+        let joined = self.channel().is_some_and(|channel| channel.membership == Membership::Joined);
+        if !loaded && joined {
+            self.load(place, None);
+        }
+    }
+
+    fn load(&mut self, place: Place, before: Option<Key>) {
+        if self.loading == Some(place) || self.unreadable == Some(place) {
+            return;
+        }
+        self.loading = Some(place);
+        let (circle, channel) = place;
+        let command = Command::History { circle, channel, before, limit: HISTORY_PAGE };
+        self.ask(command, Pending::History(place));
+    }
+
+    pub(crate) fn is_loading(&self) -> bool {
+        self.loading.is_some() && self.loading == self.open
+    }
+
+    /// Follows from what is on the screen: older pages, and how far the user has read.
+    pub(crate) fn after_drawing(&mut self, drawn: Drawn) {
+        self.drawn = drawn;
+        let Some(place) = self.open else { return };
+        let Some(timeline) = self.model.timeline(place.0, place.1) else { return };
+        if !timeline.loaded {
+            return;
+        }
+        let older = self.drawn.top && !timeline.start_reached;
+        let newest = timeline.messages().last().map(felund_core::view::MessageView::key);
+        let covered = self.overlay.is_some() || self.wizard.is_some() || self.drawer;
+        if older && let Some(before) = self.model.oldest(place.0, place.1) {
+            self.load(place, Some(before));
+        }
+        let seen = self.focused && self.drawn.bottom && !covered;
+        if let Some(up_to) = newest.filter(|up_to| seen && self.marked.is_none_or(|marked| marked < *up_to)) {
+            self.marked = Some(up_to);
+            let read = self.channel().and_then(|channel| channel.read_up_to);
+            if read.is_none_or(|read| read < up_to) {
+                let (circle, channel) = place;
+                self.ask(Command::MarkRead { circle, channel, up_to }, Pending::Quiet);
+            }
+        }
+    }
+
+    /// The window is looked at, or not any more: what comes in meanwhile is new.
+    pub(crate) fn focus(&mut self, focused: bool) {
+        if self.focused && !focused {
+            let newest = self.open.and_then(|(circle, channel)| {
+                self.model
+                    .timeline(circle, channel)?
+                    .messages()
+                    .last()
+                    .map(felund_core::view::MessageView::key)
+            });
+            self.new_after = newest;
+        }
+        self.focused = focused;
+    }
+}
+
+fn first_place(model: &Model) -> Option<Place> {
+    let with_channels = model.circles().iter().find(|circle| !circle.channels.is_empty())?;
+    Some((with_channels.id, with_channels.channels[0].id))
+}

@@ -1,0 +1,153 @@
+//! The screen: one loop that takes signals from terminal and node, and draws when something has changed.
+
+mod app;
+mod commands;
+mod editor;
+mod forms;
+mod input;
+mod overlay;
+mod scroll;
+mod terminal;
+mod theme;
+mod ui;
+
+use std::{
+    io::IsTerminal,
+    process::ExitCode,
+    sync::mpsc::{self, Receiver, SyncSender},
+    thread,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use app::{App, Effect};
+use jiff::tz::TimeZone;
+use terminal::{Guard, Screen};
+use theme::Theme;
+
+use crate::{
+    args::Options,
+    datadir::DataDir,
+    session::{Session, Signal},
+};
+
+/// Signals that may wait before their senders do.
+const QUEUE: usize = 1_024;
+/// Most signals taken in before the screen is drawn again.
+const BURST: usize = 512;
+
+/// Shows the screen until the user quits.
+///
+/// # Errors
+/// A text for people.
+pub(crate) fn run(options: Options) -> Result<ExitCode, String> {
+    if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
+        return Err("the chat needs a terminal; `felund --help` lists the commands that do not".to_owned());
+    }
+    let dir = DataDir::open(options.data_dir.clone())?;
+    let (sender, signals) = mpsc::sync_channel(QUEUE);
+    let (guard, screen) = Guard::enter().map_err(|e| format!("cannot use this terminal: {e}"))?;
+    let result = Loop::new(options, dir, screen, sender).and_then(|mut looping| looping.run(&signals));
+    drop(guard);
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+struct Loop {
+    app: App,
+    dir: DataDir,
+    screen: Screen,
+    sender: SyncSender<Signal>,
+    session: Session,
+}
+
+impl Loop {
+    fn new(
+        options: Options,
+        dir: DataDir,
+        mut screen: Screen,
+        sender: SyncSender<Signal>,
+    ) -> Result<Self, String> {
+        let mut app = App::new(options, Theme::from_env(), TimeZone::system());
+        draw(&mut app, &mut screen)?;
+        let keys = sender.clone();
+        thread::Builder::new()
+            .name("keys".to_owned())
+            .stack_size(128 * 1024)
+            .spawn(move || read_keys(&keys))
+            .map_err(|e| format!("cannot start a thread: {e}"))?;
+        let session = Session::open(&dir, &sender)?;
+        app.mirror = session.is_mirror();
+        Ok(Self { app, dir, screen, sender, session })
+    }
+
+    fn run(&mut self, signals: &Receiver<Signal>) -> Result<(), String> {
+        loop {
+            let Ok(first) = signals.recv() else { return Ok(()) };
+            self.app.now = now();
+            let burst = std::iter::once(first).chain(signals.try_iter().take(BURST));
+            for signal in burst.collect::<Vec<_>>() {
+                if !self.take(signal)? {
+                    return Ok(());
+                }
+            }
+            draw(&mut self.app, &mut self.screen)?;
+            if !self.carry_out() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// `false` at the end.
+    fn take(&mut self, signal: Signal) -> Result<bool, String> {
+        match signal {
+            Signal::Event(event) => self.app.event(*event),
+            Signal::Terminal(event) => self.app.terminal(event),
+            Signal::Closed(_) => {
+                self.app.reconnect();
+                self.session = Session::open(&self.dir, &self.sender)?;
+                self.app.mirror = self.session.is_mirror();
+            }
+            Signal::Stop => return Ok(false),
+        }
+        Ok(self.carry_out())
+    }
+
+    /// `false` at the end.
+    fn carry_out(&mut self) -> bool {
+        for effect in std::mem::take(&mut self.app.effects) {
+            match effect {
+                Effect::Ask(command, pending) => match self.session.ask(command) {
+                    Ok(id) => self.app.asked(id, pending),
+                    Err(error) => self.app.not_asked(&pending, error),
+                },
+                Effect::Copy(text) => terminal::copy(&text),
+                Effect::Bell => terminal::bell(),
+                Effect::Quit => return false,
+            }
+        }
+        true
+    }
+}
+
+fn draw(app: &mut App, screen: &mut Screen) -> Result<(), String> {
+    let mut drawn = None;
+    screen.draw(|frame| drawn = Some(ui::draw(app, frame))).map_err(|e| format!("cannot draw: {e}"))?;
+    if let Some(drawn) = drawn {
+        app.after_drawing(drawn);
+    }
+    Ok(())
+}
+
+fn read_keys(signals: &SyncSender<Signal>) {
+    // An error means that the terminal is gone.
+    while let Ok(event) = crossterm::event::read() {
+        if signals.send(Signal::Terminal(event)).is_err() {
+            return;
+        }
+    }
+    let _ = signals.send(Signal::Stop);
+}
+
+fn now() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    u64::try_from(now).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,133 @@
+//! What lies over the chat: questions of the first minute, settings, invites, and pages of text.
+
+use felund_core::view::{CircleView, IdentityView};
+
+use super::editor::Editor;
+
+/// Something that takes the keys until it is closed.
+#[derive(Debug, Clone)]
+pub(crate) enum Overlay {
+    /// Text to read.
+    Page(Page),
+    /// An invite with its QR code.
+    Invite {
+        /// The circle's name.
+        name: String,
+        /// `https://relay/#code` where there is a relay.
+        link: Option<String>,
+        code: String,
+        /// Whether it was handed to the clipboard.
+        copied: bool,
+    },
+    Settings(Settings),
+}
+
+/// Lines to read, with the first one shown.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Page {
+    pub(crate) title: String,
+    pub(crate) lines: Vec<String>,
+    pub(crate) top: usize,
+}
+
+/// Questions that come before there is a chat.
+#[derive(Debug, Clone)]
+pub(crate) struct Wizard {
+    pub(crate) step: Step,
+    pub(crate) field: Editor,
+    pub(crate) error: Option<String>,
+    /// Waiting for an answer of the node.
+    pub(crate) busy: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Step {
+    Passphrase,
+    Name,
+    /// Create or join; whether join is chosen.
+    Choice(bool),
+    Code,
+    CircleName,
+    /// Of the circle with this name.
+    Relay(String),
+}
+
+impl Wizard {
+    pub(crate) fn new(step: Step) -> Self {
+        Self { step, field: Editor::default(), error: None, busy: false }
+    }
+
+    pub(crate) fn go(&mut self, step: Step, text: &str) {
+        *self = Self { field: Editor::new(text), ..Self::new(step) };
+    }
+}
+
+/// One setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Setting {
+    Name,
+    Passphrase,
+    Relay,
+    KeepMessages,
+    KeepDays,
+}
+
+impl Setting {
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Name, Self::Passphrase, Self::Relay, Self::KeepMessages, Self::KeepDays];
+
+    pub(crate) const fn label(self) -> &'static str {
+        match self {
+            Self::Name => "Your name",
+            Self::Passphrase => "Passphrase",
+            Self::Relay => "Relay of this circle",
+            Self::KeepMessages => "Messages kept per channel",
+            Self::KeepDays => "Days kept",
+        }
+    }
+
+    pub(crate) const fn about(self) -> &'static str {
+        match self {
+            Self::Name => "What others see. 1 to 64 characters.",
+            Self::Passphrase => {
+                "Locks the keys on this device; asked for at every start. Empty removes it. It cannot be recovered."
+            }
+            Self::Relay => {
+                "The address that carries sealed messages, such as https://chat.example. Empty for none."
+            }
+            Self::KeepMessages => {
+                "The newest ones stay, 1 to 1,000,000; older ones are deleted from this device."
+            }
+            Self::KeepDays => "Older messages are deleted from this device, 1 to 3,650.",
+        }
+    }
+
+    /// What it is now.
+    pub(crate) fn value(self, identity: Option<&IdentityView>, circle: Option<&CircleView>) -> String {
+        match self {
+            Self::Name => identity.map(|i| i.name.clone()).unwrap_or_default(),
+            Self::Passphrase if identity.is_some_and(|i| i.passphrase) => "set".to_owned(),
+            Self::Passphrase => "not set".to_owned(),
+            Self::Relay => circle.and_then(|c| c.relay.clone()).unwrap_or_else(|| "none".to_owned()),
+            Self::KeepMessages => circle.map(|c| c.retention.messages.to_string()).unwrap_or_default(),
+            Self::KeepDays => circle.map(|c| c.retention.days.to_string()).unwrap_or_default(),
+        }
+    }
+}
+
+/// The settings page.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Settings {
+    /// Index into [`Setting::ALL`].
+    pub(crate) at: usize,
+    /// The value being typed.
+    pub(crate) field: Option<Editor>,
+    /// What came of the last change: a fault, or that it is done.
+    pub(crate) said: Option<Result<String, String>>,
+}
+
+impl Settings {
+    pub(crate) fn setting(&self) -> Setting {
+        Setting::ALL[self.at % Setting::ALL.len()]
+    }
+}

@@ -1,0 +1,114 @@
+//! Breaking text into rows of a width, by words where they fit and by characters where they do not.
+
+use unicode_segmentation::UnicodeSegmentation;
+use unicode_width::UnicodeWidthStr;
+
+/// Marks on one character beyond this are not drawn: stacks of them run over the rows around.
+const MAX_CLUSTER: usize = 32;
+
+/// Columns a text takes.
+pub(crate) fn width(text: &str) -> usize {
+    if text.is_ascii() { text.len() } else { text.graphemes(true).map(cluster_width).sum() }
+}
+
+pub(crate) fn cluster_width(cluster: &str) -> usize {
+    cluster.width().min(2)
+}
+
+/// Rows of a text without line breaks; always at least one.
+pub(crate) fn wrap(text: &str, columns: usize) -> Vec<String> {
+    let columns = columns.max(2);
+    if width(text) <= columns && text.len() <= columns * MAX_CLUSTER {
+        return vec![text.to_owned()];
+    }
+    let (mut rows, mut row, mut used) = (Vec::new(), String::new(), 0);
+    for word in text.split_word_bounds() {
+        let wide = width(word);
+        let blank = word.chars().all(char::is_whitespace);
+        if used + wide > columns && used > 0 && wide <= columns {
+            rows.push(std::mem::take(&mut row));
+            used = 0;
+            if blank {
+                continue;
+            }
+        }
+        if wide <= columns && word.len() <= MAX_CLUSTER {
+            row.push_str(word);
+            used += wide;
+            continue;
+        }
+        for cluster in word.graphemes(true) {
+            let wide = cluster_width(cluster);
+            if used + wide > columns {
+                rows.push(std::mem::take(&mut row));
+                used = 0;
+            }
+            row.push_str(short(cluster));
+            used += wide;
+        }
+    }
+    rows.push(row);
+    rows
+}
+
+/// The text, cut with `…` where it is wider than `columns`.
+pub(crate) fn cut(text: &str, columns: usize) -> String {
+    if width(text) <= columns {
+        return text.to_owned();
+    }
+    let (mut kept, mut used) = (String::new(), 0);
+    for cluster in text.graphemes(true) {
+        let wide = cluster_width(cluster);
+        if used + wide + 1 > columns {
+            break;
+        }
+        kept.push_str(short(cluster));
+        used += wide;
+    }
+    if columns > 0 {
+        kept.push('…');
+    }
+    kept
+}
+
+fn short(cluster: &str) -> &str {
+    if cluster.len() <= MAX_CLUSTER {
+        return cluster;
+    }
+    let end = (0..=MAX_CLUSTER).rev().find(|at| cluster.is_char_boundary(*at)).unwrap_or(0);
+    &cluster[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn by_words_then_by_characters() {
+        assert_eq!(wrap("seed swap on saturday", 10), ["seed swap ", "on ", "saturday"]);
+        assert_eq!(wrap("abcdefghijkl", 5), ["abcde", "fghij", "kl"]);
+        assert_eq!(wrap("", 5), [""]);
+    }
+
+    #[test]
+    fn wide_characters_never_hang_over_the_edge() {
+        for columns in 2..9 {
+            for row in wrap("漢字漢字 かな 👩\u{200d}👩\u{200d}👧👍🏽 x", columns) {
+                assert!(width(&row) <= columns, "{row} in {columns}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_stack_of_marks_is_cut() {
+        let tower = format!("e{}", "\u{301}".repeat(5_000));
+        assert!(wrap(&tower, 10).iter().map(String::len).sum::<usize>() < 100);
+    }
+
+    #[test]
+    fn cutting_says_so() {
+        assert_eq!(cut("garden club", 8), "garden …");
+        assert_eq!(cut("漢字漢字", 5), "漢字…");
+        assert_eq!(cut("ab", 2), "ab");
+    }
+}
