@@ -1,0 +1,111 @@
+//! The real relay on a free port and a data directory of its own, which outlive its restarts.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitStatus,
+};
+
+use tempfile::TempDir;
+
+use crate::process::{self, Process};
+
+/// A relay.
+#[derive(Debug)]
+pub struct Relay {
+    process: Option<Process>,
+    address: SocketAddr,
+    options: Vec<String>,
+    data: TempDir,
+}
+
+impl Relay {
+    /// Starts one with its defaults.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts one with more options.
+    ///
+    /// # Panics
+    /// When it does not get ready.
+    #[must_use]
+    pub fn start_with(options: &[&str]) -> Self {
+        let data = tempfile::Builder::new().prefix("felund-relay-").tempdir().expect("a temporary directory");
+        let address = "127.0.0.1:0".parse().expect("an address");
+        let options = options.iter().map(|&option| option.to_owned()).collect();
+        let mut relay = Self { process: None, address, options, data };
+        relay.resume();
+        relay
+    }
+
+    /// Starts it again where it was.
+    ///
+    /// # Panics
+    /// When it runs, or does not get ready.
+    pub fn resume(&mut self) {
+        assert!(self.process.is_none(), "the relay is running");
+        let mut command = process::clean_command(process::program("FELUND_RELAY_BIN", "felund-relay"));
+        command
+            .arg("--listen")
+            .arg(self.address.to_string())
+            .arg("--data-dir")
+            .arg(self.data.path())
+            .args(&self.options);
+        let process = Process::spawn("felund-relay", &mut command);
+        let address = process.stdout().wait_for("listening on", |line| {
+            line.strip_prefix("listening on http://").and_then(|address| address.trim().parse().ok())
+        });
+        self.address = address;
+        self.process = Some(process);
+    }
+
+    /// Ends it as a crash would.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill();
+        }
+    }
+
+    /// Asks it to end, and waits.
+    pub fn terminate(&mut self) -> Option<ExitStatus> {
+        self.process.take().map(|mut process| process.terminate())
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its base URL.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Where it keeps everything.
+    #[must_use]
+    pub fn data_dir(&self) -> &Path {
+        self.data.path()
+    }
+
+    /// Its database.
+    #[must_use]
+    pub fn database(&self) -> PathBuf {
+        let is_database = |path: &PathBuf| path.extension().is_some_and(|e| e == "db" || e == "sqlite");
+        std::fs::read_dir(self.data.path())
+            .expect("the data directory is there")
+            .flatten()
+            .map(|entry| entry.path())
+            .find(is_database)
+            .expect("the relay has a database")
+    }
+
+    /// What it logged since it was started last.
+    #[must_use]
+    pub fn log(&self) -> Vec<String> {
+        self.process.as_ref().map(|process| process.stderr().all()).unwrap_or_default()
+    }
+}
