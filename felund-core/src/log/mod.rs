@@ -171,8 +171,14 @@ mod tests {
     fn envelope(ts: u64, id: u8, channel: ChannelId, author: u8) -> Verified {
         let author = NodeKey::from_seed(Secret::new([author; 32]));
         let (circle_id, created_ts) = (CircleId([1; 16]), WALL - 1_000 + ts);
-        let draft =
-            Draft { circle_id, channel_id: channel, created_ts, kind: "chat.text", key_id: "epoch-0", body: b"x" };
+        let draft = Draft {
+            circle_id,
+            channel_id: channel,
+            created_ts,
+            kind: "chat.text",
+            key_id: "epoch-0",
+            body: b"x",
+        };
         seal_with(draft, &MessageKey::from_bytes([2; 32]), &author, MsgId([id; 16]), [id; 12]).unwrap()
     }
 
@@ -208,11 +214,18 @@ mod tests {
     fn clocks_and_ages_out_of_bounds_are_refused() {
         let mut log = merged(&[], 10);
         let channel = ChannelId([1; 16]);
-        assert_eq!(log.merge(&envelope(1_000 + MAX_FUTURE_MS + 1, 1, channel, 9), WALL), Merge::FromTheFuture);
+        assert_eq!(
+            log.merge(&envelope(1_000 + MAX_FUTURE_MS + 1, 1, channel, 9), WALL),
+            Merge::FromTheFuture
+        );
         assert_eq!(log.merge(&envelope(1_000 + MAX_FUTURE_MS, 1, channel, 9), WALL), Merge::New);
         let much_later = WALL + 31 * 24 * 60 * 60 * 1000;
         assert_eq!(log.merge(&envelope(0, 2, channel, 9), much_later), Merge::Expired);
-        assert_eq!(log.merge(&envelope(0, 2, CONTROL, 9), much_later), Merge::New, "control events do not age");
+        assert_eq!(
+            log.merge(&envelope(0, 2, CONTROL, 9), much_later),
+            Merge::New,
+            "control events do not age"
+        );
     }
 
     #[test]
