@@ -1,0 +1,71 @@
+//! Which tab owns the node: the one that holds a Web Lock. The browser gives it to the next in line when that tab
+//! closes or crashes.
+
+use std::{cell::RefCell, rc::Rc};
+
+use js_sys::{Function, Promise};
+use wasm_bindgen::{JsCast, JsValue, closure::Closure, prelude::wasm_bindgen};
+use wasm_bindgen_futures::JsFuture;
+
+use crate::browser::{self, get, object};
+
+#[wasm_bindgen]
+extern "C" {
+    type Locks;
+    #[wasm_bindgen(method, catch)]
+    fn request(this: &Locks, name: &str, options: &JsValue, granted: &Function) -> Result<Promise, JsValue>;
+}
+
+/// Gives the lock back when called; dropped before that it changes nothing.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Release(Rc<RefCell<Option<Function>>>);
+
+impl Release {
+    pub(crate) fn call(&self) {
+        if let Some(resolve) = self.0.borrow_mut().take() {
+            // A promise's own function does not throw.
+            let _ = resolve.call0(&JsValue::UNDEFINED);
+        }
+    }
+}
+
+/// Waits for the lock (or takes it from a tab that no longer answers), calls `elected` once it is held, and returns
+/// when it is lost. Without Web Locks every tab elects itself.
+pub(crate) async fn hold(name: &str, steal: bool, release: Release, elected: impl FnOnce() + 'static) {
+    let Some(locks) = locks() else {
+        elected();
+        return std::future::pending().await;
+    };
+    let options = if steal { object(&[("steal", true.into())]) } else { object(&[]) };
+    let elected = Rc::new(RefCell::new(Some(elected)));
+    let granted = Closure::once({
+        let elected = elected.clone();
+        move |_lock: JsValue| -> Promise {
+            if let Some(elected) = elected.borrow_mut().take() {
+                elected();
+            }
+            Promise::new(&mut |resolve, _| *release.0.borrow_mut() = Some(resolve))
+        }
+    });
+    match locks.request(name, &options, granted.as_ref().unchecked_ref()) {
+        // Rejected when another tab took the lock, or when the page may not use locks at all.
+        Ok(held) => drop(JsFuture::from(held).await),
+        Err(_) => {
+            let elected = elected.borrow_mut().take();
+            if let Some(elected) = elected {
+                elected();
+            }
+            std::future::pending::<()>().await;
+        }
+    }
+    let refused = elected.borrow_mut().take();
+    if let Some(elected) = refused {
+        elected();
+        std::future::pending::<()>().await;
+    }
+}
+
+fn locks() -> Option<Locks> {
+    let navigator = browser::window()?.navigator();
+    Some(get(&navigator, "locks")?.unchecked_into())
+}

@@ -1,0 +1,321 @@
+//! The storage contract over IndexedDB.
+//!
+//! rexie makes the schema and reads. Writes go through a connection of our own, because only the raw transaction
+//! takes a durability: strict where the user was told that something is kept, relaxed (some twenty times faster)
+//! where others can send it again. A write is one synchronous block of requests and one wait for the transaction's
+//! end, for a transaction commits by itself as soon as anything else is awaited.
+//!
+//! Keys are bytes, so that they sort as the contract wants: an envelope's primary key is circle, big-endian clock,
+//! id, and behind them what the index needs (channel, author, whether it is chat), so that reading a circle's index
+//! touches no envelope. The unique index `order` holds the key proper; `channel` orders a channel's envelopes.
+
+use felund_core::{
+    ids::{ChannelId, CircleId, MsgId, NodeId},
+    store::{Batch, IndexRow, Loaded, Op, Query, Row, Store},
+    view::Key,
+};
+use js_sys::{Array, Promise, Uint8Array};
+use rexie::{Index, KeyRange, ObjectStore, Rexie, TransactionMode};
+use wasm_bindgen::{JsCast, JsValue, closure::Closure, prelude::wasm_bindgen};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{DomException, Event, IdbDatabase, IdbRequest, IdbTransaction};
+
+use crate::browser::{self, explain, get, object};
+
+const RECORDS: &str = "records";
+const ENVELOPES: &str = "envelopes";
+/// Index over the property `u`: circle, clock, id.
+const ORDER: &str = "order";
+/// Index over the property `c`: circle, channel, clock, id.
+const CHANNEL: &str = "channel";
+/// Circle, clock, id.
+const ORDER_LEN: usize = 16 + 8 + 16;
+/// The same, channel, author, chat.
+const PRIMARY_LEN: usize = ORDER_LEN + 16 + 32 + 1;
+
+#[wasm_bindgen]
+extern "C" {
+    #[wasm_bindgen(extends = IdbDatabase)]
+    #[derive(Debug)]
+    type Database;
+    #[wasm_bindgen(method, catch, js_name = transaction)]
+    fn begin(this: &Database, stores: &Array, mode: &str, options: &JsValue) -> Result<IdbTransaction, JsValue>;
+}
+
+/// Envelopes and records of one node in the browser's database.
+#[derive(Debug)]
+pub struct IdbStore {
+    reader: Rexie,
+    writer: Database,
+}
+
+impl IdbStore {
+    /// Opens the database of this name, making it when there is none; an error names the cause.
+    pub async fn open(name: &str) -> Result<Self, String> {
+        let reader = Rexie::builder(name)
+            .version(1)
+            .add_object_store(ObjectStore::new(RECORDS))
+            .add_object_store(
+                ObjectStore::new(ENVELOPES)
+                    .add_index(Index::new(ORDER, "u").unique(true))
+                    .add_index(Index::new(CHANNEL, "c")),
+            )
+            .build()
+            .await
+            .map_err(describe)?;
+        let writer = connect(name).await.map_err(|error| cause(&error))?;
+        Ok(Self { reader, writer: writer.unchecked_into() })
+    }
+
+    /// Queues all requests of a batch; nothing is awaited until the last is queued.
+    fn write(&self, batch: &Batch) -> Result<(IdbTransaction, Promise), JsValue> {
+        let durability = if batch.strict { "strict" } else { "relaxed" };
+        let options = object(&[("durability", durability.into())]);
+        let stores = Array::of2(&RECORDS.into(), &ENVELOPES.into());
+        let transaction = self.writer.begin(&stores, "readwrite", &options)?;
+        let finished = finished(&transaction);
+        let queued = queue(&transaction, &batch.ops);
+        if let Err(error) = queued {
+            // Fails only when the transaction is over already.
+            let _ = transaction.abort();
+            return Err(error);
+        }
+        Ok((transaction, finished))
+    }
+
+    async fn records(&self) -> Result<Vec<(String, Vec<u8>)>, rexie::Error> {
+        let transaction = self.reader.transaction(&[RECORDS], TransactionMode::ReadOnly)?;
+        let store = transaction.store(RECORDS)?;
+        let keys = store.get_all_keys(None, None).await?;
+        let values = store.get_all(None, None).await?;
+        Ok(keys.iter().zip(&values).filter_map(|(key, value)| Some((key.as_string()?, bytes(value)))).collect())
+    }
+
+    async fn index(&self, circle: CircleId) -> Result<Vec<IndexRow>, rexie::Error> {
+        let transaction = self.reader.transaction(&[ENVELOPES], TransactionMode::ReadOnly)?;
+        let store = transaction.store(ENVELOPES)?;
+        let keys = store.get_all_keys(Some(prefixed(circle.as_bytes())?), None).await?;
+        Ok(keys.iter().filter_map(index_row).collect())
+    }
+
+    async fn channel(
+        &self,
+        circle: CircleId,
+        channel: ChannelId,
+        before: Option<Key>,
+        limit: u32,
+    ) -> Result<Vec<(Key, Vec<u8>)>, rexie::Error> {
+        let transaction = self.reader.transaction(&[ENVELOPES], TransactionMode::ReadOnly)?;
+        let index = transaction.store(ENVELOPES)?.index(CHANNEL)?;
+        let prefix = [circle.as_bytes().as_slice(), channel.as_bytes()].concat();
+        let key = |key: Key| [prefix.as_slice(), &key.ts.to_be_bytes(), key.id.as_bytes()].concat();
+        let upper = before.map_or_else(|| [prefix.as_slice(), &[0xff; 25]].concat(), key);
+        let range = |lower: &[u8]| KeyRange::bound(&binary(lower), &binary(&upper), None, Some(true));
+        // A cursor that walks backwards takes a round trip a row; counting keys and then reading one range takes two.
+        let keys = index.get_all_keys(Some(range(&prefix)?), None).await?;
+        let Some(first) = keys.len().checked_sub(limit as usize).or(Some(0)).and_then(|at| keys.get(at)) else {
+            return Ok(Vec::new());
+        };
+        let Some(oldest) = index_row(first) else { return Ok(Vec::new()) };
+        let rows = index.get_all(Some(range(&key(oldest.key))?), None).await?;
+        Ok(rows.iter().rev().filter_map(envelope).collect())
+    }
+
+    async fn envelopes(&self, circle: CircleId, keys: &[Key]) -> Result<Vec<(Key, Vec<u8>)>, rexie::Error> {
+        let (Some(first), Some(last)) = (keys.iter().min(), keys.iter().max()) else { return Ok(Vec::new()) };
+        let transaction = self.reader.transaction(&[ENVELOPES], TransactionMode::ReadOnly)?;
+        let index = transaction.store(ENVELOPES)?.index(ORDER)?;
+        let (lower, upper) = (binary(&order(circle, *first)), binary(&order(circle, *last)));
+        let count = index.count(Some(KeyRange::bound(&lower, &upper, None, None)?)).await?;
+        let mut found = Vec::with_capacity(keys.len());
+        if count as usize <= 4 * keys.len() + 16 {
+            // Most of what lies between is wanted: one request for all of it.
+            let rows = index.get_all(Some(KeyRange::bound(&lower, &upper, None, None)?), None).await?;
+            let mut rows: std::collections::BTreeMap<Key, &JsValue> =
+                rows.iter().filter_map(|row| Some((key_of(row)?, row))).collect();
+            found.extend(keys.iter().filter_map(|key| rows.remove(key).and_then(envelope)));
+        } else {
+            for key in keys {
+                let row = index.get(binary(&order(circle, *key)).into()).await?;
+                found.extend(row.as_ref().and_then(envelope));
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl Drop for IdbStore {
+    fn drop(&mut self) {
+        self.writer.close();
+    }
+}
+
+impl Store for IdbStore {
+    async fn commit(&mut self, batch: Batch) -> Result<(), String> {
+        let (transaction, finished) = self.write(&batch).map_err(|error| cause(&error))?;
+        match JsFuture::from(finished).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(cause(&transaction.error().map_or(JsValue::NULL, JsValue::from))),
+        }
+    }
+
+    async fn load(&mut self, query: Query) -> Result<Loaded, String> {
+        let loaded = match query {
+            Query::Records => self.records().await.map(Loaded::Records),
+            Query::Index(circle) => self.index(circle).await.map(Loaded::Index),
+            Query::Channel { circle, channel, before, limit } => {
+                self.channel(circle, channel, before, limit).await.map(Loaded::Envelopes)
+            }
+            Query::Envelopes(circle, keys) => self.envelopes(circle, &keys).await.map(Loaded::Envelopes),
+        };
+        loaded.map_err(describe)
+    }
+}
+
+fn queue(transaction: &IdbTransaction, ops: &[Op]) -> Result<(), JsValue> {
+    let records = transaction.object_store(RECORDS)?;
+    let envelopes = transaction.object_store(ENVELOPES)?;
+    for op in ops {
+        match op {
+            Op::PutRecord(key, value) => {
+                records.put_with_key(&binary(value), &JsValue::from_str(key))?;
+            }
+            Op::DeleteRecord(key) => {
+                records.delete(&JsValue::from_str(key))?;
+            }
+            Op::PutEnvelope(row) => {
+                envelopes.add_with_key(&value(row), &binary(&primary(row)))?;
+            }
+            Op::DeleteEnvelopes(circle, keys) => {
+                for key in keys {
+                    envelopes.delete(&range(&order(*circle, *key))?)?;
+                }
+            }
+            Op::DeleteCircle(circle) => {
+                envelopes.delete(&range(circle.as_bytes())?)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Settles when the transaction is durable or has been undone. An envelope that is there already is refused by the
+/// unique index; that alone does not undo the rest.
+fn finished(transaction: &IdbTransaction) -> Promise {
+    Promise::new(&mut |resolve, reject| {
+        transaction.set_oncomplete(Some(&resolve));
+        transaction.set_onabort(Some(&reject));
+        transaction.set_onerror(Some(&keep_first()));
+    })
+}
+
+/// One handler for every transaction of the page: it holds nothing of any of them.
+fn keep_first() -> js_sys::Function {
+    thread_local! {
+        static HANDLER: Closure<dyn FnMut(Event)> = Closure::new(|event: Event| {
+            let request = event.target().and_then(|target| target.dyn_into::<IdbRequest>().ok());
+            let error = request.and_then(|request| request.error().ok().flatten());
+            if error.is_some_and(|error| error.name() == "ConstraintError") {
+                event.prevent_default();
+                event.stop_propagation();
+            }
+        });
+    }
+    HANDLER.with(|handler| handler.as_ref().unchecked_ref::<js_sys::Function>().clone())
+}
+
+async fn connect(name: &str) -> Result<JsValue, JsValue> {
+    let window = browser::window().ok_or("no window")?;
+    let factory = window.indexed_db()?.ok_or("no IndexedDB")?;
+    let request = factory.open(name)?;
+    let opened = Promise::new(&mut |resolve, reject| {
+        request.set_onsuccess(Some(&resolve));
+        request.set_onerror(Some(&reject));
+    });
+    let opened = JsFuture::from(opened).await;
+    request.set_onsuccess(None);
+    request.set_onerror(None);
+    match opened {
+        Ok(_) => request.result(),
+        Err(_) => Err(request.error()?.map_or(JsValue::NULL, JsValue::from)),
+    }
+}
+
+fn order(circle: CircleId, key: Key) -> Vec<u8> {
+    [circle.as_bytes().as_slice(), &key.ts.to_be_bytes(), key.id.as_bytes()].concat()
+}
+
+fn primary(row: &Row) -> Vec<u8> {
+    let chat = [u8::from(row.chat)];
+    [&order(row.circle, row.key), row.channel.as_bytes().as_slice(), row.author.as_bytes(), &chat].concat()
+}
+
+fn value(row: &Row) -> JsValue {
+    let order = order(row.circle, row.key);
+    let (circle, key) = order.split_at(CircleId::LEN);
+    let channel = [circle, row.channel.as_bytes(), key].concat();
+    let properties =
+        [("u", binary(&order).into()), ("c", binary(&channel).into()), ("s", binary(&row.sealed).into())];
+    object(&properties).into()
+}
+
+fn binary(bytes: &[u8]) -> Uint8Array {
+    Uint8Array::from(bytes)
+}
+
+fn bytes(value: &JsValue) -> Vec<u8> {
+    Uint8Array::new(value).to_vec()
+}
+
+/// All keys that begin so: none is longer than a primary key.
+fn prefixed(prefix: &[u8]) -> Result<KeyRange, rexie::Error> {
+    let upper = [prefix, &[0xff; PRIMARY_LEN]].concat();
+    Ok(KeyRange::bound(&binary(prefix), &binary(&upper), None, None)?)
+}
+
+/// As [`prefixed`], for the raw connection.
+fn range(prefix: &[u8]) -> Result<JsValue, JsValue> {
+    prefixed(prefix).map(JsValue::from).map_err(|error| JsValue::from_str(&describe(error)))
+}
+
+fn key_at(order: &[u8]) -> Option<Key> {
+    let ts = u64::from_be_bytes(order.get(16..24)?.try_into().ok()?);
+    Some(Key { ts, id: MsgId(order.get(24..40)?.try_into().ok()?) })
+}
+
+fn index_row(primary: &JsValue) -> Option<IndexRow> {
+    let primary: [u8; PRIMARY_LEN] = bytes(primary).try_into().ok()?;
+    Some(IndexRow {
+        key: key_at(&primary)?,
+        channel: ChannelId(primary[40..56].try_into().ok()?),
+        author: NodeId(primary[56..88].try_into().ok()?),
+        chat: primary[88] != 0,
+    })
+}
+
+fn key_of(row: &JsValue) -> Option<Key> {
+    key_at(&bytes(&get(row, "u")?))
+}
+
+fn envelope(row: &JsValue) -> Option<(Key, Vec<u8>)> {
+    Some((key_of(row)?, bytes(&get(row, "s")?)))
+}
+
+/// What failed, for people; the node says what became of the message.
+fn cause(error: &JsValue) -> String {
+    match error.dyn_ref::<DomException>().map(DomException::name).as_deref() {
+        Some("QuotaExceededError") => "the browser's storage for this site is full; free some space on the \
+                                       device, or keep fewer messages (settings)"
+            .into(),
+        Some("InvalidStateError") => "the browser has closed its storage; reload the page".into(),
+        Some("SecurityError") => "the browser refuses storage to this site".into(),
+        _ => ["the browser's storage failed: ", &explain(error)].concat(),
+    }
+}
+
+fn describe(error: rexie::Error) -> String {
+    match error {
+        rexie::Error::IdbError(error) => ["the browser's storage failed: ", &error.to_string()].concat(),
+        other => other.to_string(),
+    }
+}
