@@ -248,10 +248,14 @@ impl Client {
     /// An invite to the circle of an earlier run, or to a new one.
     fn circle_invite(&self) -> Result<String> {
         let known = if self.data.exists() { self.json(["circles"])? } else { Vec::new() };
-        let ids = known
+        let circles = known
             .iter()
             .flat_map(|value| value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice));
-        let answer = match ids.filter_map(|circle| circle["circle_id"].as_str()).next() {
+        // A circle of a run on another port meets at a relay that is not there now.
+        let mut here = circles.filter(|circle| {
+            circle["relay"].as_str().is_none_or(|relay| relay.trim_end_matches('/') == self.relay)
+        });
+        let answer = match here.find_map(|circle| circle["circle_id"].as_str()) {
             Some(id) => self.json(["invite", id])?,
             None => {
                 let name = env::var("USER").ok().filter(|name| !name.trim().is_empty());
