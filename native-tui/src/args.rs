@@ -53,7 +53,8 @@ pub(crate) enum Cmd {
     /// Make a circle and print its invite.
     Create {
         /// The circle's name.
-        name: String,
+        #[arg(value_name = "NAME")]
+        circle_name: String,
     },
     /// Join a circle by an invite.
     Join {
@@ -128,6 +129,14 @@ mod tests {
             assert_eq!(cli.options.data_dir, Some(PathBuf::from("d")));
             assert!(cli.options.json);
         }
+    }
+
+    #[test]
+    fn the_circles_name_is_not_the_users() {
+        let cli =
+            Cli::try_parse_from(["felund", "--name", "alice", "create", "garden club"]).expect("parses");
+        assert_eq!(cli.options.name.as_deref(), Some("alice"));
+        assert!(matches!(cli.command, Some(Cmd::Create { circle_name }) if circle_name == "garden club"));
     }
 
     #[test]

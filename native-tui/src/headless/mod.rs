@@ -40,7 +40,7 @@ pub(crate) fn run(options: Options, command: Cmd) -> Result<ExitCode, String> {
     let relay = options.relay.clone();
     let mut client = Client::open(options)?;
     match command {
-        Cmd::Create { name } => {
+        Cmd::Create { circle_name: name } => {
             if relay.is_none() {
                 eprintln!(
                     "felund: this circle has no relay, so nobody else can be reached yet; give one with \
@@ -70,13 +70,17 @@ pub(crate) fn run(options: Options, command: Cmd) -> Result<ExitCode, String> {
             client.until_caught_up(circle, CATCH_UP_PATIENCE);
             print::members(client.circle(circle)?, json);
         }
-        Cmd::Circles => print::circles(client.model.circles(), json),
+        Cmd::Circles => {
+            client.until_all_caught_up(CATCH_UP_PATIENCE);
+            print::circles(client.model.circles(), json);
+        }
         Cmd::Channels { circle } => {
             let circle = target::circle(client.model.circles(), &circle)?.id;
             client.until_caught_up(circle, CATCH_UP_PATIENCE);
             print::channels(client.circle(circle)?, json);
         }
         Cmd::Doctor => {
+            client.until_all_caught_up(CATCH_UP_PATIENCE);
             let Reply::Doctor { findings } = client.ask(Command::Doctor)? else {
                 return Err(wait::UNEXPECTED.to_owned());
             };

@@ -172,6 +172,15 @@ impl Client {
         }
     }
 
+    /// The same for every circle; they connect at the same time.
+    pub(crate) fn until_all_caught_up(&mut self, patience: Duration) {
+        let end = Instant::now() + patience;
+        let circles: Vec<_> = self.model.circles().iter().map(|circle| circle.id).collect();
+        for circle in circles {
+            self.until_caught_up(circle, end.saturating_duration_since(Instant::now()));
+        }
+    }
+
     pub(crate) fn circle(&self, id: CircleId) -> Result<&CircleView, String> {
         self.model.circle(id).ok_or_else(|| "this circle is gone from this device".to_owned())
     }
@@ -183,10 +192,7 @@ impl Client {
             return found;
         }
         // A channel that somebody has just made is known as soon as the relay has told of it.
-        let circles: Vec<_> = self.model.circles().iter().map(|circle| circle.id).collect();
-        for circle in circles {
-            self.until_caught_up(circle, super::CATCH_UP_PATIENCE);
-        }
+        self.until_all_caught_up(super::CATCH_UP_PATIENCE);
         self.find(wanted)
     }
 
