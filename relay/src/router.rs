@@ -57,6 +57,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route(path::ICE, get(ice::servers))
         .route(path::OPENAPI, get(meta::openapi))
         .route(path::METRICS, get(meta::metrics))
+        .route("/v1", axum::routing::any(handlers::not_found))
+        .route("/v1/", axum::routing::any(handlers::not_found))
         .route("/v1/{*rest}", axum::routing::any(handlers::not_found))
         .method_not_allowed_fallback(handlers::method_not_allowed)
         .layer(middleware::from_fn_with_state(app.clone(), api_layer));

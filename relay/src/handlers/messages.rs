@@ -49,7 +49,7 @@ pub(crate) async fn post(
         })
         .collect();
     let items: Result<Vec<Item>, _> = verify::all(envelopes).await.into_iter().collect();
-    let items = items.map_err(refused_envelope)?;
+    let items = items.map_err(|e| refused_envelope(&e))?;
     let (reply, answer) = oneshot::channel();
     // Whoever has stopped waiting finds the envelopes stored when it asks again.
     let reply = Box::new(move |result| drop(reply.send(result)));

@@ -12,7 +12,7 @@ use felund_core::relay_api::HealthResponse;
 use utoipa::OpenApi;
 
 use super::{ice, messages, presence, session, signal};
-use crate::{app::App, clock, error::ApiError, metrics::METRICS};
+use crate::{app::App, clock, error::ApiError, metrics::METRICS, socket};
 
 /// Whether the relay runs, its version and its clock.
 #[utoipa::path(get, path = "/v1/health", tag = "meta", responses((status = 200, body = HealthResponse)))]
@@ -56,7 +56,8 @@ pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
         signal::send,
         signal::list,
         session::open,
-        ice::servers
+        ice::servers,
+        socket::upgrade
     ),
     components(schemas(felund_core::relay_api::ErrorBody))
 )]

@@ -97,7 +97,10 @@ impl Sockets {
     }
 }
 
-/// `GET /v1/relay/ws`: checks the token, answers 101 and hands the connection to its task.
+/// The WebSocket. The token travels as a second offered sub-protocol beside `felund.v2`; docs/protocol.md §9 has the
+/// frames.
+#[utoipa::path(get, path = "/v1/relay/ws", tag = "socket",
+    responses((status = 101, description = "the socket is open"), (status = "4XX", body = felund_core::relay_api::ErrorBody)))]
 pub(crate) async fn upgrade(State(app): State<Arc<App>>, mut request: Request) -> Result<Response, ApiError> {
     let accept = handshake(&request)?;
     let token = offered_token(request.headers()).ok_or_else(ApiError::invalid_token)?;

@@ -42,11 +42,14 @@ struct Attached {
     node: NodeId,
 }
 
+/// An envelope and its CBOR.
+type WithBytes = (Envelope, Bytes);
+
 /// Envelopes of one `Post`, parsed and waiting to be verified together with others.
 struct Posted {
     circle: Arc<Circle>,
     seq: u64,
-    envelopes: Vec<(Envelope, Bytes)>,
+    envelopes: Vec<WithBytes>,
 }
 
 struct Task {
@@ -184,7 +187,7 @@ impl Task {
         &self,
         hint: &CircleHint,
         envelopes: Vec<Sealed>,
-    ) -> Result<(Arc<Circle>, Vec<(Envelope, Bytes)>), ApiError> {
+    ) -> Result<(Arc<Circle>, Vec<WithBytes>), ApiError> {
         let attached = self.attached(hint)?;
         if envelopes.is_empty() {
             return Err(ApiError::bad_request("a post needs at least one envelope"));
@@ -192,7 +195,7 @@ impl Task {
         self.app.limits.node(&attached.node, envelopes.len())?;
         let mut parsed = Vec::with_capacity(envelopes.len());
         for Sealed(bytes) in envelopes {
-            parsed.push((Envelope::from_cbor(&bytes).map_err(refused_envelope)?, bytes.into()));
+            parsed.push((Envelope::from_cbor(&bytes).map_err(|e| refused_envelope(&e))?, bytes.into()));
         }
         Ok((attached.circle.clone(), parsed))
     }
@@ -214,7 +217,7 @@ impl Task {
                     let reply = self.stored_reply(circle.hint, seq, &items);
                     self.app.store.append(Append { circle, items, reply });
                 }
-                Err(error) => self.refuse(Some(circle.hint), Some(seq), &refused_envelope(error)),
+                Err(error) => self.refuse(Some(circle.hint), Some(seq), &refused_envelope(&error)),
             }
         }
     }
@@ -301,8 +304,8 @@ impl Task {
     fn ephemeral(&self, hint: &CircleHint, Sealed(bytes): Sealed) -> Result<(), ApiError> {
         let attached = self.attached(hint)?;
         self.app.limits.node(&attached.node, 1)?;
-        let envelope = Envelope::from_cbor(&bytes).map_err(refused_envelope)?;
-        envelope.verify().map_err(refused_envelope)?;
+        let envelope = Envelope::from_cbor(&bytes).map_err(|e| refused_envelope(&e))?;
+        envelope.verify().map_err(|e| refused_envelope(&e))?;
         METRICS.ephemeral.add(1);
         let frame = ServerFrame::Ephemeral { hint: *hint, envelope: Sealed(bytes) };
         let frame = frame::binary(&frame.to_bytes());
@@ -403,7 +406,7 @@ fn refuse(conn: &Conn, hint: Option<CircleHint>, seq: Option<u64>, error: &ApiEr
 }
 
 /// What a client is told when an envelope in its request is not acceptable.
-pub(crate) fn refused_envelope(error: EnvelopeError) -> ApiError {
+pub(crate) fn refused_envelope(error: &EnvelopeError) -> ApiError {
     let message = format!("{error}; nothing of this batch was stored");
     match error {
         EnvelopeError::TooLarge { .. } => ApiError::too_large(message),

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, clippy::unwrap_used, unreachable_pub)]
 
+pub mod crash;
+
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
@@ -52,10 +54,20 @@ impl TestRelay {
     }
 
     pub fn try_start(dir: &Path, options: &[&str]) -> Result<Self, String> {
+        Self::start_with(dir, options, "0")
+    }
+
+    /// Starts one with a limit per address.
+    pub fn start_limited(dir: &Path, options: &[&str], rate_address: &str) -> Self {
+        Self::start_with(dir, options, rate_address).unwrap()
+    }
+
+    fn start_with(dir: &Path, options: &[&str], rate_address: &str) -> Result<Self, String> {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let data = dir.to_str().unwrap();
-        let args = ["felund-relay", "--listen", "127.0.0.1:0", "--data-dir", data, "--rate-address", "0"];
+        let args =
+            ["felund-relay", "--listen", "127.0.0.1:0", "--data-dir", data, "--rate-address", rate_address];
         let config = Config::try_parse_from(args.iter().chain(options)).map_err(|e| e.to_string())?;
         let relay = runtime.block_on(Relay::start(config)).map_err(|e| e.to_string())?;
         let address = relay.address();

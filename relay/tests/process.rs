@@ -1,0 +1,98 @@
+//! The program itself: its options, its end, its refusals to start, and `kill -9`.
+
+mod common;
+
+use std::{
+    net::TcpListener,
+    path::Path,
+    process::{Command, Output},
+};
+
+use common::{Circle, Http, Member, TestRelay, crash};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_felund-relay");
+
+fn fails(listen: &str, dir: &Path, options: &[&str]) -> String {
+    let Output { status, stderr, .. } = Command::new(PROGRAM)
+        .args(["--listen", listen, "--data-dir"])
+        .arg(dir)
+        .args(options)
+        .output()
+        .unwrap();
+    assert!(!status.success());
+    String::from_utf8(stderr).unwrap()
+}
+
+#[test]
+fn kill_9_under_load_loses_no_acknowledged_message() {
+    let dir = tempfile::tempdir().unwrap();
+    let (acknowledged, lost) = crash::rounds(PROGRAM, dir.path(), 20);
+    assert!(acknowledged > 50, "only {acknowledged} messages were acknowledged");
+    assert_eq!(lost, 0, "of {acknowledged}");
+}
+
+#[test]
+fn a_nonce_is_refused_after_kill_9() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = crash::RelayProcess::start(PROGRAM, dir.path(), &[]);
+    let mut member = Member::registered(relay.address, &Circle::new());
+    let request = member.request("GET", "/v1/peers", b"");
+    let headers = member.sign(&request);
+    assert_eq!(member.call_with(&request, &headers).status, 200);
+    relay.kill();
+    let relay = crash::RelayProcess::start(PROGRAM, dir.path(), &[]);
+    let answer = Http::connect(relay.address).call("GET", "/v1/peers", &headers, b"");
+    assert_eq!(answer.status, 409);
+    let mut member = Member::new(relay.address, &member.circle);
+    assert_eq!(member.get("/v1/peers").status, 200, "the circle is still known, fresh requests pass at once");
+}
+
+#[test]
+fn a_port_in_use_is_named_and_nothing_is_touched() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let error = fails(&taken.local_addr().unwrap().to_string(), &dir.path().join("data"), &[]);
+    assert!(error.contains("another program uses it") && error.contains("--listen"), "{error}");
+    assert!(!dir.path().join("data").exists());
+}
+
+#[test]
+fn a_second_relay_on_the_same_folder_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let _first = TestRelay::start(dir.path(), &[]);
+    let error = fails("127.0.0.1:0", dir.path(), &[]);
+    assert!(error.contains("another relay is running") && error.contains("--data-dir"), "{error}");
+}
+
+#[test]
+fn a_damaged_database_is_left_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("relay.sqlite");
+    std::fs::write(&path, [b'x'; 5000]).unwrap();
+    let error = fails("127.0.0.1:0", dir.path(), &[]);
+    assert!(error.contains("damaged or not a relay database") && error.contains("left as it is"), "{error}");
+    assert_eq!(std::fs::read(&path).unwrap(), [b'x'; 5000]);
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("file"), b"").unwrap();
+    let error = fails("127.0.0.1:0", &dir.path().join("file/data"), &[]);
+    assert!(error.contains("cannot write to the data folder") && error.contains("--data-dir"), "{error}");
+}
+
+#[test]
+fn every_option_has_an_environment_variable() {
+    let help = Command::new(PROGRAM).arg("--help").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let options = help.lines().filter_map(|line| line.trim().strip_prefix("--"));
+    let mut count = 0;
+    for option in options.filter(|option| !option.starts_with("help") && !option.starts_with("version")) {
+        let name = option.split([' ', '=', '[']).next().unwrap();
+        let variable = format!("FELUND_RELAY_{}", name.to_uppercase().replace('-', "_"));
+        assert!(help.contains(&variable), "{name} has no {variable}");
+        count += 1;
+    }
+    assert!(count >= 15, "{help}");
+}
