@@ -1,6 +1,8 @@
 //! Every primitive in use against published vectors, through the very crates the core is built from: Wycheproof
 //! for what an attacker may send, RFC and FIPS vectors for what the standards say.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 use felund_core::{ids::NodeId, relay_api::signing::ApiKey};
 use hkdf::Hkdf;
 use sha2::{Digest as _, Sha256, Sha512};
