@@ -173,7 +173,7 @@ impl App {
         if let Some(topic) = topic {
             return self.show(format!("help {topic}"), slash::help_for(topic).map(row).collect());
         }
-        let mut lines: Vec<_> = KEYS.iter().map(|(key, does)| format!("{key:<20}{does}")).collect();
+        let mut lines: Vec<_> = KEYS.iter().map(|(key, does)| format!("{key:<22}{does}")).collect();
         lines.push(String::new());
         lines.extend(slash::help().iter().map(row));
         self.show("help", lines);
