@@ -51,8 +51,8 @@ impl Secrets {
             let padded = [&vec![0; skip][..], bytes].concat();
             let (from, to) = ((skip * 8).div_ceil(6), padded.len() * 8 / 6);
             let form = format!("base64 at {skip}");
-            self.add(what, &form, STANDARD_NO_PAD.encode(&padded)[from..to].as_bytes().to_vec());
-            self.add(what, &form, URL_SAFE_NO_PAD.encode(&padded)[from..to].as_bytes().to_vec());
+            self.add(what, &form, STANDARD_NO_PAD.encode(&padded).as_bytes()[from..to].to_vec());
+            self.add(what, &form, URL_SAFE_NO_PAD.encode(&padded).as_bytes()[from..to].to_vec());
         }
     }
 
