@@ -40,6 +40,15 @@ impl Member {
         member
     }
 
+    /// The id of the channel that everyone of an invite's circle is in.
+    ///
+    /// # Panics
+    /// When it is no invite.
+    #[must_use]
+    pub fn general_of(invite: &str) -> ChannelId {
+        CircleSecret::from_secret(Invite::parse(invite).expect("an invite").secret).general()
+    }
+
     /// `POST /v1/register`.
     #[must_use]
     pub fn register(&self) -> Answer {
