@@ -40,6 +40,8 @@ pub(crate) struct Client {
     early: VecDeque<Box<Event>>,
     delivered: HashMap<MsgId, Delivery>,
     replies: HashMap<u64, Result<Reply, String>>,
+    /// Why the node will not get ready.
+    fault: Option<String>,
 }
 
 impl Client {
@@ -57,6 +59,7 @@ impl Client {
             early: VecDeque::new(),
             delivered: HashMap::new(),
             replies: HashMap::new(),
+            fault: None,
         };
         client.until_ready()?;
         if let Some(name) = options.name
@@ -70,6 +73,9 @@ impl Client {
     fn until_ready(&mut self) -> Result<(), String> {
         let until = Instant::now() + ANSWER;
         while !self.model.ready {
+            if let Some(fault) = self.fault.take() {
+                return Err(fault);
+            }
             if self.model.locked {
                 let passphrase = passphrase()?;
                 self.model.locked = false;
@@ -118,7 +124,8 @@ impl Client {
             Event::Delivery { msg_id, delivery, .. } => {
                 self.delivered.insert(msg_id, delivery);
             }
-            Event::Notice { error: true, ref text } => eprintln!("felund: {text}"),
+            Event::Notice { error: true, text } if !self.model.ready => self.fault = Some(text),
+            Event::Notice { error: true, text } => eprintln!("felund: {text}"),
             Event::Message(_) => self.early.push_back(event),
             _ => {}
         }

@@ -105,7 +105,7 @@ impl App {
             (Some(_), KeyCode::Enter) => self.setting_enter(),
             (Some(field), _) => edit(field, key),
             (None, KeyCode::Up | KeyCode::BackTab) => {
-                settings.at = settings.at.checked_sub(1).unwrap_or(last)
+                settings.at = settings.at.checked_sub(1).unwrap_or(last);
             }
             (None, KeyCode::Down | KeyCode::Tab) => settings.at = (settings.at + 1) % (last + 1),
             (None, KeyCode::Enter) => {

@@ -8,6 +8,8 @@ mod input;
 mod overlay;
 mod scroll;
 mod terminal;
+#[cfg(test)]
+mod tests;
 mod theme;
 mod ui;
 

@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn how_long_ago() {
-        let gone = |ago| reach(Reach::Offline { last_seen: Some(1_000_000_000 - ago) }, 1_000_000_000);
+        let gone = |ago: u64| reach(Reach::Offline { last_seen: Some(1_000_000_000 - ago) }, 1_000_000_000);
         assert_eq!(gone(10_000), "just left");
         assert_eq!(gone(59 * 60_000), "59 m ago");
         assert_eq!(gone(2 * 3_600_000), "2 h ago");
