@@ -65,21 +65,32 @@ impl Bundle {
             .with_context(|| format!("{name} of the built web app is not UTF-8"))
     }
 
-    /// What a browser loads before the app is usable: the page and what it names, directly or through a style sheet or
-    /// the manifest. Scripts name what they load later, so what only a script names does not count.
+    /// What a browser loads before the app is usable: the page, what it names, and what those files need at once, style
+    /// sheets by naming it and scripts by an import statement. What a script loads later does not count.
     pub(super) fn first_visit(&self) -> Result<BTreeSet<String>> {
-        let page = self.text(INDEX)?;
         let mut loaded = BTreeSet::from([INDEX.to_owned()]);
-        for name in self.files.keys().filter(|name| names(&page, name)) {
-            loaded.insert(name.clone());
-        }
-        let styles: Vec<String> = loaded.iter().filter(|name| name.ends_with(".css")).cloned().collect();
-        for style in styles {
-            let text = self.text(&style)?;
-            loaded.extend(self.files.keys().filter(|name| names(&text, name)).cloned());
+        let mut unread = vec![INDEX.to_owned()];
+        while let Some(file) = unread.pop() {
+            let needs = match file.rsplit('.').next() {
+                Some("html" | "css") => self.text(&file)?,
+                Some("js") => imports(&self.text(&file)?),
+                _ => continue,
+            };
+            for name in self.files.keys().filter(|name| names(&needs, name)) {
+                if loaded.insert(name.clone()) {
+                    unread.push(name.clone());
+                }
+            }
         }
         Ok(loaded)
     }
+}
+
+/// The static import statements of a script.
+fn imports(script: &str) -> String {
+    let starts_import =
+        |line: &&str| line.trim_start().strip_prefix("import").is_some_and(|rest| !rest.starts_with('('));
+    script.split([';', '\n']).filter(starts_import).collect::<Vec<_>>().join("\n")
 }
 
 /// Whether `text` names the file, and not one whose name merely ends the same way.
@@ -111,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_visit_is_what_the_page_and_its_styles_name() {
+    fn the_first_visit_is_what_the_page_needs_at_once() {
         let mut bundle = Bundle::default();
         for (name, content) in [
             (
@@ -119,7 +130,8 @@ mod tests {
                 "<link href=\"/style-1.css\"><script src=\"./app-1.js\"></script><img src=/img/a.svg>",
             ),
             ("style-1.css", "@font-face { src: url(/mono.woff2) }"),
-            ("app-1.js", "import('/later-1.js')"),
+            ("app-1.js", "import { f } from './snippets/f.js';\nimport('/later-1.js')"),
+            ("snippets/f.js", ""),
             ("later-1.js", ""),
             ("mono.woff2", ""),
             ("img/a.svg", ""),
@@ -128,7 +140,10 @@ mod tests {
             bundle.files.insert(name.into(), content.into());
         }
         let visit: Vec<_> = bundle.first_visit().unwrap().into_iter().collect();
-        assert_eq!(visit, ["app-1.js", "img/a.svg", "index.html", "mono.woff2", "style-1.css"]);
+        assert_eq!(
+            visit,
+            ["app-1.js", "img/a.svg", "index.html", "mono.woff2", "snippets/f.js", "style-1.css"]
+        );
     }
 
     #[test]
