@@ -69,7 +69,7 @@ fn nobody_speaks_as_another_whatever_the_relay_passes_on() {
         world.accept(mallory.secret.api_key().hint(), vec![forged.clone()]).is_err(),
         "the relay refuses it"
     );
-    world.push_to_all(mallory.secret.api_key().hint(), forged);
+    world.push_to_all(mallory.secret.api_key().hint(), &forged);
     world.run(1_000);
     assert!(world.texts(0, circle, "general").is_empty(), "and so does every reader");
 }
@@ -139,7 +139,7 @@ fn garbage_from_the_relay_is_skipped_and_the_chat_goes_on() {
     world.run(1_000);
     let hint = Mallory::join(&mut world, circle).secret.api_key().hint();
     for garbage in [vec![], vec![0xff; 40], vec![0x8c; 300]] {
-        world.push_to_all(hint, garbage);
+        world.push_to_all(hint, &garbage);
     }
     world.run(1_000);
     send(&mut world, 0, circle, "still here");

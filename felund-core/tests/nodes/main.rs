@@ -1,5 +1,7 @@
 //! Whole nodes against a relay, in virtual time: what people are promised, checked through the public contract.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 mod attacks;
 mod channels;
 mod faults;

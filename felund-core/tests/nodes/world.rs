@@ -24,14 +24,14 @@ use felund_core::{
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 
 /// Where the relay is.
-pub const RELAY: &str = "http://relay.test";
+pub(crate) const RELAY: &str = "http://relay.test";
 /// Virtual unix milliseconds at the start.
-pub const EPOCH_MS: u64 = 1_780_000_000_000;
+pub(crate) const EPOCH_MS: u64 = 1_780_000_000_000;
 /// One way through the network, in milliseconds.
 const LATENCY: u64 = 20;
 
 /// One device: its node, its disk, and what its screen would know.
-pub struct Device {
+pub(crate) struct Device {
     pub node: Node,
     pub store: MemoryStore,
     pub model: Model,
@@ -64,7 +64,7 @@ struct Room {
 }
 
 /// Devices, the relay, and what is in flight between them.
-pub struct World {
+pub(crate) struct World {
     pub now: u64,
     pub devices: Vec<Device>,
     /// The relay's process is up.
@@ -82,7 +82,7 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(devices: usize) -> Self {
+    pub(crate) fn new(devices: usize) -> Self {
         let mut world = Self {
             now: 0,
             devices: Vec::new(),
@@ -108,7 +108,7 @@ impl World {
     }
 
     /// A device with this disk.
-    pub fn add(&mut self, store: MemoryStore) -> usize {
+    pub(crate) fn add(&mut self, store: MemoryStore) -> usize {
         let node = self.fresh_node();
         self.devices.push(Device {
             node,
@@ -128,7 +128,7 @@ impl World {
     }
 
     /// The process is killed and started again on the same disk: whatever was not on it is gone.
-    pub fn restart(&mut self, at: usize) {
+    pub(crate) fn restart(&mut self, at: usize) {
         let node = self.fresh_node();
         self.queue.retain(|_, what| match what {
             Happening::Input(of, _) => *of != at,
@@ -148,7 +148,7 @@ impl World {
     }
 
     /// The relay's process ends or starts; its log survives, sockets and tokens do not.
-    pub fn set_relay_up(&mut self, up: bool) {
+    pub(crate) fn set_relay_up(&mut self, up: bool) {
         self.relay_up = up;
         if !up {
             self.drop_sockets();
@@ -156,7 +156,7 @@ impl World {
     }
 
     /// Cuts every socket, as a proxy or a network change would.
-    pub fn drop_sockets(&mut self) {
+    pub(crate) fn drop_sockets(&mut self) {
         self.tokens.clear();
         for room in self.rooms.values_mut() {
             room.attached.clear();
@@ -172,7 +172,7 @@ impl World {
     }
 
     /// A command, and its reply once it has come.
-    pub fn ask(&mut self, at: usize, command: Command) -> Result<Reply, String> {
+    pub(crate) fn ask(&mut self, at: usize, command: Command) -> Result<Reply, String> {
         let id = self.tell(at, command);
         let mut answer = None;
         self.run_until("a reply", |world| {
@@ -186,7 +186,7 @@ impl World {
     }
 
     /// A command whose reply nobody waits for.
-    pub fn tell(&mut self, at: usize, command: Command) -> u64 {
+    pub(crate) fn tell(&mut self, at: usize, command: Command) -> u64 {
         self.devices[at].next_request += 1;
         let id = self.devices[at].next_request;
         self.input(at, Input::Command(Request { id, command }));
@@ -194,7 +194,7 @@ impl World {
     }
 
     /// Makes a circle on one device and joins it on the others.
-    pub fn circle(&mut self, name: &str) -> CircleId {
+    pub(crate) fn circle(&mut self, name: &str) -> CircleId {
         for at in 0..self.devices.len() {
             self.ask(at, Command::SetName { name: format!("member {at}") }).expect("named");
         }
@@ -207,7 +207,7 @@ impl World {
     }
 
     /// The messages of a channel as storage has them, oldest first.
-    pub fn history(&mut self, at: usize, circle: CircleId, channel: &str) -> Vec<MessageView> {
+    pub(crate) fn history(&mut self, at: usize, circle: CircleId, channel: &str) -> Vec<MessageView> {
         let Some(view) = self.devices[at].model.circle(circle) else { return Vec::new() };
         let Some(channel) = view.channels.iter().find(|c| c.name == channel).map(|c| c.id) else {
             return Vec::new();
@@ -218,19 +218,19 @@ impl World {
         }
     }
 
-    pub fn texts(&mut self, at: usize, circle: CircleId, channel: &str) -> Vec<String> {
+    pub(crate) fn texts(&mut self, at: usize, circle: CircleId, channel: &str) -> Vec<String> {
         self.history(at, circle, channel).into_iter().map(|message| message.text).collect()
     }
 
     /// Runs for a while.
-    pub fn run(&mut self, ms: u64) {
+    pub(crate) fn run(&mut self, ms: u64) {
         let end = self.now + ms;
         while self.step(end) {}
         self.now = end;
     }
 
     /// Runs until something is so, at most ten virtual minutes.
-    pub fn run_until(&mut self, what: &str, mut done: impl FnMut(&Self) -> bool) {
+    pub(crate) fn run_until(&mut self, what: &str, mut done: impl FnMut(&Self) -> bool) {
         let end = self.now + 600_000;
         while !done(self) {
             assert!(self.step(end), "waited ten minutes for {what}");
@@ -262,7 +262,7 @@ impl World {
         self.queue.insert((self.now + ms, self.next), what);
     }
 
-    pub fn input(&mut self, at: usize, input: Input) {
+    pub(crate) fn input(&mut self, at: usize, input: Input) {
         let device = &mut self.devices[at];
         if let Input::Disconnected(conn, _) = &input {
             device.sockets.remove(conn);
@@ -433,7 +433,7 @@ impl World {
     }
 
     /// Stores verified envelopes and pushes the new ones; all or nothing.
-    pub fn accept(&mut self, hint: CircleHint, sealed: Vec<Vec<u8>>) -> Result<Vec<Stored>, String> {
+    pub(crate) fn accept(&mut self, hint: CircleHint, sealed: Vec<Vec<u8>>) -> Result<Vec<Stored>, String> {
         let mut envelopes = Vec::new();
         for bytes in sealed {
             let verified =
@@ -457,12 +457,8 @@ impl World {
     }
 
     /// Everything the relay holds, as one blob.
-    pub fn relay_bytes(&self) -> Vec<u8> {
+    pub(crate) fn relay_bytes(&self) -> Vec<u8> {
         self.rooms.values().flat_map(|room| &room.log).flat_map(|(.., sealed)| sealed.clone()).collect()
-    }
-
-    pub fn relay_len(&self, hint: &CircleHint) -> usize {
-        self.rooms.get(hint).map_or(0, |room| room.log.len())
     }
 
     fn serve(&mut self, request: &HttpRequest) -> HttpResponse {
@@ -559,7 +555,7 @@ fn json(value: &impl serde::Serialize) -> Vec<u8> {
 
 impl World {
     /// A device's sockets are dead without either side being told.
-    pub fn forget_sockets(&mut self, at: usize) {
+    pub(crate) fn forget_sockets(&mut self, at: usize) {
         self.devices[at].sockets.clear();
         for room in self.rooms.values_mut() {
             room.attached.retain(|(of, _), _| *of != at);
@@ -569,11 +565,11 @@ impl World {
 
 impl World {
     /// A lying relay: passes bytes on as if they were in its log.
-    pub fn push_to_all(&mut self, hint: CircleHint, bytes: Vec<u8>) {
+    pub(crate) fn push_to_all(&mut self, hint: CircleHint, bytes: &[u8]) {
         let Some(room) = self.rooms.get_mut(&hint) else { return };
         let cursor = Cursor(room.log.len() as u64 * 7 + 3);
         for to in room.attached.keys().copied().collect::<Vec<_>>() {
-            self.push(to, &ServerFrame::Live { hint, cursor, envelope: Sealed(bytes.clone()) });
+            self.push(to, &ServerFrame::Live { hint, cursor, envelope: Sealed(bytes.to_vec()) });
         }
     }
 }
