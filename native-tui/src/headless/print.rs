@@ -1,6 +1,6 @@
 //! What commands print: JSON lines for programs, columns for people.
 //!
-//! Names come from other people: what is printed for people is escaped, JSON escapes by itself.
+//! Names and texts come from other people: whatever could steer a terminal is escaped, in JSON too.
 
 use std::io::{ErrorKind, Write};
 
@@ -11,7 +11,7 @@ use felund_core::{
 use serde_json::{Value, json};
 
 use super::wait;
-use crate::text::{clean, plural};
+use crate::text::{clean, is_dangerous, plural};
 
 /// Prints the circle that was made, joined or opened to others.
 pub(crate) fn circle(reply: &Reply, json: bool) -> Result<CircleId, String> {
@@ -51,7 +51,7 @@ pub(crate) fn messages(messages: &[MessageView]) -> Result<(), String> {
             "created_ts": message.created_ts,
             "text": message.text,
         });
-        if let Err(error) = writeln!(out, "{value}").and_then(|()| out.flush()) {
+        if let Err(error) = writeln!(out, "{}", escaped(&value)).and_then(|()| out.flush()) {
             return match error.kind() {
                 ErrorKind::BrokenPipe => std::process::exit(0),
                 _ => Err(format!("cannot print: {error}")),
@@ -129,7 +129,20 @@ pub(crate) fn findings(findings: &[Finding], json: bool) {
 }
 
 fn line(value: &Value) {
-    println!("{value}");
+    println!("{}", escaped(value));
+}
+
+/// The JSON with every character escaped that could steer a terminal. JSON itself demands that for ASCII controls
+/// only; the others stand in strings alone, where this form means the same.
+fn escaped(value: &Value) -> String {
+    let mut out = String::new();
+    for c in value.to_string().chars() {
+        match u32::from(c) {
+            code @ 0..=0xffff if is_dangerous(c) => out.push_str(&format!("\\u{code:04x}")),
+            _ => out.push(c),
+        }
+    }
+    out
 }
 
 fn link(link: &LinkView) -> String {

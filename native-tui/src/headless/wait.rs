@@ -39,6 +39,8 @@ pub(crate) struct Client {
     /// Events that a question overtook.
     early: VecDeque<Box<Event>>,
     delivered: HashMap<MsgId, Delivery>,
+    /// Whether the session has ended.
+    closed: bool,
     replies: HashMap<u64, Result<Reply, String>>,
     /// Why the node will not get ready.
     fault: Option<String>,
@@ -58,6 +60,7 @@ impl Client {
             model: Model::default(),
             early: VecDeque::new(),
             delivered: HashMap::new(),
+            closed: false,
             replies: HashMap::new(),
             fault: None,
         };
@@ -108,7 +111,10 @@ impl Client {
                 self.take(event);
                 Ok(true)
             }
-            Ok(Signal::Closed(reason)) => Err(format!("{reason}; it is not known whether this was done")),
+            Ok(Signal::Closed(reason)) => {
+                self.closed = true;
+                Err(format!("{reason}; it is not known whether this was done"))
+            }
             Ok(Signal::Terminal(_) | Signal::Stop) => Ok(true),
             Err(RecvTimeoutError::Timeout) => Ok(false),
             Err(RecvTimeoutError::Disconnected) => Err("Felund ended unexpectedly".to_owned()),
@@ -139,13 +145,22 @@ impl Client {
             }
             match self.signals.recv() {
                 Ok(Signal::Event(event)) => self.take(event),
-                Ok(Signal::Closed(_)) => {
-                    self.session = Session::open(&self.dir, &self.sender)?;
-                    self.model = Model::default();
-                    self.until_ready()?;
-                }
+                Ok(Signal::Closed(_)) => self.reopen()?,
                 Ok(Signal::Terminal(_) | Signal::Stop) => {}
                 Err(_) => return Err("Felund ended unexpectedly".to_owned()),
+            }
+        }
+    }
+
+    /// Through whoever owns the data directory now; that may be a command which ends before it has told everything.
+    fn reopen(&mut self) -> Result<(), String> {
+        loop {
+            self.session = Session::open(&self.dir, &self.sender)?;
+            self.model = Model::default();
+            self.closed = false;
+            match self.until_ready() {
+                Err(_) if self.closed => {}
+                result => return result,
             }
         }
     }
