@@ -104,7 +104,19 @@ impl Felund {
     /// When it cannot be started.
     #[must_use]
     pub fn run(&self, args: &[&str]) -> Done {
-        let output = self.command(args).stdin(std::process::Stdio::null()).output();
+        Self::finish(self.command(args))
+    }
+
+    /// As [`Self::run`], with one more environment variable.
+    #[must_use]
+    pub fn run_with(&self, variable: &str, value: &str, args: &[&str]) -> Done {
+        let mut command = self.command(args);
+        command.env(variable, value);
+        Self::finish(command)
+    }
+
+    fn finish(mut command: std::process::Command) -> Done {
+        let output = command.stdin(std::process::Stdio::null()).output();
         let Output { status, stdout, stderr } = output.expect("felund starts");
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("felund prints UTF-8");
         Done { code: status.code().unwrap_or(-1), stdout: text(stdout), stderr: text(stderr) }

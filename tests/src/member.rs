@@ -3,7 +3,7 @@
 use felund_core::{
     circle::{Body, Hello},
     envelope::{Draft, Envelope, seal},
-    ids::{ChannelId, NodeId},
+    ids::{ChannelId, CircleHint, NodeId},
     invite::Invite,
     keys::{CircleSecret, MessageKey, NodeKey},
     relay_api::{Capabilities, path},
@@ -47,6 +47,15 @@ impl Member {
     #[must_use]
     pub fn general_of(invite: &str) -> ChannelId {
         CircleSecret::from_secret(Invite::parse(invite).expect("an invite").secret).general()
+    }
+
+    /// What a relay knows an invite's circle by.
+    ///
+    /// # Panics
+    /// When it is no invite.
+    #[must_use]
+    pub fn hint_of(invite: &str) -> CircleHint {
+        CircleSecret::from_secret(Invite::parse(invite).expect("an invite").secret).api_key().hint()
     }
 
     /// `POST /v1/register`.

@@ -29,6 +29,8 @@ pub mod key {
     pub const CTRL_C: &str = "\x03";
     /// Page up.
     pub const PAGE_UP: &str = "\x1b[5~";
+    /// Page down.
+    pub const PAGE_DOWN: &str = "\x1b[6~";
     /// Arrow up.
     pub const UP: &str = "\x1b[A";
     /// Arrow down.
@@ -55,6 +57,8 @@ pub struct Terminal {
     keyboard: Arc<Mutex<Box<dyn Write + Send>>>,
     child: Box<dyn Child + Send + Sync>,
     display: Arc<Display>,
+    /// How the system treated keys before the program came.
+    modes: String,
 }
 
 impl std::fmt::Debug for Terminal {
@@ -94,6 +98,7 @@ impl Terminal {
         command.env("TZ", "UTC");
         command.env_remove("NO_COLOR");
         command.args(args);
+        let modes = format!("{:?}", pair.master.get_termios());
         let child = pair.slave.spawn_command(command).expect("felund starts");
         drop(pair.slave);
         let keyboard = Arc::new(Mutex::new(pair.master.take_writer().expect("a writer")));
@@ -103,7 +108,7 @@ impl Terminal {
             Some(Shown { parser: vt100::Parser::new(rows, cols, 0), raw: Vec::new(), ended: false });
         let (shown, answers) = (Arc::clone(&display), Arc::clone(&keyboard));
         thread::spawn(move || follow(reader, &shown, &answers));
-        Self { master: pair.master, keyboard, child, display }
+        Self { master: pair.master, keyboard, child, display, modes }
     }
 
     fn look<T>(&self, at: impl FnOnce(&Shown) -> T) -> T {
@@ -204,6 +209,25 @@ impl Terminal {
         });
         crate::wait::until_true("the end of its output", || self.look(|shown| shown.ended));
         status.exit_code()
+    }
+
+    /// Fails unless the terminal is as it was before: keys echo and are read by lines, the cursor is there, and what
+    /// stood on the screen stands there again.
+    ///
+    /// # Panics
+    /// Saying what is not.
+    pub fn assert_restored(&self) {
+        assert_eq!(format!("{:?}", self.master.get_termios()), self.modes, "how the system treats keys");
+        let () = self.with_screen(|screen| {
+            assert!(!screen.alternate_screen(), "the other screen is still shown");
+            assert!(!screen.hide_cursor(), "the cursor is hidden");
+            assert!(!screen.bracketed_paste(), "pastes are still marked");
+            assert_eq!(
+                screen.mouse_protocol_mode(),
+                vt100::MouseProtocolMode::None,
+                "the mouse is still taken"
+            );
+        });
     }
 
     /// Process id.

@@ -180,6 +180,7 @@ fn commands_go_through_the_client_that_runs() {
     second.wait_for("both hear this");
     // The owner goes; the follower takes over by itself.
     drop(following);
+    drop(alice.control());
     alice.send("garden club", "still here");
     second.wait_for("still here");
 }
