@@ -85,7 +85,9 @@ pub(crate) fn object(properties: &[(&str, JsValue)]) -> Object {
 
 /// A property, if there is one.
 pub(crate) fn get(object: &JsValue, name: &str) -> Option<JsValue> {
-    Reflect::get(object, &JsValue::from_str(name)).ok().filter(|value| !value.is_undefined() && !value.is_null())
+    Reflect::get(object, &JsValue::from_str(name))
+        .ok()
+        .filter(|value| !value.is_undefined() && !value.is_null())
 }
 
 /// What a thrown value says, for people.

@@ -39,7 +39,12 @@ extern "C" {
     #[derive(Debug)]
     type Database;
     #[wasm_bindgen(method, catch, js_name = transaction)]
-    fn begin(this: &Database, stores: &Array, mode: &str, options: &JsValue) -> Result<IdbTransaction, JsValue>;
+    fn begin(
+        this: &Database,
+        stores: &Array,
+        mode: &str,
+        options: &JsValue,
+    ) -> Result<IdbTransaction, JsValue>;
 }
 
 /// Envelopes and records of one node in the browser's database.
@@ -88,7 +93,11 @@ impl IdbStore {
         let store = transaction.store(RECORDS)?;
         let keys = store.get_all_keys(None, None).await?;
         let values = store.get_all(None, None).await?;
-        Ok(keys.iter().zip(&values).filter_map(|(key, value)| Some((key.as_string()?, bytes(value)))).collect())
+        Ok(keys
+            .iter()
+            .zip(&values)
+            .filter_map(|(key, value)| Some((key.as_string()?, bytes(value))))
+            .collect())
     }
 
     async fn index(&self, circle: CircleId) -> Result<Vec<IndexRow>, rexie::Error> {
@@ -113,7 +122,8 @@ impl IdbStore {
         let range = |lower: &[u8]| KeyRange::bound(&binary(lower), &binary(&upper), None, Some(true));
         // A cursor that walks backwards takes a round trip a row; counting keys and then reading one range takes two.
         let keys = index.get_all_keys(Some(range(&prefix)?), None).await?;
-        let Some(first) = keys.len().checked_sub(limit as usize).or(Some(0)).and_then(|at| keys.get(at)) else {
+        let Some(first) = keys.len().checked_sub(limit as usize).or(Some(0)).and_then(|at| keys.get(at))
+        else {
             return Ok(Vec::new());
         };
         let Some(oldest) = index_row(first) else { return Ok(Vec::new()) };

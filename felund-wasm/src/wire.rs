@@ -41,10 +41,7 @@ pub(crate) enum Wire {
 /// Whether a command may be carried out twice without a second effect: one whose answer was lost with its tab is
 /// then simply asked again.
 pub(crate) fn repeatable(command: &Command) -> bool {
-    !matches!(
-        command,
-        Command::Send { .. } | Command::CreateCircle { .. } | Command::CreateChannel { .. }
-    )
+    !matches!(command, Command::Send { .. } | Command::CreateCircle { .. } | Command::CreateChannel { .. })
 }
 
 /// What the asker of a command that is not [`repeatable`] is told.

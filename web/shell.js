@@ -1,0 +1,77 @@
+// Runs before the app: what the browser offers only to early listeners, and what must work even when the app does not.
+"use strict";
+(() => {
+  const root = document.documentElement;
+  const stored = (name) => {
+    try {
+      return localStorage.getItem(name) || "";
+    } catch {
+      return "";
+    }
+  };
+  root.dataset.theme = stored("felund-theme");
+  // Which static shell is painted: the chat for those who are in a circle, the first question for everyone else.
+  root.dataset.known = stored("felund-here") ? "yes" : "no";
+
+  const show = (id, shown) => {
+    const element = document.getElementById(id);
+    if (element) element.hidden = !shown;
+  };
+
+  let installPrompt = null;
+  addEventListener("beforeinstallprompt", (event) => {
+    event.preventDefault();
+    installPrompt = event;
+    root.dataset.installable = "yes";
+  });
+  // The app asks for this after the first message, never before.
+  addEventListener("felund-offer-install", () => {
+    if (installPrompt && !stored("felund-install-declined")) show("install", true);
+  });
+
+  addEventListener("DOMContentLoaded", () => {
+    const click = (id, act) => document.getElementById(id)?.addEventListener("click", act);
+    click("crash-reload", () => location.reload());
+    click("install-yes", () => {
+      show("install", false);
+      installPrompt?.prompt();
+      installPrompt = null;
+    });
+    click("install-no", () => {
+      show("install", false);
+      try {
+        localStorage.setItem("felund-install-declined", "yes");
+      } catch {
+        // Asked again next time, then.
+      }
+    });
+    click("reload", async () => {
+      const registration = await navigator.serviceWorker.getRegistration();
+      if (registration?.waiting) registration.waiting.postMessage("take over");
+      else location.reload();
+    });
+  });
+
+  if (!("serviceWorker" in navigator)) return;
+  const hadController = Boolean(navigator.serviceWorker.controller);
+  navigator.serviceWorker.addEventListener("controllerchange", () => {
+    if (hadController) location.reload();
+  });
+  addEventListener("load", async () => {
+    try {
+      const registration = await navigator.serviceWorker.register("/sw.js");
+      const offer = () => {
+        if (registration.waiting && navigator.serviceWorker.controller) show("update", true);
+      };
+      offer();
+      registration.addEventListener("updatefound", () => {
+        registration.installing?.addEventListener("statechange", offer);
+      });
+      document.addEventListener("visibilitychange", () => {
+        if (document.visibilityState === "visible") registration.update().catch(() => {});
+      });
+    } catch {
+      // Without a worker the app works, but not offline; its doctor says so.
+    }
+  });
+})();

@@ -1,0 +1,193 @@
+//! What a typed line does: a message to send, or a slash command of the table both clients share.
+
+use felund_wasm::core::{
+    io::Command,
+    slash::{self, Line, Names, Slash},
+    view::{ChannelView, CircleView, MemberView, Membership, Reply},
+};
+use leptos::prelude::{GetUntracked as _, ReadUntracked as _, Set as _};
+
+use crate::{
+    app::{App, Panel, Place},
+    describe,
+};
+
+/// Names that completion offers.
+pub(crate) fn names(app: App) -> Names {
+    let circle = app.circle_now();
+    let requests = circle.as_ref().and_then(|circle| {
+        let channel = current(app, circle)?;
+        let of = |id| circle.members.iter().find(|member| member.id == id).map(|member| member.name.clone());
+        Some(channel.requests.iter().filter_map(|id| of(*id)).collect())
+    });
+    Names {
+        circles: app.circles.read_untracked().iter().map(|circle| circle.name.clone()).collect(),
+        channels: circle
+            .iter()
+            .flat_map(|circle| &circle.channels)
+            .map(|channel| channel.name.clone())
+            .collect(),
+        members: circle.iter().flat_map(|circle| &circle.members).map(|member| member.name.clone()).collect(),
+        requests: requests.unwrap_or_default(),
+    }
+}
+
+fn current(app: App, circle: &CircleView) -> Option<ChannelView> {
+    let here = app.here.get_untracked()?;
+    circle.channels.iter().find(|channel| channel.id == here.channel).cloned()
+}
+
+/// Carries a line out. An error says why the line stays in the input.
+pub(crate) fn run(app: App, line: &str) -> Result<(), String> {
+    let line = slash::parse(line).map_err(|error| error.to_string())?;
+    let command = match line {
+        Line::Message(text) => return send(app, text),
+        Line::Command(command) => command,
+    };
+    match command {
+        Slash::Help(topic) => app.panel_open(Panel::Help(topic)),
+        Slash::Join(code) => {
+            app.join(code.expose().clone());
+        }
+        Slash::Circles => {
+            let names: Vec<String> = app.circles.read_untracked().iter().map(|c| c.name.clone()).collect();
+            app.note(false, ["Your circles: ", &names.join(", ")].concat());
+        }
+        Slash::CircleCreate(name) => app.create(name),
+        Slash::CircleSwitch(name) => {
+            let found =
+                find(&app.circles.read_untracked(), &name, |circle| &circle.name).map(|circle| circle.id);
+            app.enter(found.ok_or_else(|| unknown("circle", &name))?);
+        }
+        Slash::Name(name) => app.tell(Command::SetName { name }),
+        Slash::Settings => app.panel_open(Panel::Settings),
+        Slash::Doctor | Slash::Debug => app.panel_open(Panel::Doctor),
+        Slash::Quit => app.note(false, "To quit, close this tab. Everything is kept on this device."),
+        other => {
+            let circle = app.circle_now().ok_or("There is no circle yet: create or join one first.")?;
+            in_circle(app, &circle, other)?;
+        }
+    }
+    Ok(())
+}
+
+fn in_circle(app: App, circle: &CircleView, command: Slash) -> Result<(), String> {
+    let id = circle.id;
+    let channel_named = |name: &str| {
+        find(&circle.channels, name, |channel| &channel.name).cloned().ok_or_else(|| unknown("channel", name))
+    };
+    let here = || current(app, circle).ok_or("There is no channel here.".to_owned());
+    match command {
+        Slash::Invite => app.panel_open(Panel::Invite(id)),
+        Slash::CircleName(name) => app.tell(Command::RenameCircle { circle: id, name }),
+        Slash::CircleLeave => app.panel_open(Panel::Leave(id)),
+        Slash::Channels => {
+            let names: Vec<String> = circle.channels.iter().map(|c| ["#", &*c.name].concat()).collect();
+            app.note(false, ["Channels here: ", &names.join(", ")].concat());
+        }
+        Slash::ChannelCreate { name, access, passphrase } => {
+            let passphrase = passphrase.map(|secret| secret.expose().clone());
+            create_channel(app, Command::CreateChannel { circle: id, name, access, passphrase });
+        }
+        Slash::ChannelJoin { name, passphrase } => {
+            let channel = channel_named(&name)?;
+            join_channel(app, circle, &channel, passphrase.map(|secret| secret.expose().clone()));
+        }
+        Slash::ChannelSwitch(name) => open_channel(app, circle, &channel_named(&name)?),
+        Slash::ChannelLeave => app.tell(Command::LeaveChannel { circle: id, channel: here()?.id }),
+        Slash::ChannelRequests => {
+            let names: Vec<String> = names(app).requests;
+            let text = if names.is_empty() {
+                "Nobody waits to be let into this channel.".into()
+            } else {
+                ["Waiting: ", &names.join(", "), ". /channel approve NAME lets one in."].concat()
+            };
+            app.note(false, text);
+        }
+        Slash::ChannelApprove(name) => {
+            let member = member(circle, &name)?.id;
+            app.tell(Command::ApproveMember { circle: id, channel: here()?.id, member });
+        }
+        Slash::ChannelRename(name) => {
+            app.tell(Command::RenameChannel { circle: id, channel: here()?.id, name });
+        }
+        Slash::Who(of) => {
+            let of = of.map(|name| channel_named(&name)).transpose()?;
+            let within = |member: &&MemberView| {
+                of.as_ref()
+                    .is_none_or(|channel| channel.members.is_empty() || channel.members.contains(&member.id))
+            };
+            let who: Vec<String> = circle
+                .members
+                .iter()
+                .filter(within)
+                .map(|member| [&*member.name, " (", &*describe::reach(member.reach).1, ")"].concat())
+                .collect();
+            app.note(false, who.join(", "));
+        }
+        Slash::Safety(name) => {
+            let member = member(circle, &name)?;
+            let name = member.name.clone();
+            app.ask(Command::SafetyNumber { member: member.id }, move |app, reply| {
+                if let Reply::SafetyNumber { number } = reply {
+                    app.panel_open(Panel::Safety { name, number });
+                }
+            });
+        }
+        // The rest was carried out by `run`.
+        _ => {}
+    }
+    Ok(())
+}
+
+fn send(app: App, text: String) -> Result<(), String> {
+    if text.trim().is_empty() {
+        return Ok(());
+    }
+    let place = app.here.get_untracked().ok_or("There is no channel to send to yet.")?;
+    app.mark.set(None);
+    app.tell(Command::Send { circle: place.circle, channel: place.channel, text });
+    Ok(())
+}
+
+/// Makes a channel and goes there.
+pub(crate) fn create_channel(app: App, command: Command) {
+    let Command::CreateChannel { circle, .. } = command else { return };
+    app.ask(command, move |app, reply| {
+        if let Reply::Channel { channel_id } = reply {
+            app.go_when_known(Place { circle, channel: channel_id });
+        }
+    });
+}
+
+/// Goes to a channel the user is in, or to where they can ask to be let in.
+pub(crate) fn open_channel(app: App, circle: &CircleView, channel: &ChannelView) {
+    let place = Place { circle: circle.id, channel: channel.id };
+    match channel.membership {
+        Membership::Joined => app.go(place),
+        Membership::Outside | Membership::Requested => app.panel_open(Panel::JoinChannel(place)),
+    }
+}
+
+/// Joins a channel, or asks its creator.
+pub(crate) fn join_channel(app: App, circle: &CircleView, channel: &ChannelView, passphrase: Option<String>) {
+    let place = Place { circle: circle.id, channel: channel.id };
+    let command = Command::JoinChannel { circle: circle.id, channel: channel.id, passphrase };
+    app.ask(command, move |app, _| app.go_when_known(place));
+}
+
+fn member<'a>(circle: &'a CircleView, name: &str) -> Result<&'a MemberView, String> {
+    find(&circle.members, name, |member| &member.name).ok_or_else(|| unknown("member", name))
+}
+
+/// By name, whole before beginning, without regard to case.
+fn find<'a, T>(list: &'a [T], name: &str, name_of: impl Fn(&T) -> &String) -> Option<&'a T> {
+    let wanted = name.to_lowercase();
+    list.iter()
+        .find(|item| name_of(item).to_lowercase() == wanted)
+        .or_else(|| list.iter().find(|item| name_of(item).to_lowercase().starts_with(&wanted)))
+}
+
+fn unknown(what: &str, name: &str) -> String {
+    ["There is no ", what, " called “", name, "” here."].concat()
+}

@@ -1,0 +1,85 @@
+//! Finding web addresses in messages. Only http and https become links; everything else stays text.
+
+/// A piece of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Piece {
+    /// Plain.
+    Text(String),
+    /// An address to go to.
+    Link(String),
+}
+
+/// Cuts a text into pieces, losing nothing of it.
+pub(crate) fn pieces(text: &str) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while let Some(start) = ["https://", "http://"].iter().filter_map(|scheme| rest.find(scheme)).min() {
+        let tail = &rest[start..];
+        let end = tail
+            .find(|c: char| c.is_whitespace() || c.is_control() || "<>\"'`“”".contains(c))
+            .unwrap_or(tail.len());
+        // What ends a sentence or closes a bracket belongs to the text around the address.
+        let link = tail[..end].trim_end_matches(['.', ',', ';', ':', '!', '?', ')', ']', '}']);
+        let bare = link.ends_with("//");
+        let taken = if bare { end.max(1) } else { link.len() };
+        if start > 0 {
+            pieces.push(Piece::Text(rest[..start].into()));
+        }
+        let piece = &tail[..taken];
+        pieces.push(if bare { Piece::Text(piece.into()) } else { Piece::Link(piece.into()) });
+        rest = &tail[taken..];
+    }
+    if !rest.is_empty() {
+        pieces.push(Piece::Text(rest.into()));
+    }
+    pieces
+}
+
+/// The text with control characters made visible, tabs and line breaks excepted, and overrides of the writing
+/// direction taken out: neither may change how what stands around them reads.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars()
+        .filter(|c| !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\r'))
+        .map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(text: &str) -> Piece {
+        Piece::Link(text.into())
+    }
+
+    fn text(text: &str) -> Piece {
+        Piece::Text(text.into())
+    }
+
+    #[test]
+    fn addresses_become_links_without_the_sentence_around_them() {
+        assert_eq!(
+            pieces("see https://a.example/b?c=d, or (http://x.example)."),
+            [
+                text("see "),
+                link("https://a.example/b?c=d"),
+                text(", or ("),
+                link("http://x.example"),
+                text(").")
+            ]
+        );
+        assert_eq!(pieces("plain"), [text("plain")]);
+    }
+
+    #[test]
+    fn other_schemes_and_bare_schemes_stay_text() {
+        assert_eq!(pieces("javascript:alert(1)"), [text("javascript:alert(1)")]);
+        assert_eq!(pieces("https://"), [text("https://")]);
+        assert_eq!(pieces("ahttps:// b"), [text("a"), text("https://"), text(" b")]);
+    }
+
+    #[test]
+    fn control_characters_and_direction_overrides_cannot_deceive() {
+        assert_eq!(printable("a\u{202e}b\u{7}\tc\n"), "ab\u{fffd}\tc\n");
+    }
+}

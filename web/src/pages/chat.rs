@@ -1,0 +1,80 @@
+//! The chat: header, sidebar, messages, composer, footer, and the keys that work everywhere in it.
+
+use felund_wasm::Listener;
+use leptos::prelude::*;
+use wasm_bindgen::JsCast;
+use web_sys::KeyboardEvent;
+
+use crate::{
+    app::{App, Panel},
+    pages::{
+        composer::Composer, header::Header, messages::Messages, notes::Notes, on_cleanup_keep,
+        sidebar::Sidebar,
+    },
+    platform,
+};
+
+/// Puts the cursor into the input.
+pub(super) fn focus_input() {
+    if let Some(input) = platform::element("composer") {
+        // Fails for elements that cannot be focused; this one can.
+        let _ = input.focus();
+    }
+}
+
+/// Everything one sees while chatting.
+#[component]
+pub(super) fn Chat(
+    /// What was typed before the app was there.
+    early: String,
+) -> impl IntoView {
+    let app = App::here();
+    let invite = move || {
+        if let Some(circle) = app.circle_now() {
+            app.panel_open(Panel::Invite(circle.id));
+        }
+    };
+    // An app that asks to be installed before it was of any use is a nuisance.
+    Effect::new(move || {
+        if app.chatted.get() {
+            platform::tell_shell("felund-offer-install");
+        }
+    });
+    let keys = platform::window().map(|window| {
+        Listener::new(&window, "keydown", move |event| {
+            let Ok(event) = event.dyn_into::<KeyboardEvent>() else { return };
+            match &*event.key() {
+                "F1" => app.panel_open(Panel::Help(None)),
+                "F2" => invite(),
+                "F3" => app.panel_open(Panel::Settings),
+                "Escape" if app.panel.read_untracked().is_none() => {
+                    app.drawer.set(false);
+                    return focus_input();
+                }
+                _ => return,
+            }
+            event.prevent_default();
+        })
+    });
+    on_cleanup_keep(keys);
+    view! {
+        <div class="chat" class:open=app.drawer>
+            <Header />
+            <Sidebar />
+            <div class="shade" on:click=move |_| app.drawer.set(false)></div>
+            <main>
+                <Messages />
+                <Notes />
+                <Composer early />
+            </main>
+            <footer>
+                <button on:click=move |_| app.panel_open(Panel::Help(None))><kbd>"F1"</kbd>" help"</button>
+                <button on:click=move |_| invite()><kbd>"F2"</kbd>" invite"</button>
+                <button on:click=move |_| app.panel_open(Panel::Settings)><kbd>"F3"</kbd>" settings"</button>
+                <span class="keys"><kbd>"Tab"</kbd>" switch"</span>
+                <span class="keys"><kbd>"Esc"</kbd>" back to input"</span>
+            </footer>
+            <div class="unseen" aria-live="polite">{app.spoken}</div>
+        </div>
+    }
+}

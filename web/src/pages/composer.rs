@@ -1,0 +1,186 @@
+//! The line one types: messages and slash commands, with completion, a hint, and a draft per channel.
+
+use felund_wasm::{
+    Timer,
+    core::{
+        config::MAX_TEXT_LEN,
+        io::Command,
+        slash::{self, Completion},
+        view::Membership,
+    },
+};
+use leptos::{html, prelude::*};
+use web_sys::KeyboardEvent;
+
+use crate::{
+    app::{App, Place},
+    commands,
+    pages::chat::focus_input,
+};
+
+/// A draft is kept once typing has stopped for this long, in milliseconds.
+const DRAFT_MS: u64 = 600;
+/// Ways to go on that are shown at once.
+const MAX_SHOWN: usize = 6;
+/// The input grows up to this height, in CSS pixels.
+const MAX_HEIGHT: i32 = 160;
+
+/// The input and its button.
+#[component]
+pub(super) fn Composer(
+    /// What was typed before the app was there.
+    early: String,
+) -> impl IntoView {
+    let app = App::here();
+    let line = RwSignal::new(early);
+    let chosen = RwSignal::new(0_usize);
+    let error = RwSignal::new(String::new());
+    let input = NodeRef::<html::Textarea>::new();
+    let draft_timer = StoredValue::new_local(None::<Timer>);
+    let place_of_line = StoredValue::new(None::<Place>);
+
+    let offers = Memo::new(move |_| {
+        let line = line.read();
+        if !line.starts_with('/') {
+            return Vec::new();
+        }
+        let mut offers = slash::complete(&line, &untrack(move || commands::names(app)));
+        offers.retain(|offer| offer.line != *line);
+        offers.truncate(MAX_SHOWN);
+        offers
+    });
+    let keep_draft = move || {
+        draft_timer.set_value(None);
+        let (place, text) = (place_of_line.get_value(), line.get_untracked());
+        if let Some(Place { circle, channel }) = place {
+            app.tell(Command::SaveDraft { circle, channel, text });
+        }
+    };
+    let set_line = move |text: String| {
+        chosen.set(0);
+        error.set(String::new());
+        line.set(text);
+        draft_timer.set_value(Some(Timer::new(DRAFT_MS, move || {
+            leptos::task::spawn_local(async move { keep_draft() });
+        })));
+    };
+    // Every channel has its own draft.
+    Effect::new(move || {
+        let place = app.here.get();
+        let before = place_of_line.get_value();
+        if place == before {
+            return;
+        }
+        if draft_timer.with_value(Option::is_some) {
+            keep_draft();
+        }
+        place_of_line.set_value(place);
+        let draft = untrack(move || app.channel()).map(|channel| channel.draft).unwrap_or_default();
+        if before.is_some() || line.read_untracked().is_empty() {
+            line.set(draft);
+        }
+    });
+    // The input is as high as what is in it.
+    Effect::new(move || {
+        line.track();
+        let Some(input) = input.get() else { return };
+        let style = web_sys::HtmlElement::style(&input);
+        // Known properties are always accepted.
+        let _ = style.set_property("height", "auto");
+        let height = input.scroll_height().min(MAX_HEIGHT);
+        let _ = style.set_property("height", &[&*height.to_string(), "px"].concat());
+    });
+    let submit = move || {
+        let text = line.get_untracked();
+        if text.trim().is_empty() {
+            return;
+        }
+        if text.len() > MAX_TEXT_LEN {
+            error.set(format!(
+                "A message holds at most {MAX_TEXT_LEN} bytes and this one has {}. Nothing was sent: split it.",
+                text.len()
+            ));
+            return;
+        }
+        match commands::run(app, &text) {
+            Ok(()) => {
+                set_line(String::new());
+                keep_draft();
+            }
+            Err(text) => error.set(text),
+        }
+        focus_input();
+    };
+    let keydown = move |event: KeyboardEvent| {
+        // Not while an input method composes a character.
+        if event.is_composing() {
+            return;
+        }
+        let offers = offers.get_untracked();
+        let at = chosen.get_untracked();
+        match &*event.key() {
+            "Enter" if !event.shift_key() => submit(),
+            "Tab" if !offers.is_empty() && !event.shift_key() => {
+                if let Some(offer) = offers.get(at) {
+                    set_line(offer.line.clone());
+                }
+            }
+            "ArrowDown" if !offers.is_empty() => chosen.set((at + 1) % offers.len()),
+            "ArrowUp" if !offers.is_empty() => chosen.set((at + offers.len() - 1) % offers.len()),
+            _ => return,
+        }
+        event.prevent_default();
+    };
+    let outside =
+        Memo::new(move |_| app.channel().is_some_and(|channel| channel.membership != Membership::Joined));
+    let hint = move || {
+        let error = error.get();
+        if error.is_empty() { slash::hint(&line.read()) } else { Some(error) }
+    };
+    view! {
+        <form class="composer" on:submit=move |event| {
+            event.prevent_default();
+            submit();
+        }>
+            {move || {
+                let offers = offers.get();
+                (!offers.is_empty()).then(|| view! {
+                    <ul class="offers" id="offers" role="listbox" aria-label="Ways to go on">
+                        {offers.into_iter().enumerate().map(|(at, offer)| {
+                            let line = offer.line.clone();
+                            view! {
+                                <li role="option" id=["offer-", &at.to_string()].concat()
+                                    aria-selected=move || if chosen.get() == at { "true" } else { "false" }
+                                    on:mousedown=move |event| {
+                                        event.prevent_default();
+                                        set_line(line.clone());
+                                    }>
+                                    {label(&offer)}<span class="quiet">" "{offer.about}</span>
+                                </li>
+                            }
+                        }).collect_view()}
+                    </ul>
+                })
+            }}
+            <p class="hint" id="hint" role="status" class:error=move || !error.read().is_empty()>{hint}</p>
+            <div class="line">
+                <label for="composer"><span aria-hidden="true">">"</span><span class="unseen">"Message"</span></label>
+                <textarea id="composer" rows="1" data-testid="composer" node_ref=input enterkeyhint="send"
+                    autocomplete="off" aria-describedby="hint" aria-autocomplete="list" aria-controls="offers"
+                    aria-activedescendant=move || {
+                        (!offers.read().is_empty()).then(|| ["offer-", &chosen.get().to_string()].concat())
+                    }
+                    placeholder=move || if outside.get() { "join this channel to write here" } else { "message or /command" }
+                    prop:value=line
+                    on:input=move |event| set_line(event_target_value(&event))
+                    on:keydown=keydown></textarea>
+                <button data-testid="send" aria-label="Send">"⏎"</button>
+            </div>
+        </form>
+    }
+}
+
+fn label(offer: &Completion) -> String {
+    let slash = if offer.about.is_empty() && !offer.line.ends_with(' ') { "" } else { "/" };
+    if offer.label.starts_with('/') { offer.label.clone() } else { [slash, &*offer.label].concat() }
+}

@@ -1,0 +1,96 @@
+//! The first minute: a name, and then a circle to be in.
+
+use felund_wasm::core::{invite::Invite, io::Command};
+use leptos::prelude::*;
+
+use crate::{
+    app::App,
+    links::printable,
+    pages::{join::JoinForm, notes::Notes},
+};
+
+/// Asks for a display name; with an invite this is all that is asked.
+#[component]
+pub(super) fn Name(
+    invite: RwSignal<Option<String>>,
+    joining: RwSignal<bool>,
+    /// What was typed before the app was there.
+    early: String,
+) -> impl IntoView {
+    let app = App::here();
+    let name = RwSignal::new(early);
+    let error = RwSignal::new(String::new());
+    let circle = move || {
+        let code = invite.get()?;
+        Some(match Invite::parse(&code) {
+            Ok(invite) => invite.name.map_or("You are invited to a circle.".into(), |name| {
+                ["You are invited to “", &*printable(&name), "”."].concat()
+            }),
+            Err(error) => error.to_string(),
+        })
+    };
+    let failed = move |app: App, text: String| {
+        let _ = app;
+        joining.set(false);
+        error.set(text);
+    };
+    let submit = move |event: leptos::ev::SubmitEvent| {
+        event.prevent_default();
+        let wanted = name.get_untracked().trim().to_owned();
+        if wanted.is_empty() {
+            error.set("Type the name others will see.".into());
+            return;
+        }
+        error.set(String::new());
+        joining.set(true);
+        app.ask_or(
+            Command::SetName { name: wanted },
+            move |app, _| match invite.get_untracked() {
+                Some(code) => app.join_then(code, move |_| joining.set(false), failed),
+                None => joining.set(false),
+            },
+            failed,
+        );
+    };
+    let input = NodeRef::<leptos::html::Input>::new();
+    Effect::new(move || {
+        if let Some(input) = input.get() {
+            let _ = input.focus();
+        }
+    });
+    view! {
+        <main class="start">
+            <h1>"felund"</h1>
+            <p>"Private chat for small circles. No account, no phone number: your keys stay on this device."</p>
+            {move || circle().map(|text| view! { <p class="invited">{text}</p> })}
+            <form on:submit=submit>
+                <label for="name">"Your name in the chat"</label>
+                <input id="name" data-testid="name-input" node_ref=input maxlength="64" autocomplete="nickname"
+                    enterkeyhint="go" prop:value=name
+                    on:input=move |event| name.set(event_target_value(&event)) />
+                <button class="main" data-testid="name-submit" disabled=joining>
+                    {move || match (joining.get(), invite.read().is_some()) {
+                        (true, true) => "Joining…",
+                        (true, false) => "One moment…",
+                        (false, true) => "Join",
+                        (false, false) => "Go on",
+                    }}
+                </button>
+            </form>
+            <p class="error" role="alert">{error}</p>
+            <Notes />
+        </main>
+    }
+}
+
+/// Offers to create or to join.
+#[component]
+pub(super) fn Begin(invite: RwSignal<Option<String>>) -> impl IntoView {
+    view! {
+        <main class="start">
+            <h1>"felund"</h1>
+            <JoinForm code=invite.get_untracked().unwrap_or_default() />
+            <Notes />
+        </main>
+    }
+}

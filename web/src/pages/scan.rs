@@ -1,0 +1,168 @@
+//! Reading an invite's QR code with the camera. The browser's own reader is used where there is one; the other is a
+//! module of its own (`src/bin/qr.rs`) that is loaded only here.
+
+use std::{cell::Cell, rc::Rc};
+
+use js_sys::{Array, Function, Object, Promise, Reflect};
+use leptos::{html, prelude::*, task::spawn_local};
+use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{HtmlVideoElement, MediaStream, MediaStreamConstraints, MediaStreamTrack};
+
+use crate::{pages::on_cleanup_keep, platform};
+
+/// Between two looks at the camera's picture, in milliseconds.
+const LOOK_MS: i32 = 250;
+
+#[wasm_bindgen]
+extern "C" {
+    type Detector;
+    #[wasm_bindgen(catch, constructor, js_class = "BarcodeDetector")]
+    fn new(options: &JsValue) -> Result<Detector, JsValue>;
+    #[wasm_bindgen(method, catch)]
+    fn detect(this: &Detector, source: &HtmlVideoElement) -> Result<Promise, JsValue>;
+    #[wasm_bindgen(js_name = setTimeout)]
+    fn set_timeout(callback: &Function, delay_ms: i32);
+}
+
+/// Ends the camera when dropped.
+struct Camera(MediaStream, Rc<Cell<bool>>);
+
+impl Drop for Camera {
+    fn drop(&mut self) {
+        self.1.set(false);
+        for track in self.0.get_tracks() {
+            track.unchecked_into::<MediaStreamTrack>().stop();
+        }
+    }
+}
+
+/// Shows the camera's picture until a code is found.
+#[component]
+pub(super) fn Scan(
+    /// Takes the code's text.
+    found: impl Fn(String) + Copy + 'static,
+    /// The user thought better of it.
+    close: impl Fn() + Copy + 'static,
+) -> impl IntoView {
+    let video = NodeRef::<html::Video>::new();
+    let state = RwSignal::new("Starting the camera…".to_owned());
+    let camera = StoredValue::new_local(None::<Camera>);
+    on_cleanup_keep(ClearOnDrop(camera));
+    Effect::new(move || {
+        let Some(video) = video.get() else { return };
+        spawn_local(async move {
+            let running = Rc::new(Cell::new(true));
+            match open_camera().await {
+                Ok(stream) => {
+                    video.set_src_object(Some(&stream));
+                    let held = camera.try_update_value(|slot| *slot = Some(Camera(stream, running.clone())));
+                    if held.is_none() {
+                        return;
+                    }
+                    state.try_set("Point the camera at the invite's QR code.".into());
+                    // Rejected when the page goes away meanwhile.
+                    if let Ok(playing) = video.play() {
+                        let _ = JsFuture::from(playing).await;
+                    }
+                }
+                Err(text) => {
+                    state.try_set(text);
+                    return;
+                }
+            }
+            match look(&video, &running).await {
+                Ok(Some(text)) => found(text),
+                Ok(None) => {}
+                Err(text) => {
+                    state.try_set(text);
+                }
+            }
+        });
+    });
+    view! {
+        <div class="scan">
+            <video node_ref=video playsinline muted aria-label="Camera"></video>
+            <p role="status">{state}</p>
+            <button type="button" on:click=move |_| close()>"Stop scanning"</button>
+        </div>
+    }
+}
+
+struct ClearOnDrop(StoredValue<Option<Camera>, LocalStorage>);
+
+impl Drop for ClearOnDrop {
+    fn drop(&mut self) {
+        self.0.try_update_value(|camera| *camera = None);
+    }
+}
+
+async fn open_camera() -> Result<MediaStream, String> {
+    let refused =
+        || "The camera cannot be used: allow it for this site, or paste the invite instead.".to_owned();
+    let navigator = platform::window().ok_or_else(refused)?.navigator();
+    let devices = navigator.media_devices().map_err(|_| refused())?;
+    if devices.is_undefined() {
+        return Err("Only pages loaded over HTTPS may use the camera. Paste the invite instead.".into());
+    }
+    let video = Object::new();
+    // Setting a property of a fresh object does not fail.
+    let _ = Reflect::set(&video, &"facingMode".into(), &"environment".into());
+    let wanted = MediaStreamConstraints::new();
+    wanted.set_video(&video);
+    let asked = devices.get_user_media_with_constraints(&wanted).map_err(|_| refused())?;
+    JsFuture::from(asked).await.map(JsCast::unchecked_into).map_err(|_| refused())
+}
+
+/// Looks at the picture again and again until there is a code in it.
+async fn look(video: &HtmlVideoElement, running: &Cell<bool>) -> Result<Option<String>, String> {
+    let reader = reader().await.ok_or("This browser cannot read QR codes here. Paste the invite instead.")?;
+    while running.get() {
+        let text = match &reader {
+            Reader::Own(detector) => match detector.detect(video) {
+                Ok(found) => JsFuture::from(found).await.ok().and_then(|found| first_text(&found)),
+                Err(_) => None,
+            },
+            Reader::Module(read) => read.call1(&JsValue::NULL, video).ok().and_then(|text| text.as_string()),
+        };
+        if let Some(text) = text.filter(|text| text.contains("felund1.")) {
+            return Ok(Some(text));
+        }
+        pause().await;
+    }
+    Ok(None)
+}
+
+enum Reader {
+    /// The browser's.
+    Own(Detector),
+    /// Ours: a function from the picture to a text.
+    Module(Function),
+}
+
+async fn reader() -> Option<Reader> {
+    let window = platform::window()?;
+    if Reflect::has(&window, &"BarcodeDetector".into()).unwrap_or(false) {
+        let options = Object::new();
+        // Setting a property of a fresh object does not fail.
+        let _ = Reflect::set(&options, &"formats".into(), &Array::of1(&"qr_code".into()));
+        if let Ok(detector) = Detector::new(&options) {
+            return Some(Reader::Own(detector));
+        }
+    }
+    // `shell.js` offers a function that loads the module and answers with its reader.
+    let load: Function = Reflect::get(&window, &"felundLoadQrReader".into()).ok()?.dyn_into().ok()?;
+    let loading: Promise = load.call0(&window).ok()?.dyn_into().ok()?;
+    Some(Reader::Module(JsFuture::from(loading).await.ok()?.dyn_into().ok()?))
+}
+
+fn first_text(found: &JsValue) -> Option<String> {
+    let first = found.dyn_ref::<Array>()?.get(0);
+    Reflect::get(&first, &"rawValue".into()).ok()?.as_string()
+}
+
+async fn pause() {
+    let waited = Promise::new(&mut |resolve, _| set_timeout(&resolve, LOOK_MS));
+    // Never rejected.
+    let _ = JsFuture::from(waited).await;
+}

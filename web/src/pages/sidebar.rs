@@ -1,0 +1,127 @@
+//! Circles, their channels, and the members of the circle one is in. On narrow screens it is a drawer.
+
+use felund_wasm::core::{
+    io::Command,
+    view::{Access, ChannelView, CircleView, MemberView, Membership},
+};
+use leptos::prelude::*;
+
+use crate::{
+    app::{App, Panel},
+    colour, commands, describe,
+    links::printable,
+};
+
+/// The column on the left.
+#[component]
+pub(super) fn Sidebar() -> impl IntoView {
+    let app = App::here();
+    let members = move || app.circle().map(|circle| circle.members).unwrap_or_default();
+    view! {
+        <nav id="side" aria-label="Circles and members">
+            <h2>"Circles"</h2>
+            <ul>
+                {move || app.circles.get().into_iter().map(|circle| circle_row(app, circle)).collect_view()}
+            </ul>
+            <button class="add" on:click=move |_| app.panel_open(Panel::Another(None))>
+                "+ create or join"
+            </button>
+            {move || requests(app)}
+            <h2>"Members"</h2>
+            <ul class="members">
+                {move || members().into_iter().map(member_row).collect_view()}
+            </ul>
+        </nav>
+    }
+}
+
+fn circle_row(app: App, circle: CircleView) -> impl IntoView {
+    let id = circle.id;
+    let here = move || app.here.get().is_some_and(|here| here.circle == id);
+    let unread: u32 = circle.channels.iter().map(|channel| channel.unread).sum();
+    let name = printable(&circle.name);
+    let channels = StoredValue::new(circle);
+    view! {
+        <li>
+            <button class="circle" class:here=here on:click=move |_| app.enter(id)>
+                <span aria-hidden="true">{move || if here() { "● " } else { "○ " }}</span>
+                {name}
+                {move || (unread > 0 && !here()).then(|| count(unread))}
+            </button>
+            {move || here().then(|| {
+                let circle = channels.get_value();
+                let rows = circle.channels.iter().map(|channel| channel_row(app, &circle, channel.clone()));
+                view! {
+                    <ul>{rows.collect_view()}</ul>
+                    <button class="add" on:click=move |_| app.panel_open(Panel::NewChannel(id))>
+                        "+ channel"
+                    </button>
+                }
+            })}
+        </li>
+    }
+}
+
+fn channel_row(app: App, circle: &CircleView, channel: ChannelView) -> impl IntoView + use<> {
+    let id = channel.id;
+    let here = move || app.here.get().is_some_and(|here| here.channel == id);
+    let state = match (channel.membership, channel.access) {
+        (Membership::Requested, _) => " asked to join",
+        (Membership::Outside, Access::Key) => " wants a passphrase",
+        (Membership::Outside, _) => " not joined",
+        (Membership::Joined, _) => "",
+    };
+    let (name, unread) = (printable(&channel.name), channel.unread);
+    let circle = circle.clone();
+    view! {
+        <li>
+            <button class="channel" class:here=here class:outside=!state.is_empty() data-testid="channel"
+                aria-current=move || here().then_some("true")
+                on:click=move |_| commands::open_channel(app, &circle, &channel)>
+                "# "{name}
+                <span class="quiet">{state}</span>
+                {(unread > 0).then(|| count(unread))}
+            </button>
+        </li>
+    }
+}
+
+fn count(unread: u32) -> impl IntoView {
+    view! {
+        <span class="count">
+            "("{unread}")"<span class="unseen">" unread"</span>
+        </span>
+    }
+}
+
+fn member_row(member: MemberView) -> impl IntoView {
+    let (symbol, words) = describe::reach(member.reach);
+    view! {
+        <li data-testid="member">
+            <span aria-hidden="true">{symbol}" "</span>
+            <span class=colour::class(member.id)>{printable(&member.name)}</span>
+            <span class="quiet">" "{words}</span>
+        </li>
+    }
+}
+
+/// Members who wait to be let into the channel on screen, for its creator.
+fn requests(app: App) -> Option<impl IntoView> {
+    let (circle, channel) = (app.circle()?, app.channel()?);
+    if channel.requests.is_empty() {
+        return None;
+    }
+    let waiting = channel.requests.iter().map(|id| {
+        let (circle_id, channel_id, member) = (circle.id, channel.id, *id);
+        let name =
+            circle.members.iter().find(|m| m.id == member).map_or_else(|| id.short(), |m| m.name.clone());
+        let approve = move |_| {
+            app.tell(Command::ApproveMember { circle: circle_id, channel: channel_id, member });
+        };
+        view! { <li>{printable(&name)}" "<button class="small" on:click=approve>"let in"</button></li> }
+    });
+    Some(view! {
+        <h2>"Waiting for #"{printable(&channel.name)}</h2>
+        <ul class="members">{waiting.collect_view()}</ul>
+    })
+}
