@@ -108,7 +108,7 @@ fn fill(data: &Path, relay: Option<&str>) -> Result<(), Failure> {
     let (sender, signals) = mpsc::sync_channel(1_024);
     let mut session = Session::open(&dir, &sender)?;
     let mut model = Model::default();
-    let mut step = |model: &mut Model| -> Result<Option<Reply>, Failure> {
+    let step = |model: &mut Model| -> Result<Option<Reply>, Failure> {
         match signals.recv_timeout(Duration::from_secs(60))? {
             Signal::Event(event) => {
                 model.apply(&event);

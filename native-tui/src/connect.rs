@@ -122,16 +122,28 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// An error with its causes, said once each: the last one is usually what helps.
+/// The innermost cause of an error, which is the one that helps: what is around it only names layers.
 pub(crate) fn reasons(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
     }
-    text
+    let text = cause.to_string();
+    match text.find(" (os error") {
+        Some(at) => text[..at].to_owned(),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_innermost_cause_is_told() {
+        let inner = io::Error::from_raw_os_error(2);
+        let outer: BoxError = Box::new(io::Error::other(inner));
+        let said = reasons(outer.as_ref());
+        assert!(!said.is_empty() && !said.contains("os error"), "{said}");
+    }
 }

@@ -30,7 +30,10 @@ use clap::Parser;
 /// Runs the program named by the command line.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let mut cli = Cli::parse();
+    // An empty variable is how a shell says that there is none.
+    cli.options.relay = cli.options.relay.filter(|relay| !relay.trim().is_empty());
+    cli.options.name = cli.options.name.filter(|name| !name.trim().is_empty());
     let result = match cli.command {
         Some(command) => headless::run(cli.options, command),
         None => tui::run(cli.options),

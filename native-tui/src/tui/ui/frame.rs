@@ -110,6 +110,9 @@ fn header(app: &App, area: Rect, buf: &mut Buffer) {
 fn state(app: &App, circle: &CircleView) -> String {
     let (direct, anchor, relay) = Model::reach_counts(circle);
     let mut parts = Vec::new();
+    // Who was there before the relay was lost is not known to be there now.
+    let reachable = matches!(circle.link, LinkView::Live | LinkView::Polling);
+    let relay = if reachable { relay } else { 0 };
     for (count, how) in [(direct, "direct"), (anchor, "via anchor"), (relay, "via relay")] {
         if count > 0 {
             parts.push(format!("{count} {how}"));
@@ -121,7 +124,7 @@ fn state(app: &App, circle: &CircleView) -> String {
         other => parts.push(words::link(other)),
     }
     if circle.unsent > 0 && circle.link != LinkView::Live {
-        parts.push(format!("{} unsent", circle.unsent));
+        parts.insert(0, format!("{} unsent", circle.unsent));
     }
     let elsewhere = app.model.unread() - circle.channels.iter().map(|channel| channel.unread).sum::<u32>();
     if elsewhere > 0 && app.drawn.messages.x <= 1 {
