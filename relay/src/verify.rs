@@ -3,13 +3,16 @@
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use felund_core::envelope::{Envelope, EnvelopeError};
+use felund_core::envelope::{Envelope, EnvelopeError, Verified, verify_all};
 use tokio::sync::Semaphore;
 
 use crate::store::Item;
 
 /// Up to this many are checked where they are; each takes some tens of microseconds.
 const INLINE: usize = 8;
+
+/// From this many on they are checked together.
+const BATCH: usize = 4;
 
 /// No more threads check signatures than there are cores.
 static CORES: LazyLock<Semaphore> =
@@ -30,11 +33,13 @@ pub(crate) async fn all(envelopes: Vec<(Envelope, Bytes)>) -> Vec<Result<Item, E
 }
 
 fn check(envelopes: Vec<(Envelope, Bytes)>) -> Vec<Result<Item, EnvelopeError>> {
-    envelopes
-        .into_iter()
-        .map(|(envelope, bytes)| {
-            let verified = envelope.verify()?;
-            Ok(Item { msg_id: verified.header().msg_id, envelope: bytes })
-        })
-        .collect()
+    if envelopes.len() < BATCH {
+        return envelopes.into_iter().map(|(envelope, bytes)| item(envelope.verify(), bytes)).collect();
+    }
+    let (envelopes, bytes): (Vec<_>, Vec<_>) = envelopes.into_iter().unzip();
+    verify_all(envelopes).into_iter().zip(bytes).map(|(verified, bytes)| item(verified, bytes)).collect()
+}
+
+fn item(verified: Result<Verified, EnvelopeError>, bytes: Bytes) -> Result<Item, EnvelopeError> {
+    Ok(Item { msg_id: verified?.header().msg_id, envelope: bytes })
 }

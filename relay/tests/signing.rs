@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Circle, Http, Member, TestRelay, now, unique};
+use common::{Circle, Headers, Http, Member, TestRelay, now, unique};
 use serde_json::json;
 
 #[test]
@@ -56,7 +56,7 @@ fn whatever_is_signed_cannot_be_changed() {
     let other = Member::registered(relay.address, &circle);
     let request = member.request("GET", "/v1/messages?limit=5&after=0", b"");
     let good = member.sign(&request);
-    let mut check = |what: &str, change: &dyn Fn(&mut Vec<(String, String)>)| {
+    let mut check = |what: &str, change: &dyn Fn(&mut Headers)| {
         let mut headers = good.clone();
         change(&mut headers);
         let answer = member.call_with(&request, &headers);

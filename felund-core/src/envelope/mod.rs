@@ -14,4 +14,6 @@ mod shape;
 pub use pad::{pad, unpad};
 #[cfg(feature = "node")]
 pub use seal::{Draft, OpenError, TooLarge, open, receive, seal, seal_with};
+#[cfg(feature = "batch")]
+pub use shape::verify_all;
 pub use shape::{Compression, Envelope, EnvelopeError, Header, Verified};

@@ -238,6 +238,43 @@ impl Envelope {
     }
 }
 
+/// Checks many authors' signatures together, which takes about a third of the time. Answers one result each, in order.
+///
+/// The equation is the one of RFC 8032 without the strict rules on points of small order in `R`, so only an author
+/// could make an own signature pass here and fail [`Envelope::verify`]. For relays, whose readers check again.
+#[cfg(feature = "batch")]
+#[must_use]
+pub fn verify_all(envelopes: Vec<Envelope>) -> Vec<Result<Verified, EnvelopeError>> {
+    if batch_is_good(&envelopes) {
+        envelopes.into_iter().map(|envelope| Ok(Verified(envelope))).collect()
+    } else {
+        envelopes.into_iter().map(Envelope::verify).collect()
+    }
+}
+
+#[cfg(feature = "batch")]
+fn batch_is_good(envelopes: &[Envelope]) -> bool {
+    use ed25519_dalek::{Signature, VerifyingKey};
+    let mut keys: Vec<VerifyingKey> = Vec::with_capacity(envelopes.len());
+    for envelope in envelopes {
+        let author = &envelope.header.author_node_id.0;
+        // Most batches are one author's, and unpacking a key costs a tenth of checking a signature.
+        let key = match keys.last().filter(|last| last.as_bytes() == author) {
+            Some(last) => *last,
+            None => match VerifyingKey::from_bytes(author) {
+                Ok(key) if !key.is_weak() => key,
+                _ => return false,
+            },
+        };
+        keys.push(key);
+    }
+    let messages: Vec<Vec<u8>> =
+        envelopes.iter().map(|e| signed_bytes(&e.header.aad(), &e.iv, &e.enc)).collect();
+    let messages: Vec<&[u8]> = messages.iter().map(Vec::as_slice).collect();
+    let signatures: Vec<Signature> = envelopes.iter().map(|e| Signature::from_bytes(&e.sig)).collect();
+    ed25519_dalek::verify_batch(&messages, &signatures, &keys).is_ok()
+}
+
 /// What `sig` covers: domain, SHA-256(AAD), `iv`, SHA-256(`enc`).
 pub(crate) fn signed_bytes(aad: &[u8], iv: &[u8; 12], enc: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(SIGNATURE_DOMAIN.len() + 76);

@@ -67,9 +67,12 @@ pub(super) fn run(app: Arc<App>, conn: Arc<Conn>, first: Bytes) -> impl Future<O
         Task { app, conn, reader: FrameReader::default(), attached: Vec::new(), behind: VecDeque::new() };
     async move {
         task.conn.note_heard();
-        if first.is_empty() || task.take(&first).await {
-            task.serve().await;
+        if !first.is_empty() {
+            task.take(&first).await;
         }
+        // Even empty it holds on to the buffer the request came in.
+        drop(first);
+        task.serve().await;
         task.end();
     }
 }
@@ -144,13 +147,12 @@ impl Task {
     }
 
     /// Takes bytes that came with the upgrade.
-    async fn take(&mut self, data: &[u8]) -> bool {
+    async fn take(&mut self, data: &[u8]) {
         let mut incoming = Vec::new();
         if let Err(violation) = self.reader.feed(data, &mut incoming) {
             self.conn.close(violation.code, violation.reason);
         }
         Box::pin(self.handle(incoming)).await;
-        true
     }
 
     async fn handle(&mut self, incoming: Vec<Incoming>) {

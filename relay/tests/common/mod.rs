@@ -89,11 +89,14 @@ impl Drop for TestRelay {
     }
 }
 
+/// Header names and values, in order.
+pub type Headers = Vec<(String, String)>;
+
 /// An answer, as far as tests look at it.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
-    pub headers: Vec<(String, String)>,
+    pub headers: Headers,
     pub body: Vec<u8>,
 }
 
@@ -228,7 +231,7 @@ impl Member {
         NodeId(self.key.verifying_key().to_bytes())
     }
 
-    pub fn sign(&self, request: &Request<'_>) -> Vec<(String, String)> {
+    pub fn sign(&self, request: &Request<'_>) -> Headers {
         let (path, query) = match request.target.split_once('?') {
             Some((path, query)) => (path, Some(query)),
             None => (request.target, None),
