@@ -217,7 +217,7 @@ fn explain(path: &Path, error: &rusqlite::Error) -> String {
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => {
             format!(
-                "the disk is full: nothing new was written to {file}, what is in it is safe. Make room and try again"
+                "the disk is full: nothing new was written to {file}, what is in it is safe. Make room"
             )
         }
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => format!(

@@ -178,13 +178,15 @@ impl Circle {
 
     pub(super) fn view(&self, link: LinkView, me: &NodeId) -> CircleView {
         let unsent = u32::try_from(self.outbox.len()).unwrap_or(u32::MAX);
+        // Who was there before the relay was lost is not reached through it now.
+        let linked = matches!(link, LinkView::Live | LinkView::Polling);
         CircleView {
             id: self.id,
             name: self.name(),
             relay: self.relay.clone(),
             link,
             channels: self.channel_views(me),
-            members: self.member_views(me),
+            members: self.member_views(me, linked),
             unsent,
             retention: self.log.retention(),
         }
@@ -236,7 +238,7 @@ impl Circle {
         others
     }
 
-    fn member_views(&self, me: &NodeId) -> Vec<MemberView> {
+    fn member_views(&self, me: &NodeId, linked: bool) -> Vec<MemberView> {
         let mut ids: BTreeSet<NodeId> = self.state.members().map(|(id, _)| *id).collect();
         ids.insert(*me);
         let mut members: Vec<MemberView> = ids
@@ -244,7 +246,7 @@ impl Circle {
             .map(|id| {
                 let reach = if id == *me {
                     Reach::You
-                } else if self.online.contains(&id) {
+                } else if linked && self.online.contains(&id) {
                     Reach::Relay
                 } else {
                     Reach::Offline { last_seen: self.last_seen.get(&id).copied() }

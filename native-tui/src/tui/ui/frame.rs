@@ -110,9 +110,6 @@ fn header(app: &App, area: Rect, buf: &mut Buffer) {
 fn state(app: &App, circle: &CircleView) -> String {
     let (direct, anchor, relay) = Model::reach_counts(circle);
     let mut parts = Vec::new();
-    // Who was there before the relay was lost is not known to be there now.
-    let reachable = matches!(circle.link, LinkView::Live | LinkView::Polling);
-    let relay = if reachable { relay } else { 0 };
     for (count, how) in [(direct, "direct"), (anchor, "via anchor"), (relay, "via relay")] {
         if count > 0 {
             parts.push(format!("{count} {how}"));
