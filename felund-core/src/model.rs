@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
+    config::HISTORY_PAGE,
     ids::{ChannelId, CircleId},
     io::Event,
     view::{CircleView, IdentityView, Key, MessageView, Reach},
@@ -16,7 +17,7 @@ pub struct Timeline {
     messages: Vec<MessageView>,
     /// Whether the oldest message kept is among them.
     pub start_reached: bool,
-    /// Whether a first page has been loaded.
+    /// Whether a first page has been loaded; before that there are only messages that have just come in.
     pub loaded: bool,
 }
 
@@ -67,10 +68,12 @@ impl Model {
                 self.timelines.retain(|(circle, _), _| circle != circle_id);
             }
             Event::Message(message) => {
-                // Before its first page is there a timeline stays empty: the page will hold this message too.
                 let timeline = self.timelines.entry((message.circle_id, message.channel_id)).or_default();
-                if timeline.loaded {
-                    timeline.upsert(message.clone());
+                timeline.upsert(message.clone());
+                // A first page that is on its way may have been read before this message came, so it is kept for
+                // when the page is there; of a channel that nobody opens only that many.
+                if !timeline.loaded && timeline.messages.len() > HISTORY_PAGE as usize {
+                    timeline.messages.remove(0);
                 }
             }
             Event::Delivery { circle_id, channel_id, msg_id, delivery } => {
@@ -140,5 +143,42 @@ impl Model {
     pub fn reach_counts(circle: &CircleView) -> (usize, usize, usize) {
         let count = |reach: Reach| circle.members.iter().filter(|m| m.reach == reach).count();
         (count(Reach::Direct), count(Reach::Anchor), count(Reach::Relay))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        ids::{MsgId, NodeId},
+        view::Delivery,
+    };
+
+    #[test]
+    fn what_comes_in_while_the_first_page_is_read_is_not_lost() {
+        let message = |ts: u64| MessageView {
+            circle_id: CircleId([1; 16]),
+            channel_id: ChannelId([2; 16]),
+            channel: "general".into(),
+            msg_id: MsgId([ts as u8; 16]),
+            author: NodeId([3; 32]),
+            name: "alice".into(),
+            created_ts: ts,
+            text: ts.to_string(),
+            mine: false,
+            delivery: Delivery::Received,
+        };
+        let mut model = Model::default();
+        for ts in 10..u64::from(HISTORY_PAGE) + 30 {
+            model.apply(&Event::Message(message(ts)));
+        }
+        let (circle, channel) = (CircleId([1; 16]), ChannelId([2; 16]));
+        let kept = model.timeline(circle, channel).map(|timeline| timeline.messages().len());
+        assert_eq!(kept, Some(HISTORY_PAGE as usize), "of a channel that nobody opens only a page is kept");
+        let page: Vec<_> = (1..=100).map(message).collect();
+        model.apply_history(circle, channel, &page, true);
+        let times: Vec<_> =
+            model.timeline(circle, channel).unwrap().messages().iter().map(|m| m.created_ts).collect();
+        assert_eq!(times, (1..u64::from(HISTORY_PAGE) + 30).collect::<Vec<_>>());
     }
 }

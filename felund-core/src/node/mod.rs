@@ -259,6 +259,8 @@ impl Node {
     }
 
     fn load(&mut self, query: Query, asked: startup::Asked) {
+        // A read sees every batch handed out before it; what has been shown already is to be in it.
+        self.flush_staged_now();
         let id = QueryId(self.id());
         self.queries.insert(id, asked);
         self.outputs.push_back(Output::Load(id, query));
