@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    sync::{Arc, Condvar, Mutex, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant, SystemTime},
 };
@@ -53,7 +53,7 @@ struct Display {
 
 /// A person's terminal with `felund` in it.
 pub struct Terminal {
-    master: Box<dyn MasterPty + Send>,
+    master: Mutex<Box<dyn MasterPty + Send>>,
     keyboard: Arc<Mutex<Box<dyn Write + Send>>>,
     child: Box<dyn Child + Send + Sync>,
     display: Arc<Display>,
@@ -108,7 +108,11 @@ impl Terminal {
             Some(Shown { parser: vt100::Parser::new(rows, cols, 0), raw: Vec::new(), ended: false });
         let (shown, answers) = (Arc::clone(&display), Arc::clone(&keyboard));
         thread::spawn(move || follow(reader, &shown, &answers));
-        Self { master: pair.master, keyboard, child, display, modes }
+        Self { master: Mutex::new(pair.master), keyboard, child, display, modes }
+    }
+
+    fn master(&self) -> MutexGuard<'_, Box<dyn MasterPty + Send>> {
+        self.master.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn look<T>(&self, at: impl FnOnce(&Shown) -> T) -> T {
@@ -196,7 +200,7 @@ impl Terminal {
             let mut shown = self.display.shown.lock().unwrap_or_else(PoisonError::into_inner);
             shown.as_mut().expect("set when opened").parser.screen_mut().set_size(rows, cols);
         }
-        self.master.resize(size(cols, rows)).expect("a pseudo-terminal has a size");
+        self.master().resize(size(cols, rows)).expect("a pseudo-terminal has a size");
     }
 
     /// Waits for the program to end by itself; everything it wrote is on the screen then.
@@ -217,7 +221,7 @@ impl Terminal {
     /// # Panics
     /// Saying what is not.
     pub fn assert_restored(&self) {
-        assert_eq!(format!("{:?}", self.master.get_termios()), self.modes, "how the system treats keys");
+        assert_eq!(format!("{:?}", self.master().get_termios()), self.modes, "how the system treats keys");
         let () = self.with_screen(|screen| {
             assert!(!screen.alternate_screen(), "the other screen is still shown");
             assert!(!screen.hide_cursor(), "the cursor is hidden");

@@ -183,6 +183,14 @@ impl Session {
         self.post("window", &json!({ "handle": handle })).map(drop)
     }
 
+    /// Closes the present tab; another one is to be switched to then.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub fn close_tab(&self) -> Outcome<()> {
+        call(&self.agent, "DELETE", &format!("{}/window", self.base), None).map(drop)
+    }
+
     /// Closes the browser; also done when dropped.
     pub fn close(&self) {
         let _ = call(&self.agent, "DELETE", &self.base, None);
