@@ -216,9 +216,7 @@ fn explain(path: &Path, error: &rusqlite::Error) -> String {
     let file = path.display();
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => {
-            format!(
-                "the disk is full: nothing new was written to {file}, what is in it is safe. Make room"
-            )
+            format!("the disk is full: nothing new was written to {file}, what is in it is safe. Make room")
         }
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => format!(
             "{file} is damaged ({error}). It was left as it is: keep a copy, then restore it from a backup, or move \

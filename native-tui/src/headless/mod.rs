@@ -50,6 +50,12 @@ pub(crate) fn run(options: Options, command: Cmd) -> Result<ExitCode, String> {
             let reply = client.ask(Command::CreateCircle { name, relay })?;
             let id = print::circle(&reply, json)?;
             client.until_caught_up(id, JOIN_PATIENCE);
+            if let LinkView::Down { reason, .. } = &client.circle(id)?.link {
+                eprintln!(
+                    "felund: the circle is made, but its relay cannot be reached ({reason}); others can join once \
+                     it can"
+                );
+            }
         }
         Cmd::Join { code } => join(&mut client, &code, relay, json)?,
         Cmd::Invite { circle } => {

@@ -59,6 +59,8 @@ struct Loop {
     screen: Screen,
     sender: SyncSender<Signal>,
     session: Session,
+    /// Unread messages that the window's title tells.
+    titled: u32,
 }
 
 impl Loop {
@@ -79,7 +81,7 @@ impl Loop {
         end_politely(&sender)?;
         let session = Session::open(&dir, &sender)?;
         app.mirror = session.is_mirror();
-        Ok(Self { app, dir, screen, sender, session })
+        Ok(Self { app, dir, screen, sender, session, titled: 0 })
     }
 
     fn run(&mut self, signals: &Receiver<Signal>) -> Result<(), String> {
@@ -93,6 +95,10 @@ impl Loop {
                 }
             }
             draw(&mut self.app, &mut self.screen)?;
+            let unread = self.app.model.unread();
+            if unread != std::mem::replace(&mut self.titled, unread) {
+                terminal::title(unread);
+            }
             if !self.carry_out() {
                 return Ok(());
             }

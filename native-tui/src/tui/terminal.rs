@@ -65,6 +65,12 @@ fn restore() {
     let _ = disable_raw_mode();
 }
 
+/// Shows in the window's title how many messages are unread.
+pub(crate) fn title(unread: u32) {
+    let title = if unread == 0 { "felund".to_owned() } else { format!("({unread}) felund") };
+    let _ = execute!(stdout(), SetTitle(title));
+}
+
 /// Rings, where the user's terminal is set to.
 pub(crate) fn bell() {
     let mut out = stdout();
