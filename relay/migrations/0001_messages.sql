@@ -6,17 +6,17 @@ CREATE TABLE circles (
     created_at  INTEGER NOT NULL
 ) STRICT;
 
--- One log for the whole relay: seq is the cursor. It is assigned by the one writer and never reused; see meta.next_seq.
+-- seq is the cursor: one count for the whole relay, assigned by the one writer and never given out twice; see
+-- meta.next_seq. Rows lie in reading order, so that a post touches one page here and one of the index.
 CREATE TABLE messages (
-    seq       INTEGER PRIMARY KEY,
     circle    INTEGER NOT NULL REFERENCES circles (id),
+    seq       INTEGER NOT NULL,
     msg_id    BLOB    NOT NULL,
     envelope  BLOB    NOT NULL,
-    stored_at INTEGER NOT NULL
-) STRICT;
+    stored_at INTEGER NOT NULL,
+    PRIMARY KEY (circle, seq)
+) STRICT, WITHOUT ROWID;
 
--- An index holds the row's seq as its last column, so this one serves paging within a circle.
-CREATE INDEX messages_by_circle ON messages (circle);
 CREATE UNIQUE INDEX messages_by_id ON messages (circle, msg_id);
 
 -- next_seq: written whenever messages are removed, so that a cursor is not given out twice.

@@ -86,8 +86,8 @@ impl App {
         let before = clock::unix_seconds().saturating_sub(ttl);
         loop {
             match self.store.prune(before).await {
-                Ok(0) => return,
-                Ok(_) => {}
+                Ok(true) => {}
+                Ok(false) => return,
                 Err(error) => {
                     tracing::warn!("old messages were not removed, the next try is in ten minutes: {error}");
                     return;

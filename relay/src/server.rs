@@ -31,7 +31,7 @@ use crate::{
     nonce::Nonces,
     router::router,
     socket::Sockets,
-    store::{Quota, Store},
+    store::{Event, Quota, Store},
     tokens::Tokens,
     web::Assets,
 };
@@ -88,12 +88,12 @@ impl Relay {
             None => Assets::embedded(),
         };
         let hub = Arc::new(Hub::new());
-        let (committed, fanout) =
+        let (events, fanout) =
             Fanout::start(hub.clone()).map_err(|e| StartError(format!("cannot start a thread: {e}")))?;
         let now = clock::unix_seconds();
         let nonces = Nonces::open(&config.data_dir.join("nonces"), now)
             .map_err(|e| unwritable(&config.data_dir, &e))?;
-        let store = open_store(&config, now, committed)?;
+        let store = open_store(&config, now, events)?;
         let app = Arc::new(App {
             limits: Limits::new(&config),
             store: Arc::new(store),
@@ -148,16 +148,12 @@ impl Relay {
     }
 }
 
-fn open_store(
-    config: &Config,
-    now: u64,
-    committed: mpsc::Sender<Vec<crate::store::Done>>,
-) -> Result<Store, StartError> {
+fn open_store(config: &Config, now: u64, events: mpsc::Sender<Event>) -> Result<Store, StartError> {
     let quota =
         Quota { messages: config.circle_messages, bytes: config.circle_bytes, circles: config.max_circles };
     let idle_before = now.saturating_sub(u64::from(config.message_ttl) * 24 * 60 * 60);
     // The fan-out thread outlives the writer, which holds this sender.
-    let sink = Box::new(move |done| drop(committed.send(done)));
+    let sink = Box::new(move |event| drop(events.send(event)));
     Store::open(&config.data_dir, quota, idle_before, sink).map_err(|e| StartError(e.to_string()))
 }
 

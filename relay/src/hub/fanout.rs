@@ -1,4 +1,4 @@
-//! From the writer's commits to the sockets: a thread that encodes each message once and hands it to everybody.
+//! From the writer to the sockets: a thread that encodes each message once and hands it to everybody.
 //!
 //! It is a thread of its own so that the writer can be at its next fsync meanwhile, and only one, so that the order
 //! of the log is the order on every socket.
@@ -13,7 +13,10 @@ use std::{
 use felund_core::{ids::CircleHint, wire::encode_live};
 
 use super::{Hub, room::Batch};
-use crate::{socket::frame, store::Done};
+use crate::{
+    socket::frame,
+    store::{Event, Fresh},
+};
 
 /// Frames joined before they are handed to the sockets; well below a socket's queue.
 const JOIN_BYTES: usize = 128 * 1024;
@@ -25,18 +28,29 @@ pub(crate) struct Fanout {
 
 impl Fanout {
     /// Starts it; it ends when the sender (which the store's writer holds) is dropped.
-    pub(crate) fn start(hub: Arc<Hub>) -> io::Result<(mpsc::Sender<Vec<Done>>, Self)> {
-        let (sender, committed) = mpsc::channel::<Vec<Done>>();
+    pub(crate) fn start(hub: Arc<Hub>) -> io::Result<(mpsc::Sender<Event>, Self)> {
+        let (sender, events) = mpsc::channel::<Event>();
         let thread = std::thread::Builder::new().name("fan-out".into()).spawn(move || {
-            while let Ok(mut group) = committed.recv() {
-                group.extend(committed.try_iter().flatten());
-                deliver(&hub, group);
+            while let Ok(event) = events.recv() {
+                match event {
+                    Event::Writing(fresh) => deliver(&hub, fresh),
+                    Event::Withdrawn(hints, last) => {
+                        for hint in hints {
+                            hub.with_existing(&hint, |room| room.withdraw(last));
+                        }
+                    }
+                    Event::Done(group) => {
+                        for done in group {
+                            (done.reply)(done.result);
+                        }
+                    }
+                }
             }
         })?;
         Ok((sender, Self { thread }))
     }
 
-    /// Waits until everything committed has been handed out.
+    /// Waits until everything has been handed out.
     pub(crate) fn join(self) {
         if self.thread.join().is_err() {
             tracing::error!("the fan-out thread panicked; stored messages are on disk and read from there");
@@ -44,13 +58,10 @@ impl Fanout {
     }
 }
 
-fn deliver(hub: &Hub, group: Vec<Done>) {
+fn deliver(hub: &Hub, group: Vec<Fresh>) {
     let mut fresh: HashMap<CircleHint, Vec<_>> = HashMap::new();
-    for done in group {
-        if !done.fresh.is_empty() {
-            fresh.entry(done.hint).or_default().extend(done.fresh);
-        }
-        (done.reply)(done.result);
+    for (hint, messages) in group {
+        fresh.entry(hint).or_default().extend(messages);
     }
     for (hint, messages) in fresh {
         // Without a room nobody is connected; whoever comes reads the log.

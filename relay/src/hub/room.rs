@@ -156,6 +156,11 @@ impl Room {
         }
     }
 
+    /// What was handed out after `last` did not get into the log, so nobody needs to wait for it there.
+    pub(super) fn withdraw(&mut self, last: Cursor) {
+        self.published = self.published.min(last);
+    }
+
     /// Sends a frame to every socket but one.
     pub(crate) fn broadcast(&self, frame: &Bytes, except: u64) {
         for listener in self.listeners.iter().filter(|l| l.conn.id != except) {

@@ -32,6 +32,8 @@ const READ: usize = 16 * 1024;
 const PAGE_BYTES: usize = 256 * 1024;
 /// How long a closing socket may take for what is queued.
 const CLOSE_GRACE: Duration = Duration::from_secs(2);
+/// Pause before the log is read again for messages that are being written.
+const COMMIT_PAUSE: Duration = Duration::from_millis(1);
 /// Most circles on one socket.
 const MAX_ATTACHED: usize = 64;
 /// Most sockets in one circle.
@@ -342,6 +344,10 @@ impl Task {
         let now_at = hub.with_existing(&hint, |room| room.advance(self.conn.id, last, page.more));
         if let Progress::Reading(_) = progress(now_at) {
             self.behind.push_back(hint);
+            if page.messages.is_empty() {
+                // What is missing is on its way to the disk at this moment.
+                tokio::time::sleep(COMMIT_PAUSE).await;
+            }
         }
     }
 

@@ -104,21 +104,33 @@ pub(crate) struct Append {
     pub(crate) reply: Reply,
 }
 
-/// A request after the commit: what is new for the circle, and whom to tell.
+/// A request whose fate is known, and whom to tell.
 pub(crate) struct Done {
-    pub(crate) hint: CircleHint,
-    pub(crate) fresh: Vec<(Cursor, Bytes)>,
     pub(crate) result: Result<Vec<Stored>, StoreError>,
     pub(crate) reply: Reply,
 }
 
-/// Receives each committed group, in log order, on the writer's thread.
-pub(crate) type Sink = Box<dyn FnMut(Vec<Done>) + Send>;
+/// New messages of one circle, in log order.
+pub(crate) type Fresh = (CircleHint, Vec<(Cursor, Bytes)>);
+
+/// What the writer lets the rest of the relay know, in this order for each group.
+pub(crate) enum Event {
+    /// These are being written: whoever is connected may have them while the disk is at work. Nobody is told that
+    /// they are stored, and their cursors are not given out again even if the write fails.
+    Writing(Vec<Fresh>),
+    /// The write failed: in these circles there is nothing after the cursor.
+    Withdrawn(Vec<CircleHint>, Cursor),
+    /// The group is on disk, or was refused.
+    Done(Vec<Done>),
+}
+
+/// Receives the events on the writer's thread.
+pub(crate) type Sink = Box<dyn FnMut(Event) + Send>;
 
 pub(crate) enum Job {
     Append(Append),
     Register { key: ApiKey, reply: oneshot::Sender<Result<Arc<Circle>, StoreError>> },
-    Prune { stored_before: u64, reply: oneshot::Sender<Result<u64, StoreError>> },
+    Prune { stored_before: u64, reply: oneshot::Sender<Result<bool, StoreError>> },
     Stop,
 }
 
@@ -147,12 +159,21 @@ impl Store {
     pub(crate) fn open(dir: &Path, quota: Quota, idle_before: u64, sink: Sink) -> Result<Self, OpenError> {
         let path = dir.join("relay.sqlite");
         let connection = schema::open_writer(&path, idle_before)?;
+        Self::with_connection(&path, connection, quota, sink)
+    }
+
+    fn with_connection(
+        path: &Path,
+        connection: Connection,
+        quota: Quota,
+        sink: Sink,
+    ) -> Result<Self, OpenError> {
         let circles = Arc::new(RwLock::new(schema::load_circles(&connection)?));
         // Cursors also start at the clock: a relay that lost its database, or got an old backup back, gives out
         // higher ones than before, and clients miss nothing.
         let next = schema::next_seq(&connection)?.max(clock::unix_seconds() << CLOCK_SHIFT);
         let shared_next = Arc::new(AtomicU64::new(next));
-        let readers = (0..READERS).map(|_| schema::open_reader(&path)).collect::<Result<Vec<_>, _>>()?;
+        let readers = (0..READERS).map(|_| schema::open_reader(path)).collect::<Result<Vec<_>, _>>()?;
         let (jobs, inbox) = mpsc::unbounded_channel();
         let writer = writer::Writer::new(connection, circles.clone(), shared_next.clone(), quota, sink);
         let writer = std::thread::Builder::new()
@@ -196,8 +217,8 @@ impl Store {
         }
     }
 
-    /// Removes messages stored before a time (unix seconds); answers how many.
-    pub(crate) async fn prune(&self, stored_before: u64) -> Result<u64, StoreError> {
+    /// Removes some of the messages stored before a time (unix seconds); true when it is worth calling again.
+    pub(crate) async fn prune(&self, stored_before: u64) -> Result<bool, StoreError> {
         let (reply, answer) = oneshot::channel();
         self.jobs.send(Job::Prune { stored_before, reply }).map_err(|_| StoreError::Stopped)?;
         answer.await.unwrap_or(Err(StoreError::Stopped))
@@ -237,5 +258,90 @@ impl Store {
         if writer.is_some_and(|writer| writer.join().is_err()) {
             tracing::error!("the writer thread panicked; acknowledged messages are on disk");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUOTA: Quota = Quota { messages: 1_000_000, bytes: 1 << 30, circles: 10 };
+
+    /// A sink that only answers, as if nobody were connected.
+    fn sink() -> Sink {
+        Box::new(|event| {
+            if let Event::Done(group) = event {
+                for done in group {
+                    (done.reply)(done.result);
+                }
+            }
+        })
+    }
+
+    async fn append(
+        store: &Store,
+        circle: &Arc<Circle>,
+        ids: &[u8],
+        size: usize,
+    ) -> Result<Vec<Stored>, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let items = ids.iter().map(|id| Item { msg_id: MsgId([*id; 16]), envelope: vec![*id; size].into() });
+        store.append(Append {
+            circle: circle.clone(),
+            items: items.collect(),
+            reply: Box::new(move |result| drop(reply.send(result))),
+        });
+        answer.await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_is_old_goes_and_its_cursors_are_not_given_out_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::open(dir.path(), QUOTA, 0, sink()).unwrap());
+        let circle = store.register(ApiKey::from_bytes([1; 32])).await.unwrap();
+        let other = store.register(ApiKey::from_bytes([2; 32])).await.unwrap();
+        let stored = append(&store, &circle, &[1, 2, 3], 100).await.unwrap();
+        append(&store, &other, &[1], 100).await.unwrap();
+        while store.prune(clock::unix_seconds() - 10).await.unwrap() {}
+        assert_eq!(
+            store.page(circle.id, Cursor(0), 10, 1 << 20).await.unwrap().messages.len(),
+            3,
+            "still young"
+        );
+        while store.prune(clock::unix_seconds() + 10).await.unwrap() {}
+        for circle in [&circle, &other] {
+            assert!(store.page(circle.id, Cursor(0), 10, 1 << 20).await.unwrap().messages.is_empty());
+        }
+        store.stop();
+        drop(store);
+        let store = Store::open(dir.path(), QUOTA, 0, sink()).unwrap();
+        let circle = store.circle(&circle.hint).unwrap();
+        assert!(append(&store, &circle, &[4], 100).await.unwrap()[0].cursor > stored[2].cursor);
+        store.stop();
+        assert_eq!(append(&store, &circle, &[5], 100).await, Err(StoreError::Stopped));
+        drop(store);
+        let later = clock::unix_seconds() + 10;
+        let store = Store::open(dir.path(), QUOTA, later, sink()).unwrap();
+        assert!(store.circle(&circle.hint).is_some(), "it holds a message");
+        assert!(store.circle(&other.hint).is_none(), "an empty circle is forgotten");
+        store.stop();
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_refuses_the_post_and_loses_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("relay.sqlite");
+        let connection = schema::open_writer(&path, 0).unwrap();
+        connection.pragma_update(None, "max_page_count", 40).unwrap();
+        let store = Arc::new(Store::with_connection(&path, connection, QUOTA, sink()).unwrap());
+        let circle = store.register(ApiKey::from_bytes([1; 32])).await.unwrap();
+        let kept = append(&store, &circle, &[1, 2], 10_000).await.unwrap();
+        let ids: Vec<u8> = (3..60).collect();
+        assert_eq!(append(&store, &circle, &ids, 10_000).await, Err(StoreError::Full));
+        let page = store.page(circle.id, Cursor(0), 100, 1 << 20).await.unwrap();
+        assert_eq!(page.messages.len(), 2, "nothing of the refused post, everything from before");
+        let small = append(&store, &circle, &[3], 100).await.unwrap();
+        assert!(small[0].cursor > kept[1].cursor, "what fits is taken again");
+        store.stop();
     }
 }

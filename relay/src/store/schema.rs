@@ -131,7 +131,11 @@ pub(super) fn next_seq(connection: &Connection) -> Result<u64, OpenError> {
     let stored: Option<i64> = connection
         .query_row("SELECT value FROM meta WHERE name = 'next_seq'", [], |row| row.get(0))
         .optional()?;
-    let last: Option<i64> = connection.query_row("SELECT max(seq) FROM messages", [], |row| row.get(0))?;
+    let last: Option<i64> = connection.query_row(
+        "SELECT max((SELECT max(seq) FROM messages WHERE circle = circles.id)) FROM circles",
+        [],
+        |row| row.get(0),
+    )?;
     let next = last.map_or(1, |last| last + 1).max(stored.unwrap_or(1));
     u64::try_from(next).map_err(|_| OpenError::Other("negative row numbers in the log".into()))
 }
@@ -144,7 +148,7 @@ pub(super) fn read_page(
     max_bytes: usize,
 ) -> Result<Page, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT seq, envelope FROM messages INDEXED BY messages_by_circle
+        "SELECT seq, envelope FROM messages
          WHERE circle = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3",
     )?;
     let mut rows = statement.query(params![circle, to_sql(after.0), to_sql(limit as u64 + 1)])?;

@@ -1,7 +1,9 @@
 //! The one writer: takes whatever requests are waiting, writes them in one transaction, waits for the disk once and
 //! only then lets anybody know.
 //!
-//! While one group's fsync runs, the next group gathers by itself; nobody waits for a timer.
+//! While one group's fsync runs, the next group gathers by itself; nobody waits for a timer. Connected members get the
+//! messages during the fsync: a push promises nothing, the poster's answer does. Should the write fail or the relay
+//! die, the poster has no answer and posts again, and merging makes the second push harmless.
 
 use std::{
     collections::HashMap,
@@ -16,18 +18,19 @@ use felund_core::{
     ids::Cursor,
     relay_api::{Stored, signing::ApiKey},
 };
-use rusqlite::{Connection, OptionalExtension, params};
-use tokio::sync::{mpsc, oneshot};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use tokio::sync::mpsc;
 
-use super::{Append, Circle, Circles, Done, Job, Quota, Sink, StoreError, schema::to_sql};
+use super::{Append, Circle, Circles, Done, Event, Job, Quota, Sink, StoreError, schema::to_sql};
 use crate::{clock, metrics::METRICS};
 
 /// Most requests in one transaction.
 const MAX_GROUP: usize = 1024;
 /// Most envelope bytes in one transaction; a group ends with the request that reaches it.
 const MAX_GROUP_BYTES: usize = 8 * 1024 * 1024;
-/// Messages removed per transaction, so that pruning never holds up posts for long.
+/// Messages removed, and circles looked at, per transaction, so that pruning never holds up posts for long.
 const PRUNE_STEP: i64 = 500;
+const PRUNE_CIRCLES: i64 = 500;
 
 pub(super) struct Writer {
     connection: Connection,
@@ -39,6 +42,8 @@ pub(super) struct Writer {
     sink: Sink,
     /// Messages and bytes per circle, counted when a circle is first written to.
     usage: HashMap<i64, Usage>,
+    /// The last circle pruned in this round.
+    pruned_to: i64,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -48,10 +53,7 @@ struct Usage {
 }
 
 /// What one request came to, before the commit decides.
-struct Outcome {
-    stored: Vec<Stored>,
-    fresh: Vec<(Cursor, Bytes)>,
-}
+type Outcome = Result<Vec<Stored>, StoreError>;
 
 impl Writer {
     pub(super) fn new(
@@ -62,7 +64,7 @@ impl Writer {
         sink: Sink,
     ) -> Self {
         let next = shared_next.load(Ordering::Acquire);
-        Self { connection, circles, next, shared_next, quota, sink, usage: HashMap::new() }
+        Self { connection, circles, next, shared_next, quota, sink, usage: HashMap::new(), pruned_to: 0 }
     }
 
     pub(super) fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Job>) {
@@ -108,7 +110,7 @@ impl Writer {
         match job {
             Job::Append(append) => self.commit(&mut vec![append]),
             Job::Register { key, reply } => drop(reply.send(self.register(key))),
-            Job::Prune { stored_before, reply } => self.prune(stored_before, reply),
+            Job::Prune { stored_before, reply } => drop(reply.send(self.prune(stored_before))),
             Job::Stop => return true,
         }
         false
@@ -119,45 +121,41 @@ impl Writer {
             return;
         }
         let first = self.next;
-        let outcomes = self.write(group);
-        if let Err(error) = &outcomes {
-            // The transaction is gone, and with it the numbers it gave out and the usage it counted.
-            self.next = first;
-            self.usage.clear();
-            METRICS.commit_failures.add(1);
-            tracing::error!(requests = group.len(), "a group of posts was not stored: {error}");
-        }
-        self.shared_next.store(self.next, Ordering::Release);
-        let mut outcomes = match outcomes {
-            Ok(outcomes) => outcomes.into_iter(),
-            Err(error) => vec![error; group.len()].into_iter().map(Err).collect::<Vec<_>>().into_iter(),
-        };
-        let mut fresh_count = 0;
-        let done = group
-            .drain(..)
-            .map(|Append { circle, items: _, reply }| {
-                let outcome = outcomes.next().unwrap_or(Err(StoreError::Stopped));
-                let (fresh, result) = match outcome {
-                    Ok(Outcome { stored, fresh }) => (fresh, Ok(stored)),
-                    Err(error) => (Vec::new(), Err(error)),
-                };
-                fresh_count += fresh.len();
-                Done { hint: circle.hint, fresh, result, reply }
-            })
-            .collect();
-        METRICS.stored.add(fresh_count as u64);
+        let written = self.write(group);
         METRICS.commits.add(1);
-        (self.sink)(done);
+        match &written {
+            Ok(_) => METRICS.stored.add(self.next - first),
+            Err(error) => {
+                // The usage counted in the transaction is gone with it. The numbers given out stay unused.
+                self.usage.clear();
+                METRICS.commit_failures.add(1);
+                tracing::error!(requests = group.len(), "a group of posts was not stored: {error}");
+                let hints = group.iter().map(|append| append.circle.hint).collect();
+                (self.sink)(Event::Withdrawn(hints, Cursor(first - 1)));
+            }
+        }
+        let outcomes = written.unwrap_or_else(|error| vec![Err(error); group.len()]);
+        let done = group.drain(..).zip(outcomes).map(|(append, result)| Done { result, reply: append.reply });
+        (self.sink)(Event::Done(done.collect()));
     }
 
     /// One transaction for the group. An inner error refuses one request, the outer one all of them.
-    fn write(&mut self, group: &[Append]) -> Result<Vec<Result<Outcome, StoreError>>, StoreError> {
-        let Self { connection, next, quota, usage, .. } = self;
-        let transaction = rusqlite::Transaction::new(connection, rusqlite::TransactionBehavior::Immediate)?;
+    fn write(&mut self, group: &[Append]) -> Result<Vec<Outcome>, StoreError> {
+        let Self { connection, next, quota, usage, shared_next, sink, .. } = self;
+        let transaction = Transaction::new(connection, TransactionBehavior::Immediate)?;
         let now = to_sql(clock::unix_seconds());
         let mut outcomes = Vec::with_capacity(group.len());
+        let mut fresh = Vec::new();
         for append in group {
-            outcomes.push(append_one(&transaction, append, *quota, usage, next, now)?);
+            let mut new = Vec::new();
+            outcomes.push(append_one(&transaction, append, *quota, usage, next, now, &mut new)?);
+            if !new.is_empty() {
+                fresh.push((append.circle.hint, new));
+            }
+        }
+        shared_next.store(*next, Ordering::Release);
+        if !fresh.is_empty() {
+            sink(Event::Writing(fresh));
         }
         transaction.commit()?;
         Ok(outcomes)
@@ -182,37 +180,41 @@ impl Writer {
         Ok(circle)
     }
 
-    fn prune(&mut self, stored_before: u64, reply: oneshot::Sender<Result<u64, StoreError>>) {
-        let result = self.prune_step(stored_before);
-        if let Ok(removed) = result {
-            METRICS.pruned.add(removed);
-        }
-        drop(reply.send(result));
-    }
-
-    /// Removes the oldest messages, at most [`PRUNE_STEP`] of them.
-    fn prune_step(&mut self, stored_before: u64) -> Result<u64, StoreError> {
+    /// Removes the oldest messages of some circles; true when there may be more to remove.
+    fn prune(&mut self, stored_before: u64) -> Result<bool, StoreError> {
         let next = to_sql(self.next);
         let transaction = self.connection.transaction()?;
+        let circles: Vec<i64> = transaction
+            .prepare_cached("SELECT id FROM circles WHERE id > ?1 ORDER BY id LIMIT ?2")?
+            .query_map([self.pruned_to, PRUNE_CIRCLES], |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
+        let mut delete = transaction.prepare_cached(
+            "DELETE FROM messages WHERE circle = ?1 AND seq IN
+               (SELECT seq FROM (SELECT seq, stored_at FROM messages WHERE circle = ?1 ORDER BY seq LIMIT ?2)
+                WHERE stored_at < ?3)",
+        )?;
         let mut removed = 0;
-        {
-            let mut statement = transaction.prepare_cached(
-                "DELETE FROM messages WHERE seq IN
-                   (SELECT seq FROM (SELECT seq, stored_at FROM messages ORDER BY seq LIMIT ?1) WHERE stored_at < ?2)
-                 RETURNING circle",
-            )?;
-            let mut rows = statement.query(params![PRUNE_STEP, to_sql(stored_before)])?;
-            while let Some(row) = rows.next()? {
-                self.usage.remove(&row.get::<_, i64>(0)?);
-                removed += 1;
+        let mut pruned_to = self.pruned_to;
+        for &circle in &circles {
+            let here = delete.execute(params![circle, PRUNE_STEP, to_sql(stored_before)])?;
+            if here > 0 {
+                self.usage.remove(&circle);
+                removed += here;
             }
+            if removed >= PRUNE_STEP as usize {
+                break;
+            }
+            pruned_to = circle;
         }
+        drop(delete);
         if removed > 0 {
             transaction
                 .execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('next_seq', ?1)", [next])?;
         }
         transaction.commit()?;
-        Ok(removed)
+        METRICS.pruned.add(removed as u64);
+        self.pruned_to = if circles.is_empty() { 0 } else { pruned_to };
+        Ok(!circles.is_empty())
     }
 }
 
@@ -223,27 +225,28 @@ fn append_one(
     usage: &mut HashMap<i64, Usage>,
     next: &mut u64,
     now: i64,
-) -> Result<Result<Outcome, StoreError>, StoreError> {
+    fresh: &mut Vec<(Cursor, Bytes)>,
+) -> Result<Outcome, StoreError> {
     let circle = append.circle.id;
     let mut used = match usage.get(&circle) {
         Some(used) => *used,
         None => count(transaction, circle)?,
     };
     let first = *next;
-    let mut outcome = Outcome { stored: Vec::with_capacity(append.items.len()), fresh: Vec::new() };
+    let mut stored = Vec::with_capacity(append.items.len());
     let mut insert = transaction.prepare_cached(
-        "INSERT INTO messages (seq, circle, msg_id, envelope, stored_at) VALUES (?1, ?2, ?3, ?4, ?5)
+        "INSERT INTO messages (circle, seq, msg_id, envelope, stored_at) VALUES (?1, ?2, ?3, ?4, ?5)
          ON CONFLICT (circle, msg_id) DO NOTHING",
     )?;
     for item in &append.items {
         let seq = to_sql(*next);
-        let written = insert.execute(params![seq, circle, item.msg_id.0, &item.envelope[..], now])?;
+        let written = insert.execute(params![circle, seq, item.msg_id.0, &item.envelope[..], now])?;
         let cursor = if written == 1 {
             let cursor = Cursor(*next);
             *next += 1;
             used.messages += 1;
             used.bytes += item.envelope.len() as u64;
-            outcome.fresh.push((cursor, item.envelope.clone()));
+            fresh.push((cursor, item.envelope.clone()));
             cursor
         } else {
             let seq: Option<i64> = transaction
@@ -252,16 +255,18 @@ fn append_one(
                 .optional()?;
             Cursor(seq.unwrap_or(0).unsigned_abs())
         };
-        outcome.stored.push(Stored { msg_id: item.msg_id, cursor });
+        stored.push(Stored { msg_id: item.msg_id, cursor });
     }
-    if !outcome.fresh.is_empty() && (used.messages > quota.messages || used.bytes > quota.bytes) {
+    if !fresh.is_empty() && (used.messages > quota.messages || used.bytes > quota.bytes) {
         // Taken back within the transaction: the other requests of the group are not concerned.
-        transaction.execute("DELETE FROM messages WHERE seq >= ?1", [to_sql(first)])?;
+        transaction
+            .execute("DELETE FROM messages WHERE circle = ?1 AND seq >= ?2", [circle, to_sql(first)])?;
         *next = first;
+        fresh.clear();
         return Ok(Err(StoreError::Quota));
     }
     usage.insert(circle, used);
-    Ok(Ok(outcome))
+    Ok(Ok(stored))
 }
 
 fn count(connection: &Connection, circle: i64) -> Result<Usage, StoreError> {

@@ -103,7 +103,7 @@ async fn publish(publisher: TcpStream, subscribers: Vec<TcpStream>) {
 
 async fn write(subscriber: TcpStream, mut queued: mpsc::UnboundedReceiver<Bytes>) {
     let mut frames = Vec::new();
-    while queued.recv_many(&mut frames, 64).await > 0 {
+    while queued.recv_many(&mut frames, 256).await > 0 {
         let joined = frames.concat();
         frames.clear();
         let mut written = 0;

@@ -6,7 +6,7 @@
 
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
-#[path = "../tests/common/mod.rs"]
+#[path = "../../tests/common/mod.rs"]
 mod common;
 mod reference;
 
@@ -103,7 +103,7 @@ impl Socketish {
                 let mut out = Vec::new();
                 let mut left = count;
                 while left > 0 {
-                    let n = left.min(64);
+                    let n = left.min(256);
                     let envelopes = (0..n).map(|_| Sealed(sized_envelope(member))).collect();
                     let post = ClientFrame::Post { hint: member.circle.hint(), seq: 0, envelopes };
                     out.extend(client_frame(2, &post.to_bytes()));
@@ -262,7 +262,7 @@ fn fanout() {
     let relay = RelayProcess::start(PROGRAM, dir.path(), &[]);
     let paced = Some(Duration::from_millis(5));
     let loads = [
-        ("batched, CPU µs per delivery", 32_000, 64, 4, None, 2.0),
+        ("batched, CPU µs per delivery", 51_200, 256, 2, None, 2.0),
         ("one at a time, CPU µs per delivery", 4_000, 1, 1, None, 1.5),
         ("200 per second, p99 ms", 2_000, 1, 8, paced, 2.0),
     ];
