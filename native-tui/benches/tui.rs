@@ -84,6 +84,11 @@ fn irssi(temp: &Path) -> Result<(), Failure> {
     println!("irssi, the same machine and run");
     let empty = repeat(|| time_to(run(&home), "(status)"))?;
     println!("  first paint (nothing held)     {}", show(&empty));
+    let mut screen = Pty::spawn(run(&home))?;
+    screen.wait_for("(status)")?;
+    thread::sleep(Duration::from_secs(1));
+    println!("  resident memory (nothing held) {}", memory(screen.child.id()));
+    drop(screen);
     let lines: String = (0..MESSAGES).map(|n| format!("/echo {}\n", text(n))).collect();
     let full = temp.join("irssi-full");
     std::fs::create_dir(&full)?;

@@ -39,7 +39,7 @@ pub(crate) struct Options {
     /// The name others see; kept once given.
     #[arg(long, global = true, env = "FELUND_NAME", value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// Relay of new circles, such as <https://chat.example>.
+    /// Relay of new circles: its address, such as the one its web app is opened by.
     #[arg(long, global = true, env = "FELUND_RELAY", value_name = "URL")]
     pub(crate) relay: Option<String>,
     /// Answer in JSON.

@@ -68,7 +68,7 @@ pub(crate) fn run(options: Options, command: Cmd) -> Result<ExitCode, String> {
             client.ask(Command::LeaveCircle { circle: circle.id })?;
             print::left(&circle, json);
         }
-        Cmd::Send { target, text } => return send(&mut client, &target, &text),
+        Cmd::Send { target, text } => return send(&mut client, &target, &text, json),
         Cmd::Tail { target } => return tail(&mut client, target.as_deref()),
         Cmd::History { target, limit } => history(&mut client, &target, limit)?,
         Cmd::Who { circle } => {
@@ -114,7 +114,7 @@ fn join(client: &mut Client, code: &str, relay: Option<String>, json: bool) -> R
     Ok(())
 }
 
-fn send(client: &mut Client, wanted: &str, text: &[String]) -> Result<ExitCode, String> {
+fn send(client: &mut Client, wanted: &str, text: &[String], json: bool) -> Result<ExitCode, String> {
     let text = if text == ["-"] { read_stdin()? } else { text.join(" ") };
     let (circle, channel) = client.channel(wanted)?;
     let Reply::Sent { msg_id, .. } = client.ask(Command::Send { circle, channel, text })? else {
@@ -122,16 +122,10 @@ fn send(client: &mut Client, wanted: &str, text: &[String]) -> Result<ExitCode, 
     };
     let until = Instant::now() + SEND_PATIENCE;
     loop {
-        match client.delivery(msg_id) {
-            Some(Delivery::Stored) => {
-                println!("stored at the relay");
-                return Ok(ExitCode::SUCCESS);
-            }
-            Some(Delivery::Delivered { to, of }) => {
-                println!("delivered to {to} of {of}");
-                return Ok(ExitCode::SUCCESS);
-            }
-            _ => {}
+        let delivery = client.delivery(msg_id).filter(|delivery| *delivery != Delivery::Pending);
+        if let Some(delivery) = delivery {
+            print::sent(msg_id, delivery, json);
+            return Ok(ExitCode::SUCCESS);
         }
         if !client.step(until)? {
             return Ok(kept(client, circle, msg_id));
@@ -152,14 +146,19 @@ fn kept(client: &Client, circle: felund_core::ids::CircleId, msg_id: MsgId) -> E
 }
 
 fn read_stdin() -> Result<String, String> {
-    let mut text = String::new();
+    let mut bytes = Vec::new();
+    // Room for the line break at the end, and one byte to notice that there is more.
     std::io::stdin()
-        .take(MAX_TEXT_LEN as u64 + 2)
-        .read_to_string(&mut text)
+        .take(MAX_TEXT_LEN as u64 + 3)
+        .read_to_end(&mut bytes)
         .map_err(|e| format!("cannot read the message: {e}; nothing was sent"))?;
-    let end = text.trim_end_matches(['\n', '\r']).len();
-    text.truncate(end);
-    Ok(text)
+    while matches!(bytes.last(), Some(b'\n' | b'\r')) {
+        bytes.pop();
+    }
+    if bytes.len() > MAX_TEXT_LEN {
+        return Err(format!("the message is longer than {} KiB; nothing was sent", MAX_TEXT_LEN / 1024));
+    }
+    String::from_utf8(bytes).map_err(|_| "the message is not UTF-8 text; nothing was sent".to_owned())
 }
 
 fn history(client: &mut Client, wanted: &str, limit: u32) -> Result<(), String> {

@@ -5,8 +5,8 @@
 use std::io::{ErrorKind, Write};
 
 use felund_core::{
-    ids::CircleId,
-    view::{CircleView, Finding, LinkView, MessageView, Reach, Reply},
+    ids::{CircleId, MsgId},
+    view::{CircleView, Delivery, Finding, LinkView, MessageView, Reach, Reply},
 };
 use serde_json::{Value, json};
 
@@ -35,6 +35,17 @@ pub(crate) fn left(circle: &CircleView, json: bool) {
         line(&json!({ "circle_id": circle.id, "name": circle.name, "invite": Value::Null }));
     } else {
         println!("left {}; nothing of it is kept on this device", clean(&circle.name));
+    }
+}
+
+/// Says how far a message got.
+pub(crate) fn sent(msg_id: MsgId, delivery: Delivery, json: bool) {
+    if json {
+        return line(&json!({ "msg_id": msg_id, "delivery": delivery }));
+    }
+    match delivery {
+        Delivery::Delivered { to, of } => println!("delivered to {to} of {of}"),
+        _ => println!("stored at the relay"),
     }
 }
 
