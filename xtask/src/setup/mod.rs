@@ -8,6 +8,7 @@ mod tools;
 mod wasm_target;
 
 use std::fs::{self, File, TryLockError};
+use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -75,21 +76,22 @@ const TEST_PROGRAMS: [Program; 9] = [
     Program { names: &["node"], package: "nodejs", why: "the core's tests run as WebAssembly under it" },
 ];
 
-/// Held until dropped.
 fn lock(context: &Context) -> Result<File> {
-    fs::create_dir_all(&context.cache).with_context(|| {
-        format!("cannot create the tool cache {}; set XDG_CACHE_HOME elsewhere", context.cache.display())
+    let dir = &context.cache;
+    fs::create_dir_all(dir).with_context(|| {
+        format!("cannot create the tool cache {}; set XDG_CACHE_HOME elsewhere", dir.display())
     })?;
-    let path = context.cache.join("setup.lock");
-    let file = File::options()
-        .create(true)
-        .append(true)
-        .open(&path)
-        .with_context(|| format!("cannot open {}; set XDG_CACHE_HOME elsewhere", path.display()))?;
+    lock_file(&dir.join("setup.lock"), "another setup on this machine")
+}
+
+/// Waits for whoever holds the lock; held until dropped.
+pub(crate) fn lock_file(path: &Path, other: &str) -> Result<File> {
+    let file = File::options().create(true).append(true).open(path);
+    let file = file.with_context(|| format!("cannot open {}", path.display()))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            say("Waiting for another setup on this machine to finish.");
+            say(&format!("Waiting for {other} to finish."));
             file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
         }
         Err(TryLockError::Error(error)) => {

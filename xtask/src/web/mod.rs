@@ -14,12 +14,14 @@ use std::process::Stdio;
 use anyhow::{Context as _, Result, bail};
 
 use crate::context::Context;
-use crate::process;
+use crate::{process, setup};
 
 use self::bundle::Bundle;
 
-/// What a first visit may download, compressed, before the app is usable.
-const FIRST_VISIT_BUDGET: u64 = 200_000;
+/// What a first visit should download at most, compressed, before the app is usable.
+const FIRST_VISIT_GOAL: u64 = 200_000;
+/// What it may download until that is reached: a ratchet, lowered with every step towards the goal.
+const FIRST_VISIT_LIMIT: u64 = 520_000;
 
 /// Sizes of what a browser loads before the app is usable.
 #[derive(Debug)]
@@ -33,7 +35,7 @@ impl FirstVisit {
     pub(crate) fn print(&self) {
         let how =
             if self.compressed { "brotli" } else { "uncompressed: install brotli to see the size as sent" };
-        println!("A first visit loads {} bytes ({how}):", self.total());
+        println!("A first visit loads {} bytes ({how}; the goal is {FIRST_VISIT_GOAL}):", self.total());
         for (file, size) in &self.files {
             println!("  {size:>9}  {file}");
         }
@@ -41,8 +43,8 @@ impl FirstVisit {
 
     /// Fails when a first visit costs more than it may.
     pub(crate) fn check(&self) -> Result<()> {
-        if self.compressed && self.total() > FIRST_VISIT_BUDGET {
-            bail!("a first visit loads {} bytes, and may load {FIRST_VISIT_BUDGET}", self.total());
+        if self.compressed && self.total() > FIRST_VISIT_LIMIT {
+            bail!("a first visit loads {} bytes, and may load {FIRST_VISIT_LIMIT}", self.total());
         }
         Ok(())
     }
@@ -54,6 +56,10 @@ impl FirstVisit {
 
 /// Builds `web/dist`.
 pub(crate) fn build(context: &Context) -> Result<FirstVisit> {
+    // Two builds at once would write over each other's output.
+    fs::create_dir_all(&context.target)
+        .with_context(|| format!("cannot create {}", context.target.display()))?;
+    let _lock = setup::lock_file(&context.target.join("web.lock"), "another build of the web app")?;
     // Trunk works offline, so that it never fetches tools of its own choice; the crates have to be here by then.
     process::run(context.cargo().args(["fetch", "--quiet"]))?;
     let stage = context.target.join("web-stage");
