@@ -112,6 +112,8 @@ pub(crate) struct App {
     unreadable: Option<Place>,
     marked: Option<Key>,
     name_asked: bool,
+    /// The circle that the next `/circle leave` really leaves.
+    pub(crate) leaving: Option<CircleId>,
 }
 
 impl App {
@@ -139,6 +141,7 @@ impl App {
             unreadable: None,
             marked: None,
             name_asked: false,
+            leaving: None,
         }
     }
 

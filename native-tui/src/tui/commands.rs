@@ -23,6 +23,7 @@ impl App {
     }
 
     fn try_command(&mut self, command: Slash) -> Result<(), String> {
+        let leaving = self.leaving.take();
         match command {
             Slash::Help(topic) => self.show_help(topic.as_deref()),
             Slash::Invite => self.ask_invite(),
@@ -48,6 +49,14 @@ impl App {
             }
             Slash::CircleLeave => {
                 let circle = self.here()?.0;
+                if leaving != Some(circle) {
+                    self.leaving = Some(circle);
+                    self.say(
+                        "This deletes the circle's messages and keys from this device; only a new invite brings \
+                         you back. Type /circle leave once more to do it.",
+                    );
+                    return Ok(());
+                }
                 let left = Pending::Done("left; nothing of it is kept on this device");
                 self.ask(Command::LeaveCircle { circle }, left);
             }

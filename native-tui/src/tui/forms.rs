@@ -101,7 +101,10 @@ impl App {
         let Some(Overlay::Settings(settings)) = &mut self.overlay else { return };
         let last = Setting::ALL.len() - 1;
         match (&mut settings.field, key.code) {
-            (Some(_), KeyCode::Esc) => settings.field = None,
+            (Some(_), KeyCode::Esc) => {
+                settings.field = None;
+                settings.again = None;
+            }
             (Some(_), KeyCode::Enter) => self.setting_enter(),
             (Some(field), _) => edit(field, key),
             (None, KeyCode::Up | KeyCode::BackTab) => {
@@ -124,9 +127,37 @@ impl App {
     }
 
     fn setting_enter(&mut self) {
+        if !self.passphrase_is_certain() {
+            return;
+        }
         match self.setting_command() {
             Ok(command) => self.ask(command, Pending::Setting),
             Err(error) => self.setting_done(Err(error)),
+        }
+    }
+
+    /// Whether a new passphrase was typed twice alike; anything else is certain at once.
+    fn passphrase_is_certain(&mut self) -> bool {
+        let Some(Overlay::Settings(settings)) = &mut self.overlay else { return true };
+        let (Setting::Passphrase, Some(field)) = (settings.setting(), &mut settings.field) else {
+            return true;
+        };
+        if field.is_empty() && settings.again.is_none() {
+            return true;
+        }
+        match settings.again.take() {
+            None => {
+                settings.again = Some(field.take());
+                settings.said = None;
+                false
+            }
+            Some(first) if first == field.text() => true,
+            Some(_) => {
+                field.take();
+                settings.said =
+                    Some(Err("The two are not the same; nothing was changed. Type it anew.".to_owned()));
+                false
+            }
         }
     }
 

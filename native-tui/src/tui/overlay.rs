@@ -122,6 +122,8 @@ pub(crate) struct Settings {
     pub(crate) at: usize,
     /// The value being typed.
     pub(crate) field: Option<Editor>,
+    /// A new passphrase that must be typed once more: a slip in what is not shown would lock its user out.
+    pub(crate) again: Option<String>,
     /// What came of the last change: a fault, or that it is done.
     pub(crate) said: Option<Result<String, String>>,
 }

@@ -435,3 +435,35 @@ fn without_colours_nothing_is_lost() {
     app.theme = Theme::new(false);
     assert_eq!(draw(&mut app, 80, 20), coloured);
 }
+
+#[test]
+fn leaving_a_circle_takes_saying_so_twice() {
+    let mut app = chat();
+    commands(&mut app);
+    for wanted in [0, 1] {
+        type_text(&mut app, "/circle leave");
+        press(&mut app, KeyCode::Enter);
+        let left =
+            commands(&mut app).into_iter().filter(|c| matches!(c, Command::LeaveCircle { .. })).count();
+        assert_eq!(left, wanted);
+    }
+}
+
+#[test]
+fn a_new_passphrase_is_typed_twice() {
+    let mut app = chat();
+    commands(&mut app);
+    app.show_settings();
+    press(&mut app, KeyCode::Down);
+    press(&mut app, KeyCode::Enter);
+    for (text, said) in [("secret", "once more"), ("other", "not the same"), ("secret", "once more")] {
+        type_text(&mut app, text);
+        press(&mut app, KeyCode::Enter);
+        let screen = draw(&mut app, 90, 30);
+        assert!(screen.contains(said) && !screen.contains("secret"), "{screen}");
+        assert!(!commands(&mut app).iter().any(|c| matches!(c, Command::SetPassphrase { .. })));
+    }
+    type_text(&mut app, "secret");
+    press(&mut app, KeyCode::Enter);
+    assert_eq!(commands(&mut app), [Command::SetPassphrase { passphrase: Some("secret".into()) }]);
+}

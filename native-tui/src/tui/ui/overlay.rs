@@ -234,7 +234,8 @@ fn settings(app: &App, settings: &Settings, area: Rect, buf: &mut Buffer) -> Opt
         }
         y += 1;
     }
-    y = write(buf, inside, y + 1, settings.setting().about(), app.theme.dim());
+    let about = if settings.again.is_some() { "Type it once more." } else { settings.setting().about() };
+    y = write(buf, inside, y + 1, about, app.theme.dim());
     let mut cursor = None;
     if let Some(editor) = &settings.field {
         let hidden = settings.setting() == Setting::Passphrase;
