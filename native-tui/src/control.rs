@@ -49,7 +49,7 @@ mod unix {
             let path = dir.socket();
             // The lock is ours, so that a socket that is still there belongs to nobody.
             let _ = fs::remove_file(&path);
-            let door = UnixListener::bind(&path).ok().and_then(|listener| {
+            let door = dir.at_socket(|path| UnixListener::bind(path)).ok().and_then(|listener| {
                 fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).ok()?;
                 Some(tokio::spawn(accept(listener, inbox)))
             });

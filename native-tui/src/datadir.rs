@@ -6,6 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+const SOCKET: &str = "control.sock";
+/// Below the smallest limit among the systems with Unix sockets, which is 103.
+#[cfg(unix)]
+const MAX_SOCKET_PATH: usize = 100;
+
 /// The directory, its files, and the lock while this process holds it.
 #[derive(Debug)]
 pub struct DataDir {
@@ -54,7 +59,23 @@ impl DataDir {
     /// Where the owner listens for other processes of the same user.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
-        self.path.join("control.sock")
+        self.path.join(SOCKET)
+    }
+
+    /// Opens or binds the socket, whose path the system limits to about a hundred bytes: a longer one is reached
+    /// through a link that exists for that moment only.
+    #[cfg(unix)]
+    pub(crate) fn at_socket<T>(&self, act: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+        let path = self.socket();
+        if path.as_os_str().len() <= MAX_SOCKET_PATH {
+            return act(&path);
+        }
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let link = std::env::temp_dir().join(format!("felund-{}-{}", std::process::id(), now.as_nanos()));
+        std::os::unix::fs::symlink(std::path::absolute(&self.path)?, &link)?;
+        let result = act(&link.join(SOCKET));
+        let _ = fs::remove_file(&link);
+        result
     }
 
     /// Becomes the owner; `None` while another process is.
@@ -118,6 +139,17 @@ mod tests {
         assert_eq!(mode(dir.path()), 0o700);
         private_file(&dir.database()).expect("file");
         assert_eq!(mode(&dir.database()), 0o600);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_deep_directory_has_a_socket_all_the_same() {
+        use std::os::unix::net::{UnixListener, UnixStream};
+        let temp = tempfile::tempdir().expect("tempdir");
+        let dir = DataDir::open(Some(temp.path().join("deep".repeat(40)))).expect("open");
+        let listener = dir.at_socket(|path| UnixListener::bind(path)).expect("bind");
+        let _stream = dir.at_socket(|path| UnixStream::connect(path)).expect("connect");
+        listener.accept().expect("accept");
     }
 
     #[test]

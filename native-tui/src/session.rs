@@ -70,7 +70,7 @@ impl Session {
                 return Ok(Self { link: own(dir, lock, signals.clone())?, next_id: 0 });
             }
             #[cfg(unix)]
-            if let Ok(stream) = std::os::unix::net::UnixStream::connect(dir.socket()) {
+            if let Ok(stream) = dir.at_socket(|path| std::os::unix::net::UnixStream::connect(path)) {
                 return Ok(Self { link: mirror(stream, signals.clone())?, next_id: 0 });
             }
             if begun.elapsed() > HANDOVER {
