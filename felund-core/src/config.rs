@@ -46,12 +46,11 @@ pub const MAX_URL_LEN: usize = 512;
 pub const RETENTION_MESSAGES: u32 = 1_000;
 /// Default retention: age of the oldest message kept, in days.
 pub const RETENTION_DAYS: u32 = 30;
-/// Control events kept per circle before superseded ones are dropped, oldest first.
+/// Control events kept per circle. Beyond it those that no longer matter go first: superseded ones, then those about
+/// channels that nobody has made, then the oldest.
 pub const RETENTION_CONTROL: usize = 4_096;
-/// Channels a circle may hold; later `channel.create` events are kept but not applied.
+/// Channels a circle may have before no more are made on this device.
 pub const MAX_CHANNELS: usize = 256;
-/// Members a circle may hold; later `member.hello` events are kept but not applied.
-pub const MAX_MEMBERS: usize = 1_024;
 /// Circles one node may hold.
 pub const MAX_CIRCLES: usize = 64;
 
@@ -89,3 +88,14 @@ pub const BACKOFF_MIN_MS: u64 = 250;
 pub const BACKOFF_MAX_MS: u64 = 30_000;
 /// While polling works, a socket is tried again this often, in milliseconds.
 pub const UPGRADE_RETRY_MS: u64 = 10_000;
+/// A handshake not finished after this long is given up, in milliseconds.
+pub const HANDSHAKE_TIMEOUT_MS: u64 = 5_000;
+/// Most direct connections at once.
+pub const MAX_DIRECT: usize = 64;
+/// Most addresses of members kept for dialing.
+pub const MAX_ADDRESSES: usize = 256;
+/// How long a message that every member may get directly is kept from the relay, in milliseconds: the budget of the
+/// ladder's first three rungs (Policy 2).
+pub const DIRECT_BUDGET_MS: u64 = 1_500;
+/// Own messages whose confirmations are counted, per circle.
+pub const MAX_COUNTED: usize = 512;

@@ -78,6 +78,11 @@ pub enum Input {
     Received(ConnId, Vec<u8>),
     /// A socket is gone, or could not be opened. Not sent for sockets the node closed itself.
     Disconnected(ConnId, String),
+    /// Somebody connected to this node's listener. The driver names the connection, with the highest bit set so that it
+    /// is none of the node's own names.
+    Accepted(ConnId),
+    /// Where others may dial this node, as `host:port`; replaces what was said before.
+    Listening(Vec<String>),
     /// The deadline of [`Output::Timeout`] is reached. Early or extra ones do no harm.
     Timeout,
     /// The device woke up, the page became visible, or the network changed: doubt every connection.
@@ -102,6 +107,9 @@ pub enum Output {
         /// Offered sub-protocols.
         protocols: Vec<String>,
     },
+    /// Open a byte stream to `host:port` within [`crate::config::CONNECT_TIMEOUT_MS`]; messages on it are framed by
+    /// four bytes of length, big-endian, and never longer than [`crate::session::MAX_RECORD`].
+    Connect(ConnId, String),
     /// Send one binary message.
     Transmit(ConnId, Vec<u8>),
     /// Close and forget a socket; the reason is for logs.

@@ -30,7 +30,7 @@ type Key32 = Secret<[u8; 32]>;
 /// Length of an HPKE-wrapped 32-byte key: encapsulated key, ciphertext, tag.
 pub const WRAPPED_LEN: usize = 32 + 32 + 16;
 
-fn hkdf<const N: usize>(ikm: &[u8], salt: Option<&[u8]>, info: &[u8]) -> [u8; N] {
+pub(crate) fn hkdf<const N: usize>(ikm: &[u8], salt: Option<&[u8]>, info: &[u8]) -> [u8; N] {
     let mut out = [0; N];
     Hkdf::<Sha256>::new(salt, ikm).expand(info, &mut out).expect("N is far below 255 hash lengths");
     out

@@ -28,9 +28,13 @@ pub mod relay_api;
 #[cfg(feature = "node")]
 mod route;
 #[cfg(feature = "node")]
+pub mod session;
+#[cfg(feature = "node")]
 pub mod slash;
 #[cfg(feature = "node")]
 pub mod store;
+#[cfg(feature = "node")]
+pub mod sync;
 #[cfg(feature = "node")]
 pub mod time;
 #[cfg(feature = "node")]

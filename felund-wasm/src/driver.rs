@@ -38,7 +38,7 @@ impl Driver {
         let keeper = Keeper::start(database, inbox.clone(), move |event| notices(vec![event]));
         let task = Task {
             // The browser's generator fails only for requests above 64 KiB, which getrandom splits.
-            node: Node::new(Box::new(UnwrapErr(SysRng)), capabilities()),
+            node: Node::new(Box::new(UnwrapErr(SysRng)), capabilities(), false),
             clock: Clock::new(),
             inbox: inbox.clone(),
             keeper,
@@ -140,6 +140,10 @@ impl Task {
                             self.node.handle(now, Input::Disconnected(conn, reason));
                         }
                     }
+                }
+                // A browser cannot open byte streams, and the node was told so.
+                Output::Connect(conn, _) => {
+                    self.inbox.push(Input::Disconnected(conn, "not possible in a browser".to_owned()));
                 }
                 Output::Transmit(conn, bytes) => {
                     let sent = self.sockets.get(&conn).map(|socket| socket.send(&bytes));

@@ -112,7 +112,7 @@ fn text(n: usize) -> String {
 fn fill(data: &Path, relay: Option<&str>) -> Result<(), Failure> {
     let dir = DataDir::open(Some(data.to_owned()))?;
     let (sender, signals) = mpsc::sync_channel(1_024);
-    let mut session = Session::open(&dir, &sender)?;
+    let mut session = Session::open(&dir, None, &sender)?;
     let mut model = Model::default();
     let step = |model: &mut Model| -> Result<Option<Reply>, Failure> {
         match signals.recv_timeout(Duration::from_secs(60))? {

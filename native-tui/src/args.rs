@@ -2,7 +2,7 @@
 //!
 //! Parsing only. What a command does is in [`crate::headless`]; without one the screen opens.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -42,6 +42,9 @@ pub(crate) struct Options {
     /// Relay of new circles: its address, such as the one its web app is opened by.
     #[arg(long, global = true, env = "FELUND_RELAY", value_name = "URL")]
     pub(crate) relay: Option<String>,
+    /// Where other members may connect directly, such as 0.0.0.0:4700; invites then name it.
+    #[arg(long, global = true, env = "FELUND_LISTEN", value_name = "ADDR:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
     /// Answer in JSON.
     #[arg(long, global = true)]
     pub(crate) json: bool,

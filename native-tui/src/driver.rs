@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -21,9 +22,9 @@ use felund_core::{
 };
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
-use tokio::{sync::mpsc, time};
+use tokio::{net::TcpStream, sync::mpsc, time};
 
-use crate::{control::Mirrors, datadir::DataDir, disk::Disk, net::Net, session::Signal};
+use crate::{control::Mirrors, datadir::DataDir, disk::Disk, net::Net, session::Signal, tcp};
 
 /// How much may wait for the driver before senders wait.
 pub(crate) const QUEUE: usize = 1_024;
@@ -46,6 +47,8 @@ pub(crate) enum Inbox {
     Node(Input),
     /// From a client, with the client's own number.
     Ask(ClientId, Request),
+    /// Somebody connected to this node's listener.
+    Accepted(TcpStream),
     /// A mirror has come.
     #[cfg(unix)]
     Joined(ClientId, mpsc::Sender<Arc<str>>),
@@ -56,6 +59,8 @@ pub(crate) enum Inbox {
 }
 
 pub(crate) struct Driver {
+    /// Where others may dial this node.
+    endpoints: Vec<String>,
     node: Node,
     disk: Disk,
     net: Net,
@@ -80,6 +85,7 @@ impl Driver {
     /// Opens the database; must be called inside the runtime that [`Driver::run`] will be in.
     pub(crate) fn open(
         dir: &DataDir,
+        listen: Option<SocketAddr>,
         inbox: mpsc::Sender<Inbox>,
         local: SyncSender<Signal>,
         deaf: Arc<AtomicBool>,
@@ -88,8 +94,11 @@ impl Driver {
         let disk = Disk::open(&dir.database(), move |input| {
             let _ = answers.blocking_send(Inbox::Node(input));
         })?;
+        let endpoints =
+            listen.map(|address| tcp::listen(address, inbox.clone())).transpose()?.unwrap_or_default();
         Ok(Self {
-            node: Node::new(Box::new(UnwrapErr(SysRng)), Capabilities::default()),
+            endpoints,
+            node: Node::new(Box::new(UnwrapErr(SysRng)), Capabilities::default(), true),
             disk,
             net: Net::new(inbox.clone()),
             mirrors: Mirrors::listen(dir, inbox),
@@ -105,7 +114,8 @@ impl Driver {
 
     /// Drives until the process wants to end and everything handed to the disk is durable.
     pub(crate) async fn run(mut self, mut inbox: mpsc::Receiver<Inbox>) {
-        let mut deadline = self.feed(Input::Timeout).await;
+        let endpoints = std::mem::take(&mut self.endpoints);
+        let mut deadline = self.feed(Input::Listening(endpoints)).await;
         let mut check = time::interval(CLOCK_CHECK);
         check.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
         while !self.ended {
@@ -143,6 +153,10 @@ impl Driver {
                     self.writing = self.writing.saturating_sub(1);
                 }
                 self.feed(input).await
+            }
+            Inbox::Accepted(stream) => {
+                let conn = self.net.accept(stream);
+                self.feed(Input::Accepted(conn)).await
             }
             Inbox::Ask(client, request) => self.ask(client, request).await,
             #[cfg(unix)]
@@ -184,6 +198,7 @@ impl Driver {
                     Output::Load(id, query) => self.disk.read(id, query),
                     Output::Http(id, request) => self.net.http(id, request),
                     Output::Dial { conn, url, protocols } => self.net.dial(conn, url, protocols),
+                    Output::Connect(conn, address) => self.net.connect(conn, address),
                     Output::Transmit(conn, bytes) => inputs.extend(self.net.transmit(conn, bytes)),
                     Output::Close(conn, _) => self.net.close(conn),
                     Output::Event(event) => self.tell(event).await,

@@ -19,6 +19,7 @@ mod net;
 pub mod session;
 pub mod storage;
 mod target;
+mod tcp;
 mod text;
 mod tui;
 

@@ -1,4 +1,4 @@
-//! Carries out what the node wants of the network: HTTP requests and WebSockets, each with its limits.
+//! Carries out what the node wants of the network: HTTP requests, WebSockets and byte streams, each with its limits.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -10,7 +10,7 @@ use futures_util::{SinkExt, StreamExt};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Request, Uri, body::Bytes, header::RETRY_AFTER};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{net::TcpStream, sync::mpsc, time::timeout};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{self, Message, client::IntoClientRequest, protocol::WebSocketConfig},
@@ -19,9 +19,10 @@ use tokio_tungstenite::{
 use crate::{
     connect::{BoxError, Connector, Stream, reasons},
     driver::Inbox,
+    tcp,
 };
 
-/// Messages one socket may have waiting; beyond that the relay is not reading and the socket is given up.
+/// Messages one socket may have waiting; beyond that the other side is not reading and the socket is given up.
 const SEND_QUEUE: usize = 1_024;
 /// How long a socket may take to say goodbye.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -32,6 +33,7 @@ pub(crate) struct Net {
     http: Client<Connector, Full<Bytes>>,
     sockets: HashMap<ConnId, mpsc::Sender<Vec<u8>>>,
     inbox: mpsc::Sender<Inbox>,
+    accepted: u64,
 }
 
 impl Net {
@@ -41,7 +43,7 @@ impl Net {
             .pool_idle_timeout(Duration::from_secs(20))
             .pool_max_idle_per_host(1)
             .build(connector.clone());
-        Self { connector, http, sockets: HashMap::new(), inbox }
+        Self { connector, http, sockets: HashMap::new(), inbox, accepted: 0 }
     }
 
     pub(crate) fn http(&self, id: HttpId, request: HttpRequest) {
@@ -77,6 +79,23 @@ impl Net {
         });
     }
 
+    /// Opens a byte stream to a member.
+    pub(crate) fn connect(&mut self, conn: ConnId, address: String) {
+        let (sender, queue) = mpsc::channel(SEND_QUEUE);
+        self.sockets.insert(conn, sender);
+        tokio::spawn(tcp::dial(conn, address, queue, self.inbox.clone()));
+    }
+
+    /// Takes a byte stream that somebody opened to this node.
+    pub(crate) fn accept(&mut self, stream: TcpStream) -> ConnId {
+        self.accepted += 1;
+        let conn = ConnId(1 << 63 | self.accepted);
+        let (sender, queue) = mpsc::channel(SEND_QUEUE);
+        self.sockets.insert(conn, sender);
+        tokio::spawn(tcp::talk(conn, stream, queue, self.inbox.clone()));
+        conn
+    }
+
     /// Answers with what the node must be told when the socket cannot take more.
     pub(crate) fn transmit(&mut self, conn: ConnId, bytes: Vec<u8>) -> Option<Input> {
         let sender = self.sockets.get(&conn)?;
@@ -84,7 +103,7 @@ impl Net {
             return None;
         }
         self.sockets.remove(&conn);
-        Some(Input::Disconnected(conn, "the relay does not read what it is sent".to_owned()))
+        Some(Input::Disconnected(conn, "the other side does not read what it is sent".to_owned()))
     }
 
     pub(crate) fn close(&mut self, conn: ConnId) {

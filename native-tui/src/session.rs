@@ -5,6 +5,7 @@
 
 use std::{
     io::{BufRead, BufReader, Write},
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -59,15 +60,20 @@ enum Link {
 }
 
 impl Session {
-    /// Becomes the owner of the data directory or, when there is one, its mirror. Events arrive at `signals`.
+    /// Becomes the owner of the data directory or, when there is one, its mirror. Events arrive at `signals`. An owner
+    /// lets other members connect at `listen`.
     ///
     /// # Errors
     /// A text for people.
-    pub fn open(dir: &DataDir, signals: &SyncSender<Signal>) -> Result<Self, String> {
+    pub fn open(
+        dir: &DataDir,
+        listen: Option<SocketAddr>,
+        signals: &SyncSender<Signal>,
+    ) -> Result<Self, String> {
         let begun = Instant::now();
         loop {
             if let Some(lock) = dir.lock()? {
-                return Ok(Self { link: own(dir, lock, signals.clone())?, next_id: 0 });
+                return Ok(Self { link: own(dir, listen, lock, signals.clone())?, next_id: 0 });
             }
             #[cfg(unix)]
             if let Ok(stream) = dir.at_socket(|path| std::os::unix::net::UnixStream::connect(path)) {
@@ -131,7 +137,12 @@ impl Drop for Session {
     }
 }
 
-fn own(dir: &DataDir, lock: Lock, signals: SyncSender<Signal>) -> Result<Link, String> {
+fn own(
+    dir: &DataDir,
+    listen: Option<SocketAddr>,
+    lock: Lock,
+    signals: SyncSender<Signal>,
+) -> Result<Link, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
@@ -144,7 +155,7 @@ fn own(dir: &DataDir, lock: Lock, signals: SyncSender<Signal>) -> Result<Link, S
     let deaf = Arc::new(AtomicBool::new(false));
     let driver = {
         let _inside = runtime.enter();
-        Driver::open(dir, inbox.clone(), signals, Arc::clone(&deaf))?
+        Driver::open(dir, listen, inbox.clone(), signals, Arc::clone(&deaf))?
     };
     let thread = thread::Builder::new()
         .name("node".to_owned())

@@ -1,10 +1,12 @@
 //! The fold itself: last writer wins per slot, and only the rightful writer has a slot that counts.
+//!
+//! The fold refuses nothing, or members that heard the same in another order would differ; how much there is to fold
+//! is bounded by the log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Access, Body, Hello, channel_id};
 use crate::{
-    config::{MAX_CHANNELS, MAX_MEMBERS},
     ids::{ChannelId, NodeId},
     view::Key,
 };
@@ -121,14 +123,11 @@ impl State {
         match body {
             Body::CircleName(name) => write(&mut self.name, key, name),
             Body::Hello(hello) => {
-                if self.members.len() >= MAX_MEMBERS && !self.members.contains_key(&author) {
-                    return false;
-                }
                 write(&mut self.members.entry(author).or_insert(Member { hello: None }).hello, key, hello)
             }
             Body::Create(new) => {
                 let id = channel_id(&author, &new.nonce);
-                let Some(channel) = self.channel_mut(id) else { return false };
+                let channel = self.channels.entry(id).or_default();
                 // The id fixes author and nonce; of several such events the first counts, as nobody renames by them.
                 let first = channel.made.as_ref().is_none_or(|made| key < made.key);
                 if first {
@@ -142,28 +141,58 @@ impl State {
             Body::Join(id) => self.stand(id, author, key, Standing::Joined),
             Body::Leave(id) => self.stand(id, author, key, Standing::Left),
             Body::Request(id) => self.stand(id, author, key, Standing::Requested),
-            Body::Approve(id, member, wrapped) => self.channel_mut(id).is_some_and(|channel| {
-                bounded(&mut channel.approvals, (author, member))
-                    .is_some_and(|slot| write(slot, key, wrapped))
-            }),
-            Body::Rename(id, name) => self.channel_mut(id).is_some_and(|channel| {
-                bounded(&mut channel.renames, author).is_some_and(|slot| write(slot, key, name))
-            }),
+            Body::Approve(id, member, wrapped) => {
+                let channel = self.channels.entry(id).or_default();
+                write(channel.approvals.entry((author, member)).or_default(), key, wrapped)
+            }
+            Body::Rename(id, name) => {
+                let channel = self.channels.entry(id).or_default();
+                write(channel.renames.entry(author).or_default(), key, name)
+            }
             Body::Text(_) | Body::Unknown => false,
         }
     }
 
     fn stand(&mut self, id: ChannelId, author: NodeId, key: Key, standing: Standing) -> bool {
-        self.channel_mut(id).is_some_and(|channel| {
-            bounded(&mut channel.standings, author).is_some_and(|slot| write(slot, key, standing))
-        })
+        let channel = self.channels.entry(id).or_default();
+        write(channel.standings.entry(author).or_default(), key, standing)
     }
 
-    fn channel_mut(&mut self, id: ChannelId) -> Option<&mut Channel> {
-        if self.channels.len() >= MAX_CHANNELS && !self.channels.contains_key(&id) {
-            return None;
+    /// The events this state rests on, and whether each is about a channel that nobody has made. All others could be
+    /// dropped without a change.
+    pub fn live(&self) -> impl Iterator<Item = (Key, bool)> {
+        let name = self.name.iter().map(|slot| (slot.key, false));
+        let members = self.members.values().filter_map(|member| Some((member.hello.as_ref()?.key, false)));
+        let channels = self.channels.values().flat_map(|channel| {
+            let orphan = channel.made.is_none();
+            let made = channel.made.iter().map(|slot| slot.key);
+            let renames = channel.renames.values().flatten().map(|slot| slot.key);
+            let approvals = channel.approvals.values().flatten().map(|slot| slot.key);
+            let standings = channel.standings.values().flatten().map(|slot| slot.key);
+            made.chain(renames).chain(approvals).chain(standings).map(move |key| (key, orphan))
+        });
+        name.chain(members).chain(channels)
+    }
+
+    /// Takes out what rests on these events, which are not kept any more.
+    pub fn forget(&mut self, dropped: &BTreeSet<Key>) {
+        fn keep<T>(slot: &mut Option<Slot<T>>, dropped: &BTreeSet<Key>) -> bool {
+            if slot.as_ref().is_some_and(|slot| dropped.contains(&slot.key)) {
+                *slot = None;
+            }
+            slot.is_some()
         }
-        Some(self.channels.entry(id).or_default())
+        keep(&mut self.name, dropped);
+        self.members.retain(|_, member| keep(&mut member.hello, dropped));
+        self.channels.retain(|_, channel| {
+            let made = keep(&mut channel.made, dropped);
+            channel.renames.retain(|_, slot| keep(slot, dropped));
+            channel.approvals.retain(|_, slot| keep(slot, dropped));
+            channel.standings.retain(|_, slot| keep(slot, dropped));
+            made || !channel.renames.is_empty()
+                || !channel.approvals.is_empty()
+                || !channel.standings.is_empty()
+        });
     }
 
     /// The circle's name, once an event has told it.
@@ -193,14 +222,6 @@ impl State {
     pub fn channel(&self, id: &ChannelId) -> Option<&Channel> {
         self.channels.get(id).filter(|channel| channel.made.is_some())
     }
-}
-
-/// The slot of a map that a stranger's events must not grow without end.
-fn bounded<K: Ord, T>(map: &mut BTreeMap<K, Option<Slot<T>>>, key: K) -> Option<&mut Option<Slot<T>>> {
-    if map.len() >= MAX_MEMBERS && !map.contains_key(&key) {
-        return None;
-    }
-    Some(map.entry(key).or_default())
 }
 
 #[cfg(test)]

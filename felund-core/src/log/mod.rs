@@ -6,17 +6,18 @@
 mod clock;
 mod retention;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use clock::Clock;
 pub use retention::{horizon, overflow};
 
 use crate::{
-    config::{MAX_FUTURE_MS, RETENTION_CONTROL},
+    config::{MAX_CHANNELS, MAX_FUTURE_MS, RETENTION_CONTROL},
     envelope::Verified,
     ids::{ChannelId, NodeId},
     store::IndexRow,
     view::{Key, Retention},
+    wire::Window,
 };
 
 /// One envelope's place and what counting needs to know of it.
@@ -85,21 +86,46 @@ impl Log {
         }
     }
 
-    /// Takes out what the circle no longer keeps: per channel the keys to delete, in ascending order.
+    /// Takes out the chat that the circle no longer keeps: per channel the keys to delete, in ascending order.
     pub fn prune(&mut self, wall: u64) -> Vec<(ChannelId, Vec<Key>)> {
         let (retention, control) = (self.retention, self.control);
         let mut pruned = Vec::new();
-        for (channel, entries) in &mut self.channels {
-            let cut = if *channel == control {
-                entries.len().saturating_sub(RETENTION_CONTROL)
-            } else {
-                overflow(entries.iter().map(|entry| entry.key.ts), entries.len(), retention, wall)
-            };
+        for (channel, entries) in self.channels.iter_mut().filter(|(channel, _)| **channel != control) {
+            let cut = overflow(entries.iter().map(|entry| entry.key.ts), entries.len(), retention, wall);
             if cut > 0 {
                 pruned.push((*channel, entries.drain(..cut).map(|entry| entry.key).collect()));
             }
         }
         pruned
+    }
+
+    /// Takes out control events beyond [`RETENTION_CONTROL`]: those that `live` does not name first, then those it
+    /// calls orphans, then the oldest.
+    pub fn prune_control(&mut self, live: impl Iterator<Item = (Key, bool)>) -> BTreeSet<Key> {
+        let Some(entries) = self.channels.get_mut(&self.control) else { return BTreeSet::new() };
+        // A whole slice at a time, so that a flood does not sort everything for every event.
+        let Some(over) =
+            entries.len().checked_sub(RETENTION_CONTROL).filter(|over| *over > RETENTION_CONTROL / 16)
+        else {
+            return BTreeSet::new();
+        };
+        let live: BTreeMap<Key, bool> = live.collect();
+        let rank = |key: &Key| match live.get(key) {
+            None => 0,
+            Some(true) => 1,
+            Some(false) => 2,
+        };
+        let mut order: Vec<(u8, Key)> = entries.iter().map(|entry| (rank(&entry.key), entry.key)).collect();
+        order.sort_unstable();
+        let dropped: BTreeSet<Key> = order.into_iter().take(over).map(|(_, key)| key).collect();
+        entries.retain(|entry| !dropped.contains(&entry.key));
+        dropped
+    }
+
+    /// Whether [`Log::prune_control`] would take something out.
+    #[must_use]
+    pub fn control_overflows(&self) -> bool {
+        self.channels.get(&self.control).is_some_and(|entries| entries.len() > RETENTION_CONTROL * 17 / 16)
     }
 
     /// Changes how much is kept; [`Log::prune`] carries it out.
@@ -127,6 +153,28 @@ impl Log {
     pub fn channel_of(&self, key: &Key) -> Option<ChannelId> {
         let holds = |entries: &Vec<Entry>| entries.binary_search_by_key(key, |entry| entry.key).is_ok();
         self.channels.iter().find(|(_, entries)| holds(entries)).map(|(id, _)| *id)
+    }
+
+    /// What this log keeps, for a peer that is to be offered no less.
+    #[must_use]
+    pub fn window(&self, wall: u64) -> Window {
+        let full = |(channel, entries): (&ChannelId, &Vec<Entry>)| {
+            let full = *channel != self.control && entries.len() >= self.retention.messages as usize;
+            Some((*channel, entries.first().filter(|_| full)?.key.ts))
+        };
+        let floors = self.channels.iter().filter_map(full).take(MAX_CHANNELS).collect();
+        Window { horizon: horizon(self.retention, wall), floors }
+    }
+
+    /// The places within a window, channel by channel.
+    pub fn keys<'a>(&'a self, window: &'a Window) -> impl Iterator<Item = Key> + 'a {
+        self.channels.iter().flat_map(move |(channel, entries)| {
+            let floors = window.floors.iter().filter(|(of, _)| of == channel).map(|(_, ts)| *ts);
+            let horizon = if *channel == self.control { 0 } else { window.horizon };
+            let from = floors.fold(horizon, u64::max);
+            let start = entries.partition_point(|entry| entry.key.ts < from);
+            entries[start..].iter().map(|entry| entry.key)
+        })
     }
 
     /// Envelopes kept, in all channels.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::records::CircleRecord;
 use crate::{
     circle::{Access, Channel, Standing, State},
+    config::MAX_COUNTED,
     envelope::{Verified, open},
     ids::{ChannelId, CircleHint, CircleId, Cursor, MsgId, NodeId},
     keys::{CircleSecret, MessageKey, NodeKey},
@@ -24,6 +25,7 @@ pub(super) const EPOCH_0: &str = "epoch-0";
 #[derive(Debug)]
 pub(super) struct Circle {
     pub(super) id: CircleId,
+    me: NodeId,
     pub(super) secret: CircleSecret,
     pub(super) hint: CircleHint,
     pub(super) epoch_key: MessageKey,
@@ -41,7 +43,12 @@ pub(super) struct Circle {
     /// Own envelopes that nobody has confirmed.
     pub(super) outbox: BTreeSet<Key>,
     pub(super) cursor: Cursor,
+    /// Seen at the relay.
     pub(super) online: BTreeSet<NodeId>,
+    /// Reached by a session of our own.
+    pub(super) direct: BTreeSet<NodeId>,
+    /// The newest own messages and who has confirmed them.
+    pub(super) confirms: BTreeMap<Key, BTreeSet<NodeId>>,
     /// Unix milliseconds.
     pub(super) last_seen: BTreeMap<NodeId, u64>,
     /// Reads of storage that startup still waits for.
@@ -56,6 +63,7 @@ impl Circle {
         let retention = Retention { messages: record.messages, days: record.days };
         let control = secret.control();
         Self {
+            me,
             id: secret.circle_id(),
             hint: secret.api_key().hint(),
             epoch_key: secret.epoch_0(),
@@ -72,6 +80,8 @@ impl Circle {
             outbox: BTreeSet::new(),
             cursor: Cursor::default(),
             online: BTreeSet::new(),
+            direct: BTreeSet::new(),
+            confirms: BTreeMap::new(),
             last_seen: BTreeMap::new(),
             loading: 0,
             unqueued: Vec::new(),
@@ -150,7 +160,7 @@ impl Circle {
     pub(super) fn message(&self, verified: &Verified, text: String, me: &NodeId) -> MessageView {
         let header = verified.header();
         let mine = header.author_node_id == *me;
-        let pending = self.outbox.contains(&Key { ts: header.created_ts, id: header.msg_id });
+        let key = Key { ts: header.created_ts, id: header.msg_id };
         MessageView {
             circle_id: self.id,
             channel_id: header.channel_id,
@@ -161,11 +171,45 @@ impl Circle {
             created_ts: header.created_ts,
             text,
             mine,
-            delivery: match (mine, pending) {
-                (false, _) => Delivery::Received,
-                (true, true) => Delivery::Pending,
-                (true, false) => Delivery::Stored,
+            delivery: if mine { self.delivery(&key) } else { Delivery::Received },
+        }
+    }
+
+    /// How far an own message got, claiming no more than was confirmed.
+    pub(super) fn delivery(&self, key: &Key) -> Delivery {
+        let channel = self.log.channel_of(key).unwrap_or(self.general);
+        let recipients = self.recipients(&channel);
+        let by = self.confirms.get(key).map_or(0, |by| by.intersection(&recipients).count());
+        match by {
+            0 if self.outbox.contains(key) => Delivery::Pending,
+            0 => Delivery::Stored,
+            by => Delivery::Delivered {
+                to: u32::try_from(by).unwrap_or(u32::MAX),
+                of: u32::try_from(recipients.len()).unwrap_or(u32::MAX),
             },
+        }
+    }
+
+    /// The other members that a channel's messages are for.
+    pub(super) fn recipients(&self, channel: &ChannelId) -> BTreeSet<NodeId> {
+        let mut others: BTreeSet<NodeId> = match self.state.channel(channel) {
+            Some(found) if found.access() != Some(Access::Public) => channel_members(found).collect(),
+            _ => self.state.members().map(|(id, _)| *id).collect(),
+        };
+        others.remove(&self.me);
+        others
+    }
+
+    /// Takes note of a member's confirmation of an own message; whether it is news.
+    pub(super) fn confirm(&mut self, key: Key, by: NodeId) -> bool {
+        self.confirms.get_mut(&key).is_some_and(|confirmed| confirmed.insert(by))
+    }
+
+    /// Starts counting confirmations of an own message, and stops for the oldest one counted.
+    pub(super) fn count(&mut self, key: Key) {
+        self.confirms.insert(key, BTreeSet::new());
+        if self.confirms.len() > MAX_COUNTED {
+            self.confirms.pop_first();
         }
     }
 
@@ -177,7 +221,9 @@ impl Circle {
     }
 
     pub(super) fn view(&self, link: LinkView, me: &NodeId) -> CircleView {
-        let unsent = u32::try_from(self.outbox.len()).unwrap_or(u32::MAX);
+        let unsent =
+            self.outbox.iter().filter(|key| self.confirms.get(key).is_none_or(BTreeSet::is_empty)).count();
+        let unsent = u32::try_from(unsent).unwrap_or(u32::MAX);
         // Who was there before the relay was lost is not reached through it now.
         let linked = matches!(link, LinkView::Live | LinkView::Polling);
         CircleView {
@@ -222,13 +268,7 @@ impl Circle {
                     view.requests = asks.filter(|member| channel.approval(member).is_none()).collect();
                 }
                 if access != Access::Public {
-                    let mut members: BTreeSet<NodeId> = channel.members(Standing::Joined).collect();
-                    members.extend(owner);
-                    members.retain(|member| channel.standing(member) != Some(Standing::Left));
-                    if access == Access::Invite {
-                        members.retain(|member| Some(*member) == owner || channel.approval(member).is_some());
-                    }
-                    view.members = members.into_iter().collect();
+                    view.members = channel_members(channel).collect();
                 }
                 view
             })
@@ -246,6 +286,8 @@ impl Circle {
             .map(|id| {
                 let reach = if id == *me {
                     Reach::You
+                } else if self.direct.contains(&id) {
+                    Reach::Direct
                 } else if linked && self.online.contains(&id) {
                     Reach::Relay
                 } else {
@@ -283,4 +325,16 @@ impl Circle {
         };
         self.state.channels().filter_map(unwrap).collect()
     }
+}
+
+/// Members of a channel that is not everyone's, as far as its events tell.
+fn channel_members(channel: &Channel) -> impl Iterator<Item = NodeId> {
+    let owner = channel.owner();
+    let mut members: BTreeSet<NodeId> = channel.members(Standing::Joined).collect();
+    members.extend(owner);
+    members.retain(|member| channel.standing(member) != Some(Standing::Left));
+    if channel.access() == Some(Access::Invite) {
+        members.retain(|member| Some(*member) == owner || channel.approval(member).is_some());
+    }
+    members.into_iter()
 }

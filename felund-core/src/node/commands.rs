@@ -3,7 +3,7 @@
 use super::{Node, Phase, circle::Circle, publish::After, records};
 use crate::{
     circle::{Body, clean_name},
-    config::{MAX_CIRCLES, MAX_TEXT_LEN, RETENTION_DAYS, RETENTION_MESSAGES},
+    config::{MAX_CIRCLES, MAX_INVITE_PEERS, MAX_TEXT_LEN, RETENTION_DAYS, RETENTION_MESSAGES},
     ids::{ChannelId, CircleId},
     invite::Invite,
     io::{Command, Event, Request},
@@ -82,7 +82,7 @@ impl Node {
                 Ok(Some(Reply::Invite {
                     circle_id: circle.id,
                     name: circle.name(),
-                    invite: invite_to(circle),
+                    invite: self.invite_to(circle),
                 }))
             }
             Command::SetRelay { circle, relay } => self.set_relay(id, circle, relay.as_deref()),
@@ -165,7 +165,7 @@ impl Node {
         let relay = relay.map(clean_relay_url).transpose().map_err(|e| e.to_string())?;
         let secret = CircleSecret::from_secret(invite.secret);
         if let Some(circle) = self.circles.get(&secret.circle_id()) {
-            let invite = invite_to(circle);
+            let invite = self.invite_to(circle);
             return Ok(Some(Reply::Circle { circle_id: circle.id, name: circle.name(), invite }));
         }
         let name = invite.name.as_deref().and_then(clean_name);
@@ -199,7 +199,7 @@ impl Node {
             ops.extend(sealed.ops);
             published.push(sealed.after);
         }
-        let reply = Reply::Circle { circle_id: circle.id, name, invite: invite_to(&circle) };
+        let reply = Reply::Circle { circle_id: circle.id, name, invite: self.invite_to(&circle) };
         let mut after = vec![After::Circle(Box::new(circle))];
         after.extend(published);
         after.push(After::Reply(id, reply));
@@ -209,6 +209,7 @@ impl Node {
 
     fn leave_circle(&mut self, id: u64, circle_id: CircleId) -> Answer {
         self.link_down(circle_id);
+        self.unmesh(circle_id);
         let circle = self.circles.remove(&circle_id).ok_or(NO_CIRCLE)?;
         self.dirty.remove(&circle_id);
         let mut ops: Vec<Op> = circle.record_names().into_iter().map(Op::DeleteRecord).collect();
@@ -325,12 +326,22 @@ impl Node {
     }
 }
 
-fn invite_to(circle: &Circle) -> String {
-    Invite {
-        secret: circle.secret.secret().clone(),
-        relay: circle.relay.clone(),
-        peers: circle.peers.clone(),
-        name: Some(circle.name()),
+impl Node {
+    /// An invite names the relay, where this node listens, and where other members are known to.
+    fn invite_to(&self, circle: &Circle) -> String {
+        let known = self.direct.known(circle.id).map(|(_, address)| address);
+        let mut peers: Vec<String> = Vec::new();
+        for address in self.direct.endpoints().iter().chain(known).chain(&circle.peers) {
+            if peers.len() < MAX_INVITE_PEERS && !peers.contains(address) {
+                peers.push(address.clone());
+            }
+        }
+        Invite {
+            secret: circle.secret.secret().clone(),
+            relay: circle.relay.clone(),
+            peers,
+            name: Some(circle.name()),
+        }
+        .encode()
     }
-    .encode()
 }

@@ -5,12 +5,20 @@ use crate::{
     circle::Body,
     envelope::receive,
     ids::{CircleHint, CircleId, Cursor, MsgId},
-    io::{Event, HttpId, HttpResponse},
+    io::{ConnId, Event, HttpId, HttpResponse},
     log::Merge,
     route::relay::{Cx, LinkEvent, RelayLink},
     store::Op,
-    view::{Delivery, Key},
+    view::Key,
 };
+
+/// The direct connection an envelope came over.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Source {
+    pub(super) conn: ConnId,
+    /// One of many of a reconciliation, rather than pushed because it was new.
+    pub(super) bulk: bool,
+}
 
 impl Node {
     fn circle_at(&self, url: &str, hint: &CircleHint) -> Option<CircleId> {
@@ -53,14 +61,18 @@ impl Node {
                 for gone in std::mem::take(&mut circle.online) {
                     circle.last_seen.insert(gone, wall);
                 }
-                circle.online.extend(peers.into_iter().map(|peer| peer.node_id));
+                circle.online.extend(peers.iter().map(|peer| peer.node_id));
                 self.dirty.insert(id);
+                for peer in peers {
+                    self.direct.learn(id, Some(peer.node_id), peer.endpoints);
+                }
             }
             LinkEvent::Presence { peer, online, .. } => {
                 let wall = self.now.wall;
                 let Some(circle) = self.circles.get_mut(&id) else { return };
                 if online {
                     circle.online.insert(peer.node_id);
+                    self.direct.learn(id, Some(peer.node_id), peer.endpoints);
                 } else if circle.online.remove(&peer.node_id) {
                     circle.last_seen.insert(peer.node_id, wall);
                 }
@@ -72,7 +84,7 @@ impl Node {
 
     /// An envelope of the relay's log. Whatever it is, its place is noted, so that it is not asked for again.
     fn arrived(&mut self, id: CircleId, url: &str, cursor: Cursor, bytes: &[u8]) {
-        self.ingest(id, bytes);
+        self.ingest(id, bytes, None);
         if let Some(circle) = self.circles.get_mut(&id) {
             circle.cursor = cursor;
         }
@@ -85,19 +97,31 @@ impl Node {
 
     /// Verifies, merges, stores, applies and shows one envelope from outside. What does not verify, or belongs to
     /// another circle, is dropped without a word: only its sender could be told, and it is the one at fault.
-    fn ingest(&mut self, id: CircleId, bytes: &[u8]) {
-        let Ok(verified) = receive(bytes) else { return };
-        let (wall, me) = (self.now.wall, self.me.as_ref().map(|me| me.key.id()));
-        let (Some(circle), Some(me)) = (self.circles.get_mut(&id), me) else { return };
+    ///
+    /// The id of what is now held, and whether it was new.
+    pub(super) fn ingest(
+        &mut self,
+        id: CircleId,
+        bytes: &[u8],
+        from: Option<Source>,
+    ) -> Option<(MsgId, bool)> {
+        let verified = receive(bytes).ok()?;
+        let (wall, me) = (self.now.wall, self.me.as_ref()?.key.id());
+        let circle = self.circles.get_mut(&id)?;
         let header = verified.header();
         if header.circle_id != id {
-            return;
+            return None;
         }
         let key = Key { ts: header.created_ts, id: header.msg_id };
         match circle.log.merge(&verified, wall) {
             Merge::New => {}
-            Merge::Known => return self.stored_at_relay(id, &key.id),
-            Merge::FromTheFuture | Merge::Expired => return,
+            Merge::Known => {
+                if from.is_none() {
+                    self.stored_at_relay(id, &key.id);
+                }
+                return Some((key.id, false));
+            }
+            Merge::FromTheFuture | Merge::Expired => return None,
         }
         self.clock.observe(key.ts);
         self.staged.push(Op::PutEnvelope(row_of(&verified)));
@@ -121,22 +145,24 @@ impl Node {
             self.event(Event::Message(message));
         }
         self.prune(id);
+        // Every node repeats for every other; what comes in bulk is told by a summary instead.
+        match from {
+            None => self.push_new(id, bytes, None),
+            Some(Source { conn, bulk: false }) => self.push_new(id, bytes, Some(conn)),
+            Some(Source { bulk: true, .. }) => {}
+        }
+        Some((key.id, true))
     }
 
     /// An own envelope is durable at the relay.
     fn stored_at_relay(&mut self, id: CircleId, msg: &MsgId) {
         let Some(circle) = self.circles.get_mut(&id) else { return };
         let Some(key) = circle.confirmed(msg) else { return };
-        let channel_id = circle.log.channel_of(&key);
+        let (channel_id, delivery) = (circle.log.channel_of(&key), circle.delivery(&key));
         self.staged.push(Op::DeleteRecord(records::outbox(&id, &key)));
         self.dirty.insert(id);
         if let Some(channel_id) = channel_id {
-            self.event(Event::Delivery {
-                circle_id: id,
-                channel_id,
-                msg_id: *msg,
-                delivery: Delivery::Stored,
-            });
+            self.event(Event::Delivery { circle_id: id, channel_id, msg_id: *msg, delivery });
         }
     }
 
@@ -159,6 +185,11 @@ impl Node {
     pub(super) fn prune(&mut self, id: CircleId) {
         let wall = self.now.wall;
         let Some(circle) = self.circles.get_mut(&id) else { return };
+        if circle.log.control_overflows() {
+            let dropped = circle.log.prune_control(circle.state.live());
+            circle.state.forget(&dropped);
+            self.staged.push(Op::DeleteEnvelopes(id, dropped.into_iter().collect()));
+        }
         for (channel_id, keys) in circle.log.prune(wall) {
             let Some(up_to) = keys.last().copied() else { continue };
             self.staged.push(Op::DeleteEnvelopes(id, keys));

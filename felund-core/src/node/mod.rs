@@ -14,7 +14,9 @@ mod channels;
 mod circle;
 mod commands;
 mod doctor;
+mod gossip;
 mod ingest;
+mod mesh;
 mod publish;
 mod records;
 mod startup;
@@ -26,11 +28,14 @@ use rand_core::CryptoRng;
 use self::circle::Circle;
 use crate::{
     ids::{ChannelId, CircleId},
-    io::{BatchId, Event, HttpId, Input, Output, QueryId, Request},
+    io::{BatchId, ConnId, Event, HttpId, Input, Output, QueryId, Request},
     keys::{NodeKey, StoreKey},
     log::Clock,
     relay_api::Capabilities,
-    route::relay::{Cx, LinkEvent, RelayLink, RngRef},
+    route::{
+        direct::Direct,
+        relay::{Cx, LinkEvent, RelayLink, RngRef},
+    },
     store::{Batch, Op, Query},
     time::Now,
     view::{IdentityView, LinkView, Reply},
@@ -84,6 +89,10 @@ pub struct Node {
     staged: Vec<Op>,
     staged_in_flight: Option<BatchId>,
     waiting: Vec<Request>,
+    direct: Direct,
+    exchanges: BTreeMap<(ConnId, CircleId), gossip::Exchange>,
+    streams: BTreeMap<(ConnId, CircleId), gossip::Stream>,
+    held: VecDeque<publish::Held>,
     probes: BTreeMap<HttpId, doctor::Probe>,
     dirty: BTreeSet<CircleId>,
     told_at: u64,
@@ -101,9 +110,10 @@ impl std::fmt::Debug for Node {
 }
 
 impl Node {
-    /// A node that knows nothing yet; its first output reads its own storage.
+    /// A node that knows nothing yet; its first output reads its own storage. `dials` says whether the driver carries
+    /// out [`Output::Connect`]; a browser cannot.
     #[must_use]
-    pub fn new(rng: Rng, capabilities: Capabilities) -> Self {
+    pub fn new(rng: Rng, capabilities: Capabilities, dials: bool) -> Self {
         let mut node = Self {
             now: Now { mono: 0, wall: 0 },
             rng: RngRef(rng),
@@ -120,11 +130,16 @@ impl Node {
             staged: Vec::new(),
             staged_in_flight: None,
             waiting: Vec::new(),
+            direct: Direct::default(),
+            exchanges: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            held: VecDeque::new(),
             probes: BTreeMap::new(),
             dirty: BTreeSet::new(),
             told_at: 0,
             store_fault: None,
         };
+        node.direct.dials = dials;
         node.load(Query::Records, startup::Asked::Records);
         node
     }
@@ -139,14 +154,32 @@ impl Node {
             Input::StoreFailed(batch, cause) => self.store_failed(batch, &cause),
             Input::Loaded(query, result) => self.loaded(query, result),
             Input::Http(id, result) => self.http_answered(id, result),
+            Input::Accepted(conn) => self.with_direct(|direct, _, cx, _| direct.accepted(conn, cx)),
+            Input::Listening(endpoints) => self.listening(endpoints),
+            Input::Connected(conn) if self.direct.owns(conn) => {
+                self.with_direct(|direct, secrets, cx, _| direct.connected(conn, secrets, cx));
+            }
+            Input::Received(conn, bytes) if self.direct.owns(conn) => {
+                self.with_direct(|direct, secrets, cx, events| {
+                    direct.received(conn, &bytes, secrets, cx, events);
+                });
+            }
+            Input::Disconnected(conn, _) if self.direct.owns(conn) => {
+                self.with_direct(|direct, _, cx, events| direct.disconnected(conn, cx, events));
+            }
             Input::Connected(conn) => self.with_link(|link| link.owns(conn), RelayLink::connected),
             Input::Received(conn, bytes) => {
                 self.with_link(|link| link.owns(conn), |link, cx| link.received(&bytes, cx));
             }
             Input::Disconnected(conn, _) => self.with_link(|link| link.owns(conn), RelayLink::disconnected),
             Input::Timeout => {}
-            Input::Wake => self.with_link(|_| true, RelayLink::wake),
+            Input::Wake => {
+                self.direct.wake(now.mono);
+                self.with_link(|_| true, RelayLink::wake);
+            }
         }
+        self.with_direct(|direct, _, cx, events| direct.drive(cx, events));
+        self.escalate();
         self.with_link(|_| true, RelayLink::drive);
         self.flush_staged();
         self.flush_views(false);
@@ -160,7 +193,8 @@ impl Node {
     fn deadline(&self) -> Option<u64> {
         let views = (!self.dirty.is_empty()).then_some(self.told_at + VIEW_INTERVAL_MS);
         let links = self.links.values().filter_map(|link| link.deadline(self.now.mono));
-        links.chain(views).min()
+        let held = self.held.front().map(|held| held.until);
+        links.chain(views).chain(held).chain(self.direct.deadline()).min()
     }
 
     fn id(&mut self) -> u64 {
@@ -197,11 +231,13 @@ impl Node {
     /// Puts a circle on the link of its relay, if it has one.
     fn link_up(&mut self, id: CircleId) {
         let Some(circle) = self.circles.get_mut(&id) else { return };
+        self.direct.learn(id, None, circle.peers.clone());
         let unqueued = std::mem::take(&mut circle.unqueued);
         if let Some(relay) = circle.relay.clone() {
             let capabilities = self.capabilities.clone();
             let link = self.links.entry(relay.clone()).or_insert_with(|| RelayLink::new(relay, capabilities));
             link.add(circle.secret.api_key(), circle.cursor);
+            link.set_endpoints(self.direct.endpoints());
             for (msg, sealed) in unqueued {
                 link.enqueue(&circle.hint, msg, sealed);
             }

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     circle::{Body, Hello},
-    config::MAX_TEXT_LEN,
+    config::{DIRECT_BUDGET_MS, MAX_TEXT_LEN},
     envelope::{Draft, Verified, seal},
     ids::{ChannelId, CircleId},
     io::{BatchId, Event},
@@ -28,6 +28,15 @@ pub(super) enum After {
     Publish(CircleId, Box<Verified>, Body),
     /// A command is answered.
     Reply(u64, Reply),
+}
+
+/// An own envelope that waits for direct confirmations before the relay is asked.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) circle: CircleId,
+    pub(super) key: Key,
+    pub(super) sealed: Vec<u8>,
+    pub(super) until: u64,
 }
 
 /// An own envelope and the steps that store it.
@@ -129,6 +138,7 @@ impl Node {
             return;
         }
         circle.outbox.insert(key);
+        circle.count(key);
         let shown = match body {
             Body::Text(text) => Some(circle.message(verified, text, &me)),
             body => {
@@ -136,14 +146,37 @@ impl Node {
                 None
             }
         };
-        if let Some(link) = circle.relay.as_ref().and_then(|relay| self.links.get_mut(relay)) {
-            link.enqueue(&circle.hint, header.msg_id, verified.envelope().to_cbor());
-        }
+        // Levels 1–3 of the ladder first: the relay is asked at once unless everyone may get it directly.
+        let others = circle.recipients(&header.channel_id);
+        let all_direct = !others.is_empty() && others.is_subset(&circle.direct);
         self.dirty.insert(id);
         if let Some(message) = shown {
             self.event(Event::Message(message));
         }
+        let sealed = verified.envelope().to_cbor();
+        self.push_new(id, &sealed, None);
+        if all_direct {
+            self.held.push_back(Held { circle: id, key, sealed, until: self.now.mono + DIRECT_BUDGET_MS });
+        } else {
+            self.ask_relay(id, key, sealed);
+        }
         self.prune(id);
+    }
+
+    /// The ladder's last rungs.
+    pub(super) fn ask_relay(&mut self, id: CircleId, key: Key, sealed: Vec<u8>) {
+        let Some(circle) = self.circles.get(&id) else { return };
+        if let Some(link) = circle.relay.as_ref().and_then(|relay| self.links.get_mut(relay)) {
+            link.enqueue(&circle.hint, key.id, sealed);
+        }
+    }
+
+    /// What nobody confirmed within the budget of the direct paths goes to the relay.
+    pub(super) fn escalate(&mut self) {
+        while self.held.front().is_some_and(|held| held.until <= self.now.mono) {
+            let Some(held) = self.held.pop_front() else { return };
+            self.ask_relay(held.circle, held.key, held.sealed);
+        }
     }
 
     pub(super) fn store_failed(&mut self, id: BatchId, cause: &str) {

@@ -5,7 +5,7 @@ use crate::{
     circle::Body,
     envelope::{Envelope, Verified},
     ids::{ChannelId, CircleId},
-    io::{Event, QueryId},
+    io::{ConnId, Event, QueryId},
     keys::NodeKey,
     store::{Loaded, Op, Query},
     view::{Key, MessageView, Reply},
@@ -19,6 +19,7 @@ pub(super) enum Asked {
     Control(CircleId),
     Outbox(CircleId),
     History { request: u64, circle: CircleId, channel: ChannelId, limit: u32 },
+    Gossip { conn: ConnId, circle: CircleId, more: bool },
 }
 
 impl Node {
@@ -30,6 +31,11 @@ impl Node {
                     request,
                     Err(format!("The history could not be read: {cause}. Nothing was changed.")),
                 );
+            }
+            // Another exchange will offer them again.
+            (Asked::Gossip { .. }, Err(_)) => {}
+            (Asked::Gossip { conn, circle, more }, Ok(Loaded::Envelopes(rows))) => {
+                self.send_rows(conn, circle, rows, more);
             }
             (_, Err(cause)) => {
                 self.broken(format!("The storage could not be read: {cause}. Nothing was changed."));
@@ -129,6 +135,7 @@ impl Node {
                 Some(records::Name::Outbox(circle, place)) => {
                     if let Some(circle) = self.circles.get_mut(&circle) {
                         circle.outbox.insert(place);
+                        circle.count(place);
                     }
                 }
                 None | Some(records::Name::Circle(_)) => {}

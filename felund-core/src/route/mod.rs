@@ -1,6 +1,7 @@
 //! How messages reach members: the rungs of the delivery ladder (`docs/protocol.md` §10).
 //!
-//! The hosted relay is the rung here: one link per relay carries every circle that uses it, over a WebSocket
-//! where possible and over HTTP polling where not. Nothing in this room opens an envelope.
+//! Direct sessions come first. The hosted relay is the last rung: one link per relay carries every circle that uses
+//! it, over a WebSocket where possible and over HTTP polling where not. Nothing in this room opens an envelope.
 
+pub(crate) mod direct;
 pub(crate) mod relay;

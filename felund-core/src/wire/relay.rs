@@ -220,6 +220,13 @@ pub enum ServerFrame {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WireError(String);
 
+#[cfg(feature = "node")]
+impl WireError {
+    pub(super) fn too_many() -> Self {
+        Self(format!("more than {MAX_BATCH} entries in a batch"))
+    }
+}
+
 impl fmt::Display for WireError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "malformed frame: {}", self.0)
@@ -228,7 +235,7 @@ impl fmt::Display for WireError {
 
 impl std::error::Error for WireError {}
 
-fn parse<'b, T: Decode<'b, ()>>(bytes: &'b [u8]) -> Result<T, WireError> {
+pub(super) fn parse<'b, T: Decode<'b, ()>>(bytes: &'b [u8]) -> Result<T, WireError> {
     if bytes.len() > MAX_SOCKET_FRAME {
         return Err(WireError(format!("{} bytes, the limit is {MAX_SOCKET_FRAME}", bytes.len())));
     }

@@ -123,6 +123,35 @@ fn a_channel_made_by_another_keeps_its_owner() {
 }
 
 #[test]
+fn a_flood_of_control_events_pushes_out_itself_and_no_channel() {
+    let mut world = World::new(1);
+    let circle = world.circle("garden club");
+    let access = Access::Public;
+    world.ask(0, Command::CreateChannel { circle, name: "seeds".into(), access, passphrase: None }).unwrap();
+    world.run(1_000);
+    let mut mallory = Mallory::join(&mut world, circle);
+    let control = mallory.secret.control();
+    let flood: Vec<Vec<u8>> = (0..6_000_u32)
+        .map(|i| {
+            let mut id = [0; 16];
+            id[..4].copy_from_slice(&i.to_be_bytes());
+            mallory.forge(&world, control, &Body::Join(ChannelId(id)))
+        })
+        .collect();
+    for batch in flood.chunks(256) {
+        world.accept(mallory.secret.api_key().hint(), batch.to_vec()).expect("well signed");
+    }
+    world.run(5_000);
+    world.restart(0);
+    world.run_until("ready", |world| world.devices[0].model.ready);
+    let names: Vec<_> =
+        world.devices[0].model.circle(circle).unwrap().channels.iter().map(|c| &*c.name).collect();
+    assert_eq!(names, ["general", "seeds"]);
+    let name = "bulbs".into();
+    world.ask(0, Command::CreateChannel { circle, name, access, passphrase: None }).expect("still possible");
+}
+
+#[test]
 fn control_events_in_a_chat_channel_are_not_applied() {
     let mut world = World::new(1);
     let circle = world.circle("garden club");

@@ -5,6 +5,7 @@
 mod attacks;
 mod channels;
 mod faults;
+mod mesh;
 mod world;
 
 use felund_core::{

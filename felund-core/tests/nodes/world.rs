@@ -32,19 +32,21 @@ const LATENCY: u64 = 20;
 
 /// One device: its node, its disk, and what its screen would know.
 pub(crate) struct Device {
-    pub node: Node,
-    pub store: MemoryStore,
-    pub model: Model,
-    pub events: Vec<Event>,
+    pub(crate) node: Node,
+    pub(crate) store: MemoryStore,
+    pub(crate) model: Model,
+    pub(crate) events: Vec<Event>,
     /// Wall clock minus virtual time, in milliseconds.
-    pub skew: i64,
+    pub(crate) skew: i64,
     /// Writes fail with this cause while it is set.
-    pub full: Option<String>,
+    pub(crate) full: Option<String>,
     /// Writes are taken and never confirmed while set: the device then crashes.
-    pub hold_writes: bool,
+    pub(crate) hold_writes: bool,
     deadline: Option<u64>,
     next_request: u64,
     sockets: BTreeSet<ConnId>,
+    /// Ends of byte streams: own name, the other device and its name.
+    streams: BTreeMap<ConnId, (usize, ConnId)>,
 }
 
 enum Happening {
@@ -53,6 +55,9 @@ enum Happening {
     Dial(usize, ConnId, Vec<String>),
     Frame(usize, ConnId, Vec<u8>),
     Closed(usize, ConnId),
+    Connect(usize, ConnId, String),
+    Bytes(usize, ConnId, Vec<u8>),
+    Hangup(usize, ConnId),
 }
 
 /// The relay's side of one circle.
@@ -65,15 +70,19 @@ struct Room {
 
 /// Devices, the relay, and what is in flight between them.
 pub(crate) struct World {
-    pub now: u64,
-    pub devices: Vec<Device>,
+    pub(crate) now: u64,
+    pub(crate) devices: Vec<Device>,
     /// The relay's process is up.
-    pub relay_up: bool,
+    pub(crate) relay_up: bool,
     /// The relay accepts WebSockets.
-    pub sockets_allowed: bool,
+    pub(crate) sockets_allowed: bool,
+    listening: BTreeSet<usize>,
+    blocked: BTreeSet<(usize, usize)>,
+    /// Bytes that passed between devices directly.
+    pub(crate) direct_bytes: usize,
     /// Every nonce seen, as the relay would refuse a second use.
     nonces: BTreeSet<String>,
-    pub requests: BTreeMap<String, usize>,
+    pub(crate) requests: BTreeMap<String, usize>,
     rooms: BTreeMap<CircleHint, Room>,
     tokens: BTreeMap<String, (CircleHint, NodeId)>,
     next: u64,
@@ -88,6 +97,9 @@ impl World {
             devices: Vec::new(),
             relay_up: true,
             sockets_allowed: true,
+            listening: BTreeSet::new(),
+            blocked: BTreeSet::new(),
+            direct_bytes: 0,
             nonces: BTreeSet::new(),
             requests: BTreeMap::new(),
             rooms: BTreeMap::new(),
@@ -104,7 +116,7 @@ impl World {
 
     fn fresh_node(&mut self) -> Node {
         self.seed += 1;
-        Node::new(Box::new(ChaCha20Rng::seed_from_u64(self.seed)), Capabilities::default())
+        Node::new(Box::new(ChaCha20Rng::seed_from_u64(self.seed)), Capabilities::default(), true)
     }
 
     /// A device with this disk.
@@ -121,6 +133,7 @@ impl World {
             deadline: None,
             next_request: 0,
             sockets: BTreeSet::new(),
+            streams: BTreeMap::new(),
         });
         let at = self.devices.len() - 1;
         self.input(at, Input::Timeout);
@@ -133,8 +146,12 @@ impl World {
         self.queue.retain(|_, what| match what {
             Happening::Input(of, _) => *of != at,
             Happening::Http(of, ..) | Happening::Dial(of, ..) | Happening::Frame(of, ..) => *of != at,
-            Happening::Closed(..) => true,
+            Happening::Connect(of, ..) => *of != at,
+            Happening::Closed(..) | Happening::Bytes(..) | Happening::Hangup(..) => true,
         });
+        for (_, (other, conn)) in std::mem::take(&mut self.devices[at].streams) {
+            self.later(LATENCY, Happening::Hangup(other, conn));
+        }
         for conn in std::mem::take(&mut self.devices[at].sockets) {
             self.detach_all(at, conn);
         }
@@ -145,6 +162,36 @@ impl World {
         device.hold_writes = false;
         device.deadline = None;
         self.input(at, Input::Timeout);
+        if self.listening.contains(&at) {
+            self.listen(at);
+        }
+    }
+
+    /// A device listens at an address of its own.
+    pub(crate) fn listen(&mut self, at: usize) {
+        self.listening.insert(at);
+        self.input(at, Input::Listening(vec![format!("192.0.2.{at}:4700")]));
+    }
+
+    /// Cuts every byte stream between two devices and lets none through any more, or lets them through again.
+    pub(crate) fn set_reachable(&mut self, a: usize, b: usize, reachable: bool) {
+        let pair = (a.min(b), a.max(b));
+        if reachable {
+            self.blocked.remove(&pair);
+            return;
+        }
+        self.blocked.insert(pair);
+        for (at, other) in [(a, b), (b, a)] {
+            let cut: Vec<ConnId> = self.devices[at]
+                .streams
+                .iter()
+                .filter(|(_, (to, _))| *to == other)
+                .map(|(id, _)| *id)
+                .collect();
+            for conn in cut {
+                self.later(LATENCY, Happening::Hangup(at, conn));
+            }
+        }
     }
 
     /// The relay's process ends or starts; its log survives, sockets and tokens do not.
@@ -195,10 +242,15 @@ impl World {
 
     /// Makes a circle on one device and joins it on the others.
     pub(crate) fn circle(&mut self, name: &str) -> CircleId {
+        self.circle_at(name, Some(RELAY.into()))
+    }
+
+    /// As [`World::circle`], with this relay or none.
+    pub(crate) fn circle_at(&mut self, name: &str, relay: Option<String>) -> CircleId {
         for at in 0..self.devices.len() {
             self.ask(at, Command::SetName { name: format!("member {at}") }).expect("named");
         }
-        let made = self.ask(0, Command::CreateCircle { name: name.into(), relay: Some(RELAY.into()) });
+        let made = self.ask(0, Command::CreateCircle { name: name.into(), relay });
         let Ok(Reply::Circle { circle_id, invite, .. }) = made else { panic!("{made:?}") };
         for at in 1..self.devices.len() {
             self.ask(at, Command::JoinCircle { invite: invite.clone(), relay: None }).expect("joined");
@@ -293,9 +345,16 @@ impl World {
             }
             Output::Http(id, request) => self.later(LATENCY, Happening::Http(at, id, request)),
             Output::Dial { conn, protocols, .. } => self.later(LATENCY, Happening::Dial(at, conn, protocols)),
-            Output::Transmit(conn, bytes) => self.later(LATENCY, Happening::Frame(at, conn, bytes)),
+            Output::Connect(conn, address) => self.later(LATENCY, Happening::Connect(at, conn, address)),
+            Output::Transmit(conn, bytes) => match self.devices[at].streams.get(&conn) {
+                Some((other, theirs)) => self.later(LATENCY, Happening::Bytes(*other, *theirs, bytes)),
+                None => self.later(LATENCY, Happening::Frame(at, conn, bytes)),
+            },
             Output::Close(conn, _) => {
                 self.devices[at].sockets.remove(&conn);
+                if let Some((other, theirs)) = self.devices[at].streams.remove(&conn) {
+                    self.later(LATENCY, Happening::Hangup(other, theirs));
+                }
                 self.later(LATENCY, Happening::Closed(at, conn));
             }
             Output::Event(event) => {
@@ -349,6 +408,36 @@ impl World {
                 }
             }
             Happening::Closed(at, conn) => self.detach_all(at, conn),
+            Happening::Connect(at, conn, address) => {
+                let host = address.strip_prefix("192.0.2.").and_then(|rest| rest.strip_suffix(":4700"));
+                let other =
+                    host.and_then(|host| host.parse().ok()).filter(|other| self.listening.contains(other));
+                let other =
+                    other.filter(|other: &usize| !self.blocked.contains(&(at.min(*other), at.max(*other))));
+                let Some(other) = other else {
+                    return self.later(
+                        LATENCY,
+                        Happening::Input(at, Input::Disconnected(conn, "unreachable".into())),
+                    );
+                };
+                self.next += 1;
+                let theirs = ConnId(1 << 63 | self.next);
+                self.devices[at].streams.insert(conn, (other, theirs));
+                self.devices[other].streams.insert(theirs, (at, conn));
+                self.input(other, Input::Accepted(theirs));
+                self.later(LATENCY, Happening::Input(at, Input::Connected(conn)));
+            }
+            Happening::Bytes(at, conn, bytes) => {
+                if self.devices[at].streams.contains_key(&conn) {
+                    self.direct_bytes += bytes.len();
+                    self.input(at, Input::Received(conn, bytes));
+                }
+            }
+            Happening::Hangup(at, conn) => {
+                if self.devices[at].streams.remove(&conn).is_some() {
+                    self.input(at, Input::Disconnected(conn, "hung up".into()));
+                }
+            }
         }
     }
 
@@ -571,5 +660,18 @@ impl World {
         for to in room.attached.keys().copied().collect::<Vec<_>>() {
             self.push(to, &ServerFrame::Live { hint, cursor, envelope: Sealed(bytes.to_vec()) });
         }
+    }
+}
+
+impl World {
+    /// A device's byte streams are dead without either side being told.
+    pub(crate) fn deafen(&mut self, at: usize) {
+        self.devices[at].streams.clear();
+    }
+
+    /// Byte streams that are open at both ends.
+    pub(crate) fn streams(&self) -> usize {
+        let ends = self.devices.iter().flat_map(|device| device.streams.values());
+        ends.filter(|(other, conn)| self.devices[*other].streams.contains_key(conn)).count() / 2
     }
 }

@@ -37,14 +37,14 @@ const CATCH_UP_PATIENCE: Duration = Duration::from_secs(4);
 /// A text for people.
 pub(crate) fn run(options: Options, command: Cmd) -> Result<ExitCode, String> {
     let json = options.json;
-    let relay = options.relay.clone();
+    let (relay, listen) = (options.relay.clone(), options.listen);
     let mut client = Client::open(options)?;
     match command {
         Cmd::Create { circle_name: name } => {
-            if relay.is_none() {
+            if relay.is_none() && listen.is_none() {
                 eprintln!(
                     "felund: this circle has no relay, so nobody else can be reached yet; give one with \
-                     --relay URL or FELUND_RELAY, or later in the settings of the terminal client"
+                     --relay URL or FELUND_RELAY, or let members connect with --listen ADDR:PORT"
                 );
             }
             let reply = client.ask(Command::CreateCircle { name, relay })?;
@@ -136,7 +136,7 @@ fn send(client: &mut Client, wanted: &str, text: &[String], json: bool) -> Resul
 fn kept(client: &Client, circle: felund_core::ids::CircleId, msg_id: MsgId) -> ExitCode {
     let why = match client.circle(circle).map(|circle| circle.link.clone()) {
         Ok(LinkView::Down { reason, .. }) => format!("the relay cannot be reached: {reason}"),
-        Ok(LinkView::None) => "the circle has no relay".to_owned(),
+        Ok(LinkView::None) => "the circle has no relay, and no member is connected".to_owned(),
         _ => "the relay did not confirm it in time".to_owned(),
     };
     eprintln!(

@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     io::{BufRead, IsTerminal, Write},
+    net::SocketAddr,
     sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
     time::{Duration, Instant},
 };
@@ -11,7 +12,7 @@ use felund_core::{
     ids::{ChannelId, CircleId, MsgId},
     io::{Command, Event},
     model::Model,
-    view::{CircleView, Delivery, LinkView, Reply},
+    view::{CircleView, Delivery, LinkView, Reach, Reply},
 };
 
 use crate::{
@@ -25,12 +26,15 @@ use crate::{
 pub(crate) const UNEXPECTED: &str = "the running felund answered something else; is it of another version?";
 /// The node answers from memory and disk; longer than this means that something is broken.
 const ANSWER: Duration = Duration::from_secs(60);
+/// How long members of a circle without a relay have to be reached directly.
+const DIRECT_PATIENCE: Duration = Duration::from_secs(3);
 /// Nothing new for this long after the relay was reached: what there was has arrived.
 const QUIET: Duration = Duration::from_millis(250);
 
 /// A session and what it has learned.
 pub(crate) struct Client {
     dir: DataDir,
+    listen: Option<SocketAddr>,
     session: Session,
     sender: SyncSender<Signal>,
     signals: Receiver<Signal>,
@@ -51,9 +55,11 @@ impl Client {
     pub(crate) fn open(options: Options) -> Result<Self, String> {
         let dir = DataDir::open(options.data_dir)?;
         let (sender, signals) = mpsc::sync_channel(1_024);
-        let session = Session::open(&dir, &sender)?;
+        let listen = options.listen;
+        let session = Session::open(&dir, listen, &sender)?;
         let mut client = Self {
             dir,
+            listen,
             session,
             sender,
             signals,
@@ -155,7 +161,7 @@ impl Client {
     /// Through whoever owns the data directory now; that may be a command which ends before it has told everything.
     fn reopen(&mut self) -> Result<(), String> {
         loop {
-            self.session = Session::open(&self.dir, &self.sender)?;
+            self.session = Session::open(&self.dir, self.listen, &self.sender)?;
             self.model = Model::default();
             self.closed = false;
             match self.until_ready() {
@@ -175,13 +181,19 @@ impl Client {
         if self.session.is_mirror() && self.model.circle(circle).is_some_and(|c| is_up(&c.link)) {
             return;
         }
-        let end = Instant::now() + patience;
+        let mut end = Instant::now() + patience;
+        if self.model.circle(circle).is_some_and(|c| c.link == LinkView::None) {
+            end = end.min(Instant::now() + DIRECT_PATIENCE);
+        }
         let mut quiet_until: Option<Instant> = None;
         loop {
             let Some(view) = self.model.circle(circle) else { return };
             match &view.link {
-                LinkView::None | LinkView::Down { .. } => return,
-                LinkView::Connecting => quiet_until = None,
+                _ if view.members.iter().any(|member| member.reach == Reach::Direct) => {
+                    quiet_until.get_or_insert_with(|| Instant::now() + QUIET);
+                }
+                LinkView::Down { .. } => return,
+                LinkView::None | LinkView::Connecting => quiet_until = None,
                 LinkView::Live | LinkView::Polling if view.name.is_empty() => quiet_until = None,
                 LinkView::Live | LinkView::Polling => {
                     quiet_until.get_or_insert_with(|| Instant::now() + QUIET);

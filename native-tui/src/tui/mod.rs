@@ -15,6 +15,7 @@ mod ui;
 
 use std::{
     io::IsTerminal,
+    net::SocketAddr,
     process::ExitCode,
     sync::mpsc::{self, Receiver, SyncSender},
     thread,
@@ -56,6 +57,7 @@ pub(crate) fn run(options: Options) -> Result<ExitCode, String> {
 struct Loop {
     app: App,
     dir: DataDir,
+    listen: Option<SocketAddr>,
     screen: Screen,
     sender: SyncSender<Signal>,
     session: Session,
@@ -70,6 +72,7 @@ impl Loop {
         mut screen: Screen,
         sender: SyncSender<Signal>,
     ) -> Result<Self, String> {
+        let listen = options.listen;
         let mut app = App::new(options, Theme::from_env(), TimeZone::system());
         draw(&mut app, &mut screen)?;
         let keys = sender.clone();
@@ -79,9 +82,9 @@ impl Loop {
             .spawn(move || read_keys(&keys))
             .map_err(|e| format!("cannot start a thread: {e}"))?;
         end_politely(&sender)?;
-        let session = Session::open(&dir, &sender)?;
+        let session = Session::open(&dir, listen, &sender)?;
         app.mirror = session.is_mirror();
-        Ok(Self { app, dir, screen, sender, session, titled: 0 })
+        Ok(Self { app, dir, listen, screen, sender, session, titled: 0 })
     }
 
     fn run(&mut self, signals: &Receiver<Signal>) -> Result<(), String> {
@@ -112,7 +115,7 @@ impl Loop {
             Signal::Terminal(event) => self.app.terminal(event),
             Signal::Closed(_) => {
                 self.app.reconnect();
-                self.session = Session::open(&self.dir, &self.sender)?;
+                self.session = Session::open(&self.dir, self.listen, &self.sender)?;
                 self.app.mirror = self.session.is_mirror();
             }
             Signal::Stop => self.app.quit(),

@@ -39,7 +39,7 @@ impl RelayLink {
                     node_id: cx.key.id(),
                     circle_hint: hint,
                     signing_key: leg.api.clone(),
-                    endpoints: Vec::new(),
+                    endpoints: self.endpoints.clone(),
                     capabilities: self.capabilities.clone(),
                     ttl_s: PRESENCE_TTL_S,
                 };

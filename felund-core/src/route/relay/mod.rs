@@ -41,13 +41,13 @@ impl std::fmt::Debug for RngRef {
 }
 
 impl Cx<'_> {
-    fn id(&mut self) -> u64 {
+    pub(crate) fn id(&mut self) -> u64 {
         *self.next_id += 1;
         *self.next_id
     }
 
     /// A wait of at least half of `ms` and at most all of it, so that clients do not march in step.
-    fn jitter(&mut self, ms: u64) -> u64 {
+    pub(crate) fn jitter(&mut self, ms: u64) -> u64 {
         ms / 2 + self.rng.0.next_u64() % (ms / 2 + 1)
     }
 }
@@ -129,6 +129,7 @@ struct Ping {
 pub(crate) struct RelayLink {
     base: String,
     capabilities: Capabilities,
+    endpoints: Vec<String>,
     legs: BTreeMap<CircleHint, Leg>,
     requests: BTreeMap<HttpId, (CircleHint, http::Asked)>,
     socket: Socket,
@@ -150,6 +151,7 @@ impl RelayLink {
         Self {
             base,
             capabilities,
+            endpoints: Vec::new(),
             legs: BTreeMap::new(),
             requests: BTreeMap::new(),
             socket: Socket::Closed,
@@ -208,6 +210,31 @@ impl RelayLink {
 
     pub(crate) fn asked_for(&self, id: HttpId) -> bool {
         self.requests.contains_key(&id)
+    }
+
+    /// Takes an envelope off the outbox that the relay is not needed for any more, unless it is under way.
+    pub(crate) fn cancel(&mut self, hint: &CircleHint, id: MsgId) {
+        if let Some(leg) = self.legs.get_mut(hint) {
+            let under_way = match leg.post {
+                Some(Post::Http(_, count) | Post::Socket(_, count)) => count,
+                None => 0,
+            };
+            let mut at = 0;
+            leg.outbox.retain(|(other, _)| {
+                at += 1;
+                at <= under_way || *other != id
+            });
+        }
+    }
+
+    /// Where this node listens; told at the next registration, which is due now.
+    pub(crate) fn set_endpoints(&mut self, endpoints: &[String]) {
+        if self.endpoints != endpoints {
+            self.endpoints = endpoints.to_vec();
+            for leg in self.legs.values_mut() {
+                leg.register_at = 0;
+            }
+        }
     }
 
     /// Relay clock minus ours in seconds, and the last measured round trip in milliseconds.

@@ -1,0 +1,294 @@
+//! Anti-entropy between two nodes: what a frame means for a circle's log.
+
+use super::{Node, ingest::Source, records, startup::Asked};
+use crate::{
+    config::{MAX_BATCH, MAX_BATCH_BYTES},
+    ids::{CircleId, MsgId, NodeId},
+    io::{ConnId, Event},
+    store::{Op, Query},
+    sync::{
+        Decoder, MAX_SYMBOLS, ShortId, encode, first_symbols, read_symbols, short_id, summarise,
+        write_symbols,
+    },
+    view::Key,
+    wire::{Have, PeerFrame, Sealed, Window},
+};
+
+/// A reconciliation under way, at the side that decodes.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    window: Window,
+    decoder: Decoder,
+}
+
+/// A stream of symbols under way, at the side that sends it.
+#[derive(Debug)]
+pub(super) struct Stream {
+    window: Window,
+    end: usize,
+}
+
+impl Node {
+    fn salt(&self, conn: ConnId) -> Option<[u8; 16]> {
+        Some(*self.direct.session(conn)?.salt())
+    }
+
+    /// A session's circle by its place.
+    fn circle_of(&self, conn: ConnId, place: u32) -> Option<CircleId> {
+        let id = *self.direct.session(conn)?.circles().get(usize::try_from(place).ok()?)?;
+        self.circles.contains_key(&id).then_some(id)
+    }
+
+    pub(super) fn frame(&mut self, conn: ConnId, node: NodeId, frame: PeerFrame) {
+        let place = match &frame {
+            PeerFrame::Peers { circle, .. }
+            | PeerFrame::MsgsHave { circle, .. }
+            | PeerFrame::MsgsReq { circle, .. }
+            | PeerFrame::MsgsSend { circle, .. }
+            | PeerFrame::MsgNew { circle, .. }
+            | PeerFrame::Confirm { circle, .. } => *circle,
+            PeerFrame::Ping | PeerFrame::Pong => return,
+        };
+        // A circle this node has left meanwhile: nothing is said about it any more.
+        let Some(id) = self.circle_of(conn, place) else { return };
+        match frame {
+            PeerFrame::Peers { peers, .. } => self.told_peers(conn, id, peers),
+            PeerFrame::MsgsHave { have, .. } => self.have(conn, node, id, place, have),
+            PeerFrame::MsgsReq { ids, .. } => self.requested(conn, id, &ids),
+            PeerFrame::MsgsSend { envelopes, more, .. } => self.sent(conn, id, place, &envelopes, more),
+            PeerFrame::MsgNew { envelope, .. } => {
+                if let Some((msg, _)) = self.ingest(id, &envelope.0, Some(Source { conn, bulk: false })) {
+                    self.send_frame(conn, &PeerFrame::Confirm { circle: place, ids: vec![msg] });
+                }
+            }
+            PeerFrame::Confirm { ids, .. } => {
+                let Some(circle) = self.circles.get(&id) else { return };
+                let keys: Vec<Key> =
+                    circle.confirms.keys().filter(|key| ids.contains(&key.id)).copied().collect();
+                self.confirmed_by(id, node, &keys);
+            }
+            PeerFrame::Ping | PeerFrame::Pong => {}
+        }
+    }
+
+    /// Begins a reconciliation.
+    pub(super) fn summarise(&mut self, conn: ConnId, id: CircleId, place: u32) {
+        let (Some(circle), Some(salt)) = (self.circles.get(&id), self.salt(conn)) else { return };
+        let window = circle.log.window(self.now.wall);
+        let summary = summarise(&salt, circle.log.keys(&window));
+        let have = Have::Summary { count: summary.count, fingerprint: summary.fingerprint, window };
+        self.send_frame(conn, &PeerFrame::MsgsHave { circle: place, have });
+    }
+
+    fn have(&mut self, conn: ConnId, node: NodeId, id: CircleId, place: u32, have: Have) {
+        match have {
+            Have::Summary { count, fingerprint, window } => {
+                let (Some(circle), Some(salt)) = (self.circles.get(&id), self.salt(conn)) else { return };
+                let window = circle.log.window(self.now.wall).and(&window);
+                let ours = summarise(&salt, circle.log.keys(&window));
+                if (ours.count, ours.fingerprint) == (count, fingerprint) {
+                    self.send_frame(conn, &PeerFrame::MsgsHave { circle: place, have: Have::Same });
+                    self.all_confirmed(id, node, &window, |_| true);
+                } else if count == 0 {
+                    // A newcomer lacks everything: no need to find out what.
+                    let keys: Vec<Key> = circle.log.keys(&window).collect();
+                    self.send_keys(conn, id, keys);
+                } else {
+                    let end = first_symbols(ours.count, count);
+                    self.send_symbols(conn, id, place, 0, end, window);
+                }
+            }
+            Have::Same => {
+                let Some(circle) = self.circles.get(&id) else { return };
+                let window = circle.log.window(self.now.wall);
+                self.all_confirmed(id, node, &window, |_| true);
+            }
+            Have::Symbols { count, start, symbols, window } => {
+                self.decode(conn, node, id, place, (count, start, symbols), &window);
+            }
+            Have::More { end } => {
+                let Some(stream) = self.streams.remove(&(conn, id)) else { return };
+                let start = stream.end;
+                let end = usize::try_from(end).unwrap_or(MAX_SYMBOLS).min(MAX_SYMBOLS);
+                if start < end {
+                    self.send_symbols(conn, id, place, start, end, stream.window);
+                }
+            }
+        }
+    }
+
+    fn send_symbols(
+        &mut self,
+        conn: ConnId,
+        id: CircleId,
+        place: u32,
+        start: usize,
+        end: usize,
+        window: Window,
+    ) {
+        let (Some(circle), Some(salt)) = (self.circles.get(&id), self.salt(conn)) else { return };
+        let ids = circle.log.keys(&window).map(|key| short_id(&salt, key));
+        let symbols = encode(ids, start..end);
+        let count = circle.log.keys(&window).count() as u64;
+        let symbols = write_symbols(&symbols, count, start as u64);
+        self.streams.insert((conn, id), Stream { window: window.clone(), end });
+        let have = Have::Symbols { count, start: start as u64, symbols, window };
+        self.send_frame(conn, &PeerFrame::MsgsHave { circle: place, have });
+    }
+
+    fn decode(
+        &mut self,
+        conn: ConnId,
+        node: NodeId,
+        id: CircleId,
+        place: u32,
+        (count, start, symbols): (u64, u64, Vec<u8>),
+        window: &Window,
+    ) {
+        let (Some(circle), Some(salt)) = (self.circles.get(&id), self.salt(conn)) else { return };
+        let mut exchange = match self.exchanges.remove(&(conn, id)) {
+            Some(exchange) if start > 0 => exchange,
+            _ => {
+                Exchange { window: circle.log.window(self.now.wall).and(window), decoder: Decoder::default() }
+            }
+        };
+        let from = exchange.decoder.len();
+        let Some(theirs) = read_symbols(&symbols, count, start) else { return };
+        if start != from as u64 || theirs.is_empty() || from + theirs.len() > MAX_SYMBOLS {
+            return;
+        }
+        let ids = circle.log.keys(&exchange.window).map(|key| short_id(&salt, key));
+        let end = from + theirs.len();
+        let ours = encode(ids, from..end);
+        let Some(difference) = exchange.decoder.extend(&theirs, &ours) else {
+            self.exchanges.insert((conn, id), exchange);
+            // Beyond the limit the newest that both lack will come by the next exchange.
+            if end < MAX_SYMBOLS {
+                let more = Have::More { end: (end as u64 * 2).min(MAX_SYMBOLS as u64) };
+                self.send_frame(conn, &PeerFrame::MsgsHave { circle: place, have: more });
+            }
+            return;
+        };
+        let lacks = |key: &Key| difference.ours.binary_search(&short_id(&salt, *key)).is_ok();
+        let keys: Vec<Key> = circle.log.keys(&exchange.window).filter(lacks).collect();
+        let window = exchange.window;
+        self.all_confirmed(id, node, &window, |key| !keys.contains(key));
+        if !difference.theirs.is_empty() {
+            let ids = difference.theirs.iter().flat_map(|id| id.to_be_bytes()).collect();
+            self.send_frame(conn, &PeerFrame::MsgsReq { circle: place, ids });
+        }
+        self.send_keys(conn, id, keys);
+    }
+
+    fn requested(&mut self, conn: ConnId, id: CircleId, ids: &[u8]) {
+        let (Some(circle), Some(salt)) = (self.circles.get(&id), self.salt(conn)) else { return };
+        let (chunks, _) = ids.as_chunks::<8>();
+        let mut wanted: Vec<ShortId> =
+            chunks.iter().take(MAX_SYMBOLS).map(|id| ShortId::from_be_bytes(*id)).collect();
+        wanted.sort_unstable();
+        let everything = Window::default();
+        let asked = |key: &Key| wanted.binary_search(&short_id(&salt, *key)).is_ok();
+        let keys: Vec<Key> = circle.log.keys(&everything).filter(asked).collect();
+        self.send_keys(conn, id, keys);
+    }
+
+    /// Loads envelopes and sends them, oldest first and in batches.
+    fn send_keys(&mut self, conn: ConnId, circle: CircleId, mut keys: Vec<Key>) {
+        keys.sort_unstable();
+        // Reads see what was handed out for writing before them.
+        self.flush_staged_now();
+        let mut batches = keys.chunks(MAX_BATCH).peekable();
+        while let Some(batch) = batches.next() {
+            let more = batches.peek().is_some();
+            self.load(Query::Envelopes(circle, batch.to_vec()), Asked::Gossip { conn, circle, more });
+        }
+    }
+
+    pub(super) fn send_rows(&mut self, conn: ConnId, id: CircleId, rows: Vec<(Key, Vec<u8>)>, more: bool) {
+        let sharing = self.direct.sharing(id);
+        let Some((_, _, place)) = sharing.into_iter().find(|(other, ..)| *other == conn) else { return };
+        let mut frames: Vec<Vec<Sealed>> = vec![Vec::new()];
+        let mut bytes = 0;
+        for (_, sealed) in rows {
+            bytes += sealed.len();
+            if bytes > MAX_BATCH_BYTES {
+                frames.push(Vec::new());
+                bytes = sealed.len();
+            }
+            frames.last_mut().expect("there is always one").push(Sealed(sealed));
+        }
+        let last = frames.len() - 1;
+        for (at, envelopes) in frames.into_iter().enumerate() {
+            let more = more || at < last;
+            self.send_frame(conn, &PeerFrame::MsgsSend { circle: place, envelopes, more });
+        }
+    }
+
+    fn sent(&mut self, conn: ConnId, id: CircleId, place: u32, envelopes: &[Sealed], more: bool) {
+        let source = Source { conn, bulk: true };
+        let (mut ids, mut news): (Vec<MsgId>, bool) = (Vec::new(), false);
+        for envelope in envelopes {
+            if let Some((msg, new)) = self.ingest(id, &envelope.0, Some(source)) {
+                ids.push(msg);
+                news |= new;
+            }
+        }
+        if !ids.is_empty() {
+            self.send_frame(conn, &PeerFrame::Confirm { circle: place, ids });
+        }
+        if news && !more {
+            for (other, _, place) in self.direct.sharing(id).into_iter().filter(|(other, ..)| *other != conn)
+            {
+                self.summarise(other, id, place);
+            }
+        }
+    }
+
+    /// Pushes an envelope that is new here to everyone connected, but to whom it came from.
+    pub(super) fn push_new(&mut self, id: CircleId, sealed: &[u8], from: Option<ConnId>) {
+        for (conn, _, place) in self.direct.sharing(id) {
+            if Some(conn) != from {
+                self.send_frame(
+                    conn,
+                    &PeerFrame::MsgNew { circle: place, envelope: Sealed(sealed.to_vec()) },
+                );
+            }
+        }
+    }
+
+    /// A member holds everything of a window but some.
+    fn all_confirmed(&mut self, id: CircleId, node: NodeId, window: &Window, holds: impl Fn(&Key) -> bool) {
+        let Some(circle) = self.circles.get(&id) else { return };
+        if circle.confirms.is_empty() {
+            return;
+        }
+        let keys: Vec<Key> =
+            circle.log.keys(window).filter(|key| circle.confirms.contains_key(key) && holds(key)).collect();
+        self.confirmed_by(id, node, &keys);
+    }
+
+    /// A member confirmed own messages: the user sees how many have them, and the relay is spared what all have.
+    fn confirmed_by(&mut self, id: CircleId, node: NodeId, keys: &[Key]) {
+        for key in keys {
+            let Some(circle) = self.circles.get_mut(&id) else { return };
+            if !circle.confirm(*key, node) {
+                continue;
+            }
+            let Some(channel_id) = circle.log.channel_of(key) else { continue };
+            let delivery = circle.delivery(key);
+            let recipients = circle.recipients(&channel_id);
+            let by_all = circle.confirms.get(key).is_some_and(|by| recipients.is_subset(by));
+            if (by_all || circle.relay.is_none()) && circle.outbox.remove(key) {
+                self.staged.push(Op::DeleteRecord(records::outbox(&id, key)));
+            }
+            if by_all {
+                self.held.retain(|held| held.circle != id || held.key != *key);
+                if let Some(link) = circle.relay.as_ref().and_then(|relay| self.links.get_mut(relay)) {
+                    link.cancel(&circle.hint, key.id);
+                }
+            }
+            self.dirty.insert(id);
+            self.event(Event::Delivery { circle_id: id, channel_id, msg_id: key.id, delivery });
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! The mesh as the node sees it: sessions that open and close, and who is reached by them.
+
+use super::Node;
+use crate::{
+    ids::{CircleId, NodeId},
+    io::ConnId,
+    keys::CircleSecret,
+    route::{
+        direct::{Direct, DirectEvent},
+        relay::Cx,
+    },
+    wire::{PeerAddress, PeerFrame},
+};
+
+/// Most addresses told in one frame.
+const MAX_TOLD: usize = 32;
+/// Most addresses taken of one member.
+const MAX_ENDPOINTS: usize = 4;
+
+impl Node {
+    /// Lets the direct connections work, then takes in what happened on them.
+    pub(super) fn with_direct(
+        &mut self,
+        act: impl FnOnce(&mut Direct, &[CircleSecret], &mut Cx<'_>, &mut Vec<DirectEvent>),
+    ) {
+        let Some(me) = &self.me else { return };
+        let secrets: Vec<CircleSecret> = self.circles.values().map(|circle| circle.secret.clone()).collect();
+        let (mut events, mut learned) = (Vec::new(), Vec::new());
+        let mut cx = Cx {
+            now: self.now,
+            key: &me.key,
+            rng: &mut self.rng,
+            next_id: &mut self.next_id,
+            out: &mut self.outputs,
+            events: &mut learned,
+        };
+        act(&mut self.direct, &secrets, &mut cx, &mut events);
+        for event in events {
+            match event {
+                DirectEvent::Opened { conn, node, circles, initiated } => {
+                    self.opened(conn, node, &circles, initiated);
+                }
+                DirectEvent::Closed { conn, node, circles } => self.closed(conn, node, &circles),
+                DirectEvent::Frame { conn, node, frame } => self.frame(conn, node, frame),
+            }
+        }
+    }
+
+    pub(super) fn send_frame(&mut self, conn: ConnId, frame: &PeerFrame) {
+        self.with_direct(|direct, _, cx, _| direct.send(conn, frame, cx));
+    }
+
+    pub(super) fn listening(&mut self, endpoints: Vec<String>) {
+        for link in self.links.values_mut() {
+            link.set_endpoints(&endpoints);
+        }
+        self.direct.set_endpoints(endpoints);
+    }
+
+    fn opened(&mut self, conn: ConnId, node: NodeId, circles: &[CircleId], initiated: bool) {
+        let Some(me) = self.me.as_ref().map(|me| me.key.id()) else { return };
+        if let Some(loser) = self.loser(conn, node, me) {
+            self.with_direct(|direct, _, cx, events| {
+                direct.close(loser, "another connection stays", cx, events);
+            });
+            if loser == conn {
+                return;
+            }
+        }
+        for (id, place) in circles.iter().zip(0..) {
+            let Some(circle) = self.circles.get_mut(id) else { continue };
+            circle.direct.insert(node);
+            self.dirty.insert(*id);
+            self.tell_peers(conn, *id, place);
+            if initiated {
+                self.summarise(conn, *id, place);
+            }
+        }
+    }
+
+    /// Of several sessions with the same node both sides drop the same one.
+    fn loser(&self, new: ConnId, node: NodeId, me: NodeId) -> Option<ConnId> {
+        let old = self.direct.sessions().find(|(id, session)| *id != new && session.peer() == node)?.0;
+        let stays = self.direct.session(new)?.outranks(me);
+        let stayed = self.direct.session(old)?.outranks(me);
+        Some(if stayed && !stays { new } else { old })
+    }
+
+    fn closed(&mut self, conn: ConnId, node: NodeId, circles: &[CircleId]) {
+        self.exchanges.retain(|(of, _), _| *of != conn);
+        self.streams.retain(|(of, _), _| *of != conn);
+        let wall = self.now.wall;
+        for id in circles {
+            let still = self.direct.sharing(*id).iter().any(|(_, other, _)| *other == node);
+            if let Some(circle) = self.circles.get_mut(id).filter(|_| !still) {
+                circle.direct.remove(&node);
+                circle.last_seen.insert(node, wall);
+                self.dirty.insert(*id);
+            }
+        }
+    }
+
+    /// A circle is left: nothing more is said about it, and sessions that shared it end.
+    pub(super) fn unmesh(&mut self, id: CircleId) {
+        self.direct.forget(id);
+        for (conn, _, _) in self.direct.sharing(id) {
+            self.with_direct(|direct, _, cx, events| direct.close(conn, "the circle was left", cx, events));
+        }
+        self.held.retain(|held| held.circle != id);
+    }
+
+    /// PEERS: this node's own addresses and those known of other members.
+    fn tell_peers(&mut self, conn: ConnId, id: CircleId, place: u32) {
+        let Some(me) = self.me.as_ref().map(|me| me.key.id()) else { return };
+        let endpoints = self.direct.endpoints().to_vec();
+        let mut peers: Vec<PeerAddress> = Vec::new();
+        if !endpoints.is_empty() {
+            peers.push(PeerAddress { node_id: me, endpoints });
+        }
+        let known = self.direct.known(id).take(MAX_TOLD);
+        peers.extend(
+            known.map(|(node_id, address)| PeerAddress { node_id, endpoints: vec![address.clone()] }),
+        );
+        if !peers.is_empty() {
+            self.send_frame(conn, &PeerFrame::Peers { circle: place, peers });
+        }
+    }
+
+    /// Takes note of addresses, and passes on what was news: everyone hears of everyone.
+    pub(super) fn told_peers(&mut self, from: ConnId, id: CircleId, peers: Vec<PeerAddress>) {
+        let me = self.me.as_ref().map(|me| me.key.id());
+        let mut news = Vec::new();
+        for peer in peers.into_iter().take(MAX_TOLD).filter(|peer| Some(peer.node_id) != me) {
+            let told = peer.endpoints.into_iter().take(MAX_ENDPOINTS).collect();
+            let endpoints = self.direct.learn(id, Some(peer.node_id), told);
+            if !endpoints.is_empty() {
+                news.push(PeerAddress { node_id: peer.node_id, endpoints });
+            }
+        }
+        if news.is_empty() {
+            return;
+        }
+        for (conn, _, circle) in self.direct.sharing(id).into_iter().filter(|(conn, ..)| *conn != from) {
+            self.send_frame(conn, &PeerFrame::Peers { circle, peers: news.clone() });
+        }
+    }
+}

@@ -1,0 +1,395 @@
+//! Direct connections: dialing, accepting, the handshake and the session of each.
+//!
+//! This room knows who is connected and passes frames; what the frames mean for a circle is the node's business. Of
+//! two connections of the same pair both sides keep the same one. Every wait has a deadline, every redial backs off.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::relay::Cx;
+use crate::{
+    config::{
+        BACKOFF_MAX_MS, BACKOFF_MIN_MS, CONNECT_TIMEOUT_MS, HANDSHAKE_TIMEOUT_MS, MAX_ADDRESSES, MAX_DIRECT,
+        PING_INTERVAL_MS, PONG_TIMEOUT_MS,
+    },
+    ids::{CircleId, NodeId},
+    io::{ConnId, Output},
+    keys::CircleSecret,
+    session::{AwaitAuth, AwaitWelcome, Initiator, Local, Responder, Session, SessionError},
+    wire::PeerFrame,
+};
+
+/// An address of a member, and how dialing it has gone.
+#[derive(Debug, Default)]
+struct Address {
+    circles: BTreeSet<CircleId>,
+    /// Who answered there last, or is said to.
+    node: Option<NodeId>,
+    conn: Option<ConnId>,
+    failures: u32,
+    retry_at: u64,
+}
+
+#[derive(Debug)]
+enum State {
+    Dialing,
+    Initiating(Box<Initiator>),
+    Welcoming(Box<AwaitWelcome>),
+    Responding(Responder),
+    Authenticating(Box<AwaitAuth>),
+    Open(Box<Session>),
+}
+
+#[derive(Debug)]
+struct Conn {
+    address: Option<String>,
+    state: State,
+    /// When it is given up, or probed once open.
+    deadline: u64,
+    probed: bool,
+}
+
+/// What happened on direct connections.
+#[derive(Debug)]
+pub(crate) enum DirectEvent {
+    /// A session is open.
+    Opened { conn: ConnId, node: NodeId, circles: Vec<CircleId>, initiated: bool },
+    /// A session is over.
+    Closed { conn: ConnId, node: NodeId, circles: Vec<CircleId> },
+    /// A frame came in.
+    Frame { conn: ConnId, node: NodeId, frame: PeerFrame },
+}
+
+/// All direct connections of a node.
+#[derive(Debug, Default)]
+pub(crate) struct Direct {
+    conns: BTreeMap<ConnId, Conn>,
+    book: BTreeMap<String, Address>,
+    /// Where this node listens, as others may dial it.
+    endpoints: Vec<String>,
+    /// Whether this platform can dial.
+    pub(crate) dials: bool,
+}
+
+impl Direct {
+    pub(crate) fn set_endpoints(&mut self, endpoints: Vec<String>) {
+        self.endpoints = endpoints;
+        self.book.retain(|address, _| !self.endpoints.contains(address));
+    }
+
+    pub(crate) fn endpoints(&self) -> &[String] {
+        &self.endpoints
+    }
+
+    /// Takes note of where a member of a circle may be reached; the addresses that were news. Who says so may be
+    /// wrong: only a handshake proves who answers.
+    pub(crate) fn learn(
+        &mut self,
+        circle: CircleId,
+        node: Option<NodeId>,
+        addresses: Vec<String>,
+    ) -> Vec<String> {
+        let mut news = Vec::new();
+        for address in addresses {
+            let known = self.book.contains_key(&address);
+            let room = known || self.book.len() < MAX_ADDRESSES;
+            if is_address(&address) && !self.endpoints.contains(&address) && room {
+                let entry = self.book.entry(address.clone()).or_default();
+                entry.node = entry.node.or(node);
+                if entry.circles.insert(circle) {
+                    news.push(address);
+                }
+            }
+        }
+        news
+    }
+
+    /// Addresses of members of a circle, as far as known.
+    pub(crate) fn known(&self, circle: CircleId) -> impl Iterator<Item = (NodeId, &String)> {
+        let of_circle = self.book.iter().filter(move |(_, entry)| entry.circles.contains(&circle));
+        of_circle.filter_map(|(address, entry)| Some((entry.node?, address)))
+    }
+
+    /// Forgets a circle; connections that shared nothing else are closed by whoever asks for it.
+    pub(crate) fn forget(&mut self, circle: CircleId) {
+        for address in self.book.values_mut() {
+            address.circles.remove(&circle);
+        }
+        self.book.retain(|_, address| !address.circles.is_empty() || address.conn.is_some());
+    }
+
+    pub(crate) fn owns(&self, conn: ConnId) -> bool {
+        self.conns.contains_key(&conn)
+    }
+
+    pub(crate) fn session(&self, conn: ConnId) -> Option<&Session> {
+        match &self.conns.get(&conn)?.state {
+            State::Open(session) => Some(session),
+            _ => None,
+        }
+    }
+
+    /// Open sessions.
+    pub(crate) fn sessions(&self) -> impl Iterator<Item = (ConnId, &Session)> {
+        self.conns.iter().filter_map(|(id, conn)| match &conn.state {
+            State::Open(session) => Some((*id, &**session)),
+            _ => None,
+        })
+    }
+
+    /// Open sessions that share a circle, and its place in each.
+    pub(crate) fn sharing(&self, circle: CircleId) -> Vec<(ConnId, NodeId, u32)> {
+        let place = |session: &Session| {
+            let at = session.circles().iter().position(|other| *other == circle)?;
+            u32::try_from(at).ok()
+        };
+        self.sessions().filter_map(|(conn, session)| Some((conn, session.peer(), place(session)?))).collect()
+    }
+
+    /// Tries every address now: the device woke or the network changed.
+    pub(crate) fn wake(&mut self, now: u64) {
+        for address in self.book.values_mut() {
+            (address.retry_at, address.failures) = (0, 0);
+        }
+        for conn in self.conns.values_mut().filter(|conn| matches!(conn.state, State::Open(_))) {
+            conn.deadline = now;
+        }
+    }
+
+    /// Deadlines and due addresses.
+    pub(crate) fn drive(&mut self, cx: &mut Cx<'_>, events: &mut Vec<DirectEvent>) {
+        let now = cx.now.mono;
+        let due: Vec<ConnId> =
+            self.conns.iter().filter(|(_, conn)| conn.deadline <= now).map(|(id, _)| *id).collect();
+        for id in due {
+            match self.conns.get_mut(&id) {
+                Some(conn) if matches!(conn.state, State::Open(_)) && !conn.probed => {
+                    conn.probed = true;
+                    conn.deadline = now + PONG_TIMEOUT_MS;
+                    self.send(id, &PeerFrame::Ping, cx);
+                }
+                _ => self.drop_conn(id, Some("the peer does not answer"), cx, events),
+            }
+        }
+        if !self.dials {
+            return;
+        }
+        let connected: BTreeSet<NodeId> = self.sessions().map(|(_, session)| session.peer()).collect();
+        let due: Vec<String> = self
+            .book
+            .iter()
+            .filter(|(_, a)| a.conn.is_none() && a.retry_at <= now && !a.circles.is_empty())
+            .filter(|(_, a)| a.node.is_none_or(|node| !connected.contains(&node)))
+            .map(|(address, _)| address.clone())
+            .collect();
+        for address in due {
+            if self.conns.len() >= MAX_DIRECT {
+                break;
+            }
+            let conn = ConnId(cx.id());
+            if let Some(entry) = self.book.get_mut(&address) {
+                entry.conn = Some(conn);
+            }
+            let deadline = now + CONNECT_TIMEOUT_MS;
+            let state = State::Dialing;
+            self.conns.insert(conn, Conn { address: Some(address.clone()), state, deadline, probed: false });
+            cx.out.push_back(Output::Connect(conn, address));
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Option<u64> {
+        let conns = self.conns.values().map(|conn| conn.deadline);
+        let connected: BTreeSet<NodeId> = self.sessions().map(|(_, session)| session.peer()).collect();
+        let waits = |a: &&Address| {
+            a.conn.is_none() && !a.circles.is_empty() && a.node.is_none_or(|node| !connected.contains(&node))
+        };
+        let room = self.dials && self.conns.len() < MAX_DIRECT;
+        let book = self.book.values().filter(waits).filter(|_| room).map(|a| a.retry_at);
+        conns.chain(book).min()
+    }
+
+    pub(crate) fn accepted(&mut self, id: ConnId, cx: &mut Cx<'_>) {
+        if self.conns.len() >= MAX_DIRECT {
+            cx.out.push_back(Output::Close(id, "too many connections"));
+            return;
+        }
+        let state = State::Responding(Responder::new(Vec::new()));
+        let deadline = cx.now.mono + HANDSHAKE_TIMEOUT_MS;
+        self.conns.insert(id, Conn { address: None, state, deadline, probed: false });
+    }
+
+    pub(crate) fn connected(&mut self, id: ConnId, secrets: &[CircleSecret], cx: &mut Cx<'_>) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let local = Local { key: cx.key, circles: secrets };
+        let (initiator, hello) = Initiator::new(local, Vec::new(), &mut cx.rng.0);
+        conn.state = State::Initiating(Box::new(initiator));
+        conn.deadline = cx.now.mono + HANDSHAKE_TIMEOUT_MS;
+        cx.out.push_back(Output::Transmit(id, hello));
+    }
+
+    pub(crate) fn disconnected(&mut self, id: ConnId, cx: &mut Cx<'_>, events: &mut Vec<DirectEvent>) {
+        self.drop_conn(id, None, cx, events);
+    }
+
+    /// Closes a session, for instance one that another outranks.
+    pub(crate) fn close(
+        &mut self,
+        id: ConnId,
+        why: &'static str,
+        cx: &mut Cx<'_>,
+        events: &mut Vec<DirectEvent>,
+    ) {
+        self.drop_conn(id, Some(why), cx, events);
+    }
+
+    fn drop_conn(
+        &mut self,
+        id: ConnId,
+        close: Option<&'static str>,
+        cx: &mut Cx<'_>,
+        events: &mut Vec<DirectEvent>,
+    ) {
+        let Some(conn) = self.conns.remove(&id) else { return };
+        if let Some(why) = close {
+            cx.out.push_back(Output::Close(id, why));
+        }
+        let open = matches!(conn.state, State::Open(_));
+        if let Some(entry) = conn.address.as_ref().and_then(|address| self.book.get_mut(address)) {
+            entry.conn = None;
+            let wait = BACKOFF_MIN_MS.saturating_mul(1 << entry.failures.min(10)).min(BACKOFF_MAX_MS);
+            entry.failures = if open { 0 } else { entry.failures + 1 };
+            entry.retry_at = cx.now.mono + cx.jitter(wait);
+        }
+        if let State::Open(session) = conn.state {
+            let circles = session.circles().to_vec();
+            events.push(DirectEvent::Closed { conn: id, node: session.peer(), circles });
+        }
+    }
+
+    /// Seals and sends a frame; nothing happens on a connection that is not open.
+    pub(crate) fn send(&mut self, id: ConnId, frame: &PeerFrame, cx: &mut Cx<'_>) {
+        if let Some(State::Open(session)) = self.conns.get_mut(&id).map(|conn| &mut conn.state)
+            && let Ok(records) = session.seal(&frame.to_bytes())
+        {
+            cx.out.extend(records.into_iter().map(|record| Output::Transmit(id, record)));
+        }
+    }
+
+    pub(crate) fn received(
+        &mut self,
+        id: ConnId,
+        bytes: &[u8],
+        secrets: &[CircleSecret],
+        cx: &mut Cx<'_>,
+        events: &mut Vec<DirectEvent>,
+    ) {
+        let Some(mut conn) = self.conns.remove(&id) else { return };
+        let local = Local { key: cx.key, circles: secrets };
+        let stepped = step(conn.state, id, bytes, local, cx, events);
+        match stepped {
+            Ok((state, news)) => {
+                conn.state = state;
+                if matches!(conn.state, State::Open(_)) {
+                    conn.deadline = cx.now.mono + PING_INTERVAL_MS;
+                    conn.probed = false;
+                }
+                if let (true, State::Open(session), Some(entry)) =
+                    (news, &conn.state, conn.address.as_ref().and_then(|address| self.book.get_mut(address)))
+                {
+                    entry.node = Some(session.peer());
+                    entry.failures = 0;
+                }
+                self.conns.insert(id, conn);
+                if matches!(events.last(), Some(DirectEvent::Frame { frame: PeerFrame::Ping, .. })) {
+                    events.pop();
+                    self.send(id, &PeerFrame::Pong, cx);
+                }
+            }
+            Err((error, session)) => {
+                let why = reason(error);
+                conn.state = session.map_or(State::Dialing, State::Open);
+                self.conns.insert(id, conn);
+                self.drop_conn(id, Some(why), cx, events);
+            }
+        }
+    }
+}
+
+type Stepped = Result<(State, bool), (SessionError, Option<Box<Session>>)>;
+
+/// Takes one message to the next state; the flag says whether a session has just opened.
+fn step(
+    state: State,
+    id: ConnId,
+    bytes: &[u8],
+    local: Local<'_>,
+    cx: &mut Cx<'_>,
+    events: &mut Vec<DirectEvent>,
+) -> Stepped {
+    let fault = |error| (error, None);
+    let opened = |session: Session, events: &mut Vec<DirectEvent>| {
+        let circles = session.circles().to_vec();
+        let initiated = session.initiated();
+        events.push(DirectEvent::Opened { conn: id, node: session.peer(), circles, initiated });
+        State::Open(Box::new(session))
+    };
+    match state {
+        State::Dialing => Err(fault(SessionError::Malformed)),
+        State::Responding(responder) => {
+            let (next, challenge) = responder.greeted(local, bytes, &mut cx.rng.0).map_err(fault)?;
+            cx.out.push_back(Output::Transmit(id, challenge));
+            Ok((State::Authenticating(Box::new(next)), false))
+        }
+        State::Initiating(initiator) => {
+            let (next, auth) = initiator.challenged(local, bytes).map_err(fault)?;
+            cx.out.push_back(Output::Transmit(id, auth));
+            Ok((State::Welcoming(Box::new(next)), false))
+        }
+        State::Authenticating(waiting) => {
+            let (session, welcome) = waiting.authenticated(local, bytes).map_err(fault)?;
+            cx.out.push_back(Output::Transmit(id, welcome));
+            Ok((opened(session, events), true))
+        }
+        State::Welcoming(waiting) => {
+            let session = waiting.welcomed(local, bytes).map_err(fault)?;
+            Ok((opened(session, events), true))
+        }
+        State::Open(mut session) => {
+            let frame = match session.open(bytes) {
+                Ok(None) => return Ok((State::Open(session), false)),
+                Ok(Some(bytes)) => PeerFrame::from_bytes(&bytes).map_err(|_| SessionError::Malformed),
+                Err(error) => Err(error),
+            };
+            match frame {
+                Ok(frame) => {
+                    events.push(DirectEvent::Frame { conn: id, node: session.peer(), frame });
+                    Ok((State::Open(session), false))
+                }
+                Err(error) => Err((error, Some(session))),
+            }
+        }
+    }
+}
+
+/// The reason a connection is closed with, for logs.
+const fn reason(error: SessionError) -> &'static str {
+    match error {
+        SessionError::Malformed => "the peer sent malformed bytes",
+        SessionError::UnsupportedVersion(_) => "the peer speaks another version",
+        SessionError::NoCommonCircle => "no circle in common",
+        SessionError::BadProof => "the peer did not prove its node key or a circle",
+        SessionError::Myself => "the address leads back to this node",
+        SessionError::BadRecord => "a record was altered, replayed, reordered or cut",
+        SessionError::TooLarge => "the peer sent more than a frame may hold",
+        SessionError::Spent => "the session has used up its counter",
+    }
+}
+
+/// `host:port`, no more than is sensible.
+fn is_address(text: &str) -> bool {
+    let port =
+        text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
+    text.len() <= 128
+        && text.is_ascii()
+        && !text.contains(char::is_whitespace)
+        && matches!(port, Some(Ok(1..)))
+}

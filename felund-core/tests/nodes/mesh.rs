@@ -1,0 +1,140 @@
+//! Direct sessions: members that reach each other need no relay, and repeat for those that do not.
+
+use felund_core::{
+    ids::CircleId,
+    io::Command,
+    view::{Delivery, Reach},
+};
+
+use crate::{send, world::World};
+
+fn direct(world: &World, at: usize, circle: CircleId) -> usize {
+    let view = world.devices[at].model.circle(circle).unwrap();
+    view.members.iter().filter(|member| member.reach == Reach::Direct).count()
+}
+
+fn has(world: &World, at: usize, circle: CircleId, unread: u32) -> bool {
+    world.devices[at].model.circle(circle).is_some_and(|view| view.channels[0].unread == unread)
+}
+
+#[test]
+fn members_that_listen_find_each_other_without_any_relay() {
+    let mut world = World::new(3);
+    world.listen(0);
+    let circle = world.circle_at("garden club", None);
+    world.run_until("a direct path", |world| direct(world, 0, circle) == 2);
+    send(&mut world, 1, circle, "hey everyone");
+    world.run_until("repeated by the one in the middle", |world| has(world, 2, circle, 1));
+    world.run(1_000);
+    let mine = world.history(1, circle, "general").remove(0);
+    assert_eq!(mine.delivery, Delivery::Delivered { to: 1, of: 2 }, "only what was confirmed is claimed");
+    assert_eq!(world.devices[1].model.circle(circle).unwrap().unsent, 0);
+    assert!(world.requests.is_empty());
+}
+
+#[test]
+fn the_relay_is_spared_what_every_member_confirmed() {
+    let mut world = World::new(2);
+    world.listen(0);
+    world.listen(1);
+    let circle = world.circle("garden club");
+    world.run_until("a direct path", |world| (0..2).all(|at| direct(world, at, circle) == 1));
+    world.run(5_000);
+    let (before, posts) = (world.relay_bytes().len(), world.devices[0].events.len());
+    send(&mut world, 0, circle, "between us");
+    world.run(10_000);
+    assert_eq!(world.texts(1, circle, "general"), ["between us"]);
+    assert_eq!(world.history(0, circle, "general")[0].delivery, Delivery::Delivered { to: 1, of: 1 });
+    assert_eq!(world.relay_bytes().len(), before, "nothing was posted");
+    assert!(
+        world.devices[0].events.len() > posts && world.devices[0].model.circle(circle).unwrap().unsent == 0
+    );
+}
+
+#[test]
+fn a_silent_direct_path_escalates_to_the_relay_within_its_budget() {
+    let mut world = World::new(2);
+    world.listen(0);
+    let circle = world.circle("garden club");
+    world.run_until("a direct path", |world| direct(world, 0, circle) == 1);
+    // The stream is dead, and nobody has noticed.
+    world.deafen(0);
+    send(&mut world, 0, circle, "anyone?");
+    world.run(2_500);
+    assert_eq!(world.texts(1, circle, "general"), ["anyone?"]);
+}
+
+#[test]
+fn partitions_heal_to_the_same_history_everywhere_and_then_it_is_quiet() {
+    let mut world = World::new(4);
+    for at in 0..4 {
+        world.listen(at);
+    }
+    let circle = world.circle_at("garden club", None);
+    world.run_until("a mesh", |world| (0..4).all(|at| direct(world, at, circle) >= 1));
+    world.run(5_000);
+    for (a, b) in [(0, 2), (0, 3), (1, 2), (1, 3)] {
+        world.set_reachable(a, b, false);
+    }
+    world.run(2_000);
+    for i in 0..40 {
+        send(&mut world, i % 4, circle, &i.to_string());
+    }
+    world.run(5_000);
+    assert_eq!(world.texts(0, circle, "general").len(), 20);
+    for (a, b) in [(0, 2), (0, 3), (1, 2), (1, 3)] {
+        world.set_reachable(a, b, true);
+    }
+    world.run(90_000);
+    let reference = world.texts(0, circle, "general");
+    assert_eq!(reference.len(), 40);
+    for at in 1..4 {
+        assert_eq!(world.texts(at, circle, "general"), reference, "device {at}");
+    }
+    let before = world.direct_bytes;
+    world.run(60_000);
+    assert!(world.direct_bytes - before < 4_000, "{} bytes in a quiet minute", world.direct_bytes - before);
+}
+
+#[test]
+fn a_member_that_was_away_catches_up_from_another_than_the_author() {
+    let mut world = World::new(3);
+    for at in 0..3 {
+        world.listen(at);
+    }
+    let circle = world.circle_at("garden club", None);
+    world.run_until("a mesh", |world| (0..3).all(|at| direct(world, at, circle) >= 1));
+    world.set_reachable(0, 2, false);
+    world.set_reachable(1, 2, false);
+    world.run(1_000);
+    for i in 0..500 {
+        send(&mut world, 0, circle, &format!("message {i}"));
+    }
+    world.run_until("the second has all", |world| has(world, 1, circle, 500));
+    world.set_reachable(0, 1, false);
+    world.set_reachable(1, 2, true);
+    world.run_until("the third has all", |world| has(world, 2, circle, 500));
+    assert_eq!(world.texts(2, circle, "general").len(), 500);
+}
+
+#[test]
+fn leaving_a_circle_ends_what_was_said_about_it() {
+    let mut world = World::new(2);
+    world.listen(0);
+    let circle = world.circle_at("garden club", None);
+    world.run_until("a direct path", |world| direct(world, 0, circle) == 1);
+    world.ask(1, Command::LeaveCircle { circle }).unwrap();
+    world.run(2_000);
+    assert_eq!(direct(&world, 0, circle), 0);
+}
+
+#[test]
+fn simultaneous_dials_leave_one_connection() {
+    let mut world = World::new(2);
+    world.listen(0);
+    world.listen(1);
+    let circle = world.circle("garden club");
+    world.run(60_000);
+    assert_eq!((direct(&world, 0, circle), direct(&world, 1, circle)), (1, 1));
+    assert_eq!(world.streams(), 1);
+}
