@@ -137,13 +137,13 @@ impl View {
                 // Fails only for unknown properties.
                 let _ = element.style().set_property(name, &value);
             };
-            style(&space, "height", [&*total.ceil().to_string(), "px"].concat());
+            style(&space, "height", [&*(total.ceil() as i64).to_string(), "px"].concat());
             if jump || list.at_end || (f64::from(scroller.scroll_top()) - top).abs() > 1.0 {
                 scroller.set_scroll_top(top.round() as i32);
             }
             let (first, last) = list.rows.window(top, height);
             list.first = first;
-            let offset = list.rows.offset(first).to_string();
+            let offset = (list.rows.offset(first).round() as i64).to_string();
             style(&block, "transform", ["translateY(", &offset, "px)"].concat());
             rows(
                 &messages[first..last.min(messages.len())],

@@ -46,7 +46,14 @@ pub(super) fn Name(
         app.ask_or(
             Command::SetName { name: wanted },
             move |app, _| match invite.get_untracked() {
-                Some(code) => app.join_then(code, move |_| joining.set(false), failed),
+                Some(code) => app.join_then(
+                    code,
+                    move |_| {
+                        invite.set(None);
+                        joining.set(false);
+                    },
+                    failed,
+                ),
                 None => joining.set(false),
             },
             failed,
@@ -86,10 +93,12 @@ pub(super) fn Name(
 /// Offers to create or to join.
 #[component]
 pub(super) fn Begin(invite: RwSignal<Option<String>>) -> impl IntoView {
+    let code = invite.get_untracked().unwrap_or_default();
+    invite.set(None);
     view! {
         <main class="start">
             <h1>"felund"</h1>
-            <JoinForm code=invite.get_untracked().unwrap_or_default() />
+            <JoinForm code />
             <Notes />
         </main>
     }

@@ -77,6 +77,18 @@ pub(crate) fn build(context: &Context) -> Result<FirstVisit> {
     measure(context, &bundle)
 }
 
+/// Whether there is a wasm-opt that can be used. Release 108, which Debian 12 has, exports the wrong one of two
+/// tables: the app would stop with a `TypeError` before its first line.
+pub(crate) fn has_wasm_opt(context: &Context) -> bool {
+    const OLDEST: u32 = 116;
+    if context.find("wasm-opt").is_none() {
+        return false;
+    }
+    let version = process::capture(context.command("wasm-opt").arg("--version")).unwrap_or_default();
+    let number = version.split(|c: char| !c.is_ascii_digit()).find_map(|part| part.parse::<u32>().ok());
+    number.is_some_and(|number| number >= OLDEST)
+}
+
 /// Shrinks every module with Binaryen. The features are those that rustc's WebAssembly targets use, and all browsers
 /// that can run the app have had for years; naming them keeps older releases of wasm-opt from refusing them.
 fn optimise(context: &Context, bundle: &mut Bundle) -> Result<()> {
@@ -88,6 +100,9 @@ fn optimise(context: &Context, bundle: &mut Bundle) -> Result<()> {
         "--enable-reference-types",
         "--enable-sign-ext",
     ];
+    if !has_wasm_opt(context) {
+        return Ok(());
+    }
     // The same module shrinks to the same result, and shrinking takes longer than all else when nothing changed.
     let dir = context.target.join("web-opt");
     fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
