@@ -1,5 +1,7 @@
 //! The HTTP API: the log, limits and quotas, signaling, ICE, and errors that are always JSON.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use common::{Circle, Http, Member, TestRelay};

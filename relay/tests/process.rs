@@ -1,5 +1,7 @@
 //! The program itself: its options, its end, its refusals to start, and `kill -9`.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::{

@@ -1,5 +1,7 @@
 //! Every request is signed, and a signature is good for one request of one circle at one time.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use common::{Circle, Headers, Http, Member, TestRelay, now, unique};

@@ -1,5 +1,7 @@
 //! The WebSocket: backlog and live messages without gap, repetition or disorder; presence; slow readers.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::time::{Duration, Instant};
