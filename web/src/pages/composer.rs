@@ -80,15 +80,17 @@ pub(super) fn Composer(
             line.set(draft);
         }
     });
-    // The input is as high as what is in it.
+    // The input is as high as what is in it, once it is.
     Effect::new(move || {
         line.track();
-        let Some(input) = input.get() else { return };
-        let style = web_sys::HtmlElement::style(&input);
-        // Known properties are always accepted.
-        let _ = style.set_property("height", "auto");
-        let height = input.scroll_height().min(MAX_HEIGHT);
-        let _ = style.set_property("height", &[&*height.to_string(), "px"].concat());
+        request_animation_frame(move || {
+            let Some(Some(input)) = input.try_get_untracked() else { return };
+            let style = web_sys::HtmlElement::style(&input);
+            // Known properties are always accepted.
+            let _ = style.set_property("height", "auto");
+            let height = input.scroll_height().min(MAX_HEIGHT);
+            let _ = style.set_property("height", &[&*height.to_string(), "px"].concat());
+        });
     });
     let submit = move || {
         let text = line.get_untracked();

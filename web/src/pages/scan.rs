@@ -1,5 +1,5 @@
-//! Reading an invite's QR code with the camera. The browser's own reader is used where there is one; the other is a
-//! module of its own (`src/bin/qr.rs`) that is loaded only here.
+//! Reading an invite's QR code with the camera, where the browser has a reader of its own. Elsewhere the phone's camera
+//! app reads the code and opens the link, which comes to the same; so no reader is shipped.
 
 use std::{cell::Cell, rc::Rc};
 
@@ -116,14 +116,13 @@ async fn open_camera() -> Result<MediaStream, String> {
 
 /// Looks at the picture again and again until there is a code in it.
 async fn look(video: &HtmlVideoElement, running: &Cell<bool>) -> Result<Option<String>, String> {
-    let reader = reader().await.ok_or("This browser cannot read QR codes here. Paste the invite instead.")?;
+    let detector = detector().ok_or(
+        "This browser cannot read QR codes. Point the phone's camera app at the code, or paste the invite here.",
+    )?;
     while running.get() {
-        let text = match &reader {
-            Reader::Own(detector) => match detector.detect(video) {
-                Ok(found) => JsFuture::from(found).await.ok().and_then(|found| first_text(&found)),
-                Err(_) => None,
-            },
-            Reader::Module(read) => read.call1(&JsValue::NULL, video).ok().and_then(|text| text.as_string()),
+        let text = match detector.detect(video) {
+            Ok(found) => JsFuture::from(found).await.ok().and_then(|found| first_text(&found)),
+            Err(_) => None,
         };
         if let Some(text) = text.filter(|text| text.contains("felund1.")) {
             return Ok(Some(text));
@@ -133,27 +132,15 @@ async fn look(video: &HtmlVideoElement, running: &Cell<bool>) -> Result<Option<S
     Ok(None)
 }
 
-enum Reader {
-    /// The browser's.
-    Own(Detector),
-    /// Ours: a function from the picture to a text.
-    Module(Function),
-}
-
-async fn reader() -> Option<Reader> {
+fn detector() -> Option<Detector> {
     let window = platform::window()?;
-    if Reflect::has(&window, &"BarcodeDetector".into()).unwrap_or(false) {
-        let options = Object::new();
-        // Setting a property of a fresh object does not fail.
-        let _ = Reflect::set(&options, &"formats".into(), &Array::of1(&"qr_code".into()));
-        if let Ok(detector) = Detector::new(&options) {
-            return Some(Reader::Own(detector));
-        }
+    if !Reflect::has(&window, &"BarcodeDetector".into()).unwrap_or(false) {
+        return None;
     }
-    // `shell.js` offers a function that loads the module and answers with its reader.
-    let load: Function = Reflect::get(&window, &"felundLoadQrReader".into()).ok()?.dyn_into().ok()?;
-    let loading: Promise = load.call0(&window).ok()?.dyn_into().ok()?;
-    Some(Reader::Module(JsFuture::from(loading).await.ok()?.dyn_into().ok()?))
+    let options = Object::new();
+    // Setting a property of a fresh object does not fail.
+    let _ = Reflect::set(&options, &"formats".into(), &Array::of1(&"qr_code".into()));
+    Detector::new(&options).ok()
 }
 
 fn first_text(found: &JsValue) -> Option<String> {
