@@ -13,9 +13,9 @@ use std::{
 
 use felund_core::{
     config::MAX_TEXT_LEN,
-    ids::MsgId,
+    ids::{ChannelId, CircleId, MsgId},
     io::{Command, Event},
-    view::{Delivery, LinkView, Reply},
+    view::{Delivery, LinkView, MessageView, Reply},
 };
 
 use crate::{
@@ -47,7 +47,7 @@ pub(crate) fn run(options: Options, command: Cmd) -> Result<ExitCode, String> {
                      --relay URL or FELUND_RELAY, or let members connect with --listen ADDR:PORT"
                 );
             }
-            let reply = client.ask(Command::CreateCircle { name, relay })?;
+            let reply = client.ask(&Command::CreateCircle { name, relay })?;
             let id = print::circle(&reply, json)?;
             client.until_caught_up(id, JOIN_PATIENCE);
             if let LinkView::Down { reason, .. } = &client.circle(id)?.link {
@@ -60,12 +60,12 @@ pub(crate) fn run(options: Options, command: Cmd) -> Result<ExitCode, String> {
         Cmd::Join { code } => join(&mut client, &code, relay, json)?,
         Cmd::Invite { circle } => {
             let circle = target::circle_or_only(client.model.circles(), circle.as_deref())?.id;
-            let reply = client.ask(Command::Invite { circle })?;
+            let reply = client.ask(&Command::Invite { circle })?;
             print::circle(&reply, json)?;
         }
         Cmd::Leave { circle } => {
             let circle = target::circle(client.model.circles(), &circle)?.clone();
-            client.ask(Command::LeaveCircle { circle: circle.id })?;
+            client.ask(&Command::LeaveCircle { circle: circle.id })?;
             print::left(&circle, json);
         }
         Cmd::Send { target, text } => return send(&mut client, &target, &text, json),
@@ -87,7 +87,7 @@ pub(crate) fn run(options: Options, command: Cmd) -> Result<ExitCode, String> {
         }
         Cmd::Doctor => {
             client.until_all_caught_up(CATCH_UP_PATIENCE);
-            let Reply::Doctor { findings } = client.ask(Command::Doctor)? else {
+            let Reply::Doctor { findings } = client.ask(&Command::Doctor)? else {
                 return Err(wait::UNEXPECTED.to_owned());
             };
             print::findings(&findings, json);
@@ -100,7 +100,7 @@ pub(crate) fn run(options: Options, command: Cmd) -> Result<ExitCode, String> {
 }
 
 fn join(client: &mut Client, code: &str, relay: Option<String>, json: bool) -> Result<(), String> {
-    let reply = client.ask(Command::JoinCircle { invite: code.to_owned(), relay })?;
+    let reply = client.ask(&Command::JoinCircle { invite: code.to_owned(), relay })?;
     let Reply::Circle { circle_id, name, invite } = reply else { return Err(wait::UNEXPECTED.to_owned()) };
     client.until_caught_up(circle_id, JOIN_PATIENCE);
     let circle = client.circle(circle_id)?;
@@ -117,12 +117,17 @@ fn join(client: &mut Client, code: &str, relay: Option<String>, json: bool) -> R
 fn send(client: &mut Client, wanted: &str, text: &[String], json: bool) -> Result<ExitCode, String> {
     let text = if text == ["-"] { read_stdin()? } else { text.join(" ") };
     let (circle, channel) = client.channel(wanted)?;
-    let Reply::Sent { msg_id, .. } = client.ask(Command::Send { circle, channel, text })? else {
-        return Err(wait::UNEXPECTED.to_owned());
-    };
+    let msg_id = submit(client, circle, channel, &text)?;
     let until = Instant::now() + SEND_PATIENCE;
+    let mut generation = None;
     loop {
-        let delivery = client.delivery(msg_id).filter(|delivery| *delivery != Delivery::Pending);
+        let mut delivery = client.delivery(msg_id);
+        if generation.replace(client.generation()) != Some(client.generation()) {
+            // What an earlier owner heard of it is in the history.
+            let found = newest(client, circle, channel)?.into_iter().find(|m| m.msg_id == msg_id);
+            delivery = delivery.or(found.map(|message| message.delivery));
+        }
+        let delivery = delivery.filter(|delivery| *delivery != Delivery::Pending);
         if let Some(delivery) = delivery {
             print::sent(msg_id, delivery, json);
             return Ok(ExitCode::SUCCESS);
@@ -133,7 +138,36 @@ fn send(client: &mut Client, wanted: &str, text: &[String], json: bool) -> Resul
     }
 }
 
-fn kept(client: &Client, circle: felund_core::ids::CircleId, msg_id: MsgId) -> ExitCode {
+/// Hands the message to the node, exactly once even when the process that owns it ends in between.
+fn submit(client: &mut Client, circle: CircleId, channel: ChannelId, text: &str) -> Result<MsgId, String> {
+    let last = newest(client, circle, channel)?.first().map(MessageView::key);
+    loop {
+        match client.try_ask(Command::Send { circle, channel, text: text.to_owned() })? {
+            Some(Reply::Sent { msg_id, .. }) => return Ok(msg_id),
+            Some(_) => return Err(wait::UNEXPECTED.to_owned()),
+            None => {}
+        }
+        let done = newest(client, circle, channel)?
+            .into_iter()
+            .find(|message| message.mine && message.text == text && Some(message.key()) > last);
+        if let Some(message) = done {
+            return Ok(message.msg_id);
+        }
+    }
+}
+
+/// Newest first.
+fn newest(client: &mut Client, circle: CircleId, channel: ChannelId) -> Result<Vec<MessageView>, String> {
+    match client.ask(&Command::History { circle, channel, before: None, limit: 20 })? {
+        Reply::History { mut messages, .. } => {
+            messages.reverse();
+            Ok(messages)
+        }
+        _ => Err(wait::UNEXPECTED.to_owned()),
+    }
+}
+
+fn kept(client: &Client, circle: CircleId, msg_id: MsgId) -> ExitCode {
     let why = match client.circle(circle).map(|circle| circle.link.clone()) {
         Ok(LinkView::Down { reason, .. }) => format!("the relay cannot be reached: {reason}"),
         Ok(LinkView::None) => "the circle has no relay, and no member is connected".to_owned(),
@@ -168,7 +202,7 @@ fn history(client: &mut Client, wanted: &str, limit: u32) -> Result<(), String> 
         eprintln!("felund: the relay cannot be reached ({reason}); this is what is kept here");
     }
     let (circle, channel) = client.channel(wanted)?;
-    match client.ask(Command::History { circle, channel, before: None, limit })? {
+    match client.ask(&Command::History { circle, channel, before: None, limit })? {
         Reply::History { messages, .. } => print::messages(&messages),
         _ => Err(wait::UNEXPECTED.to_owned()),
     }

@@ -45,6 +45,8 @@ pub(crate) struct Client {
     delivered: HashMap<MsgId, Delivery>,
     /// Whether the session has ended.
     closed: bool,
+    /// Counts sessions: a question of an earlier one is not answered any more.
+    generation: u32,
     replies: HashMap<u64, Result<Reply, String>>,
     /// Why the node will not get ready.
     fault: Option<String>,
@@ -67,14 +69,18 @@ impl Client {
             early: VecDeque::new(),
             delivered: HashMap::new(),
             closed: false,
+            generation: 0,
             replies: HashMap::new(),
             fault: None,
         };
-        client.until_ready()?;
+        match client.until_ready() {
+            Err(_) if client.closed => client.reopen()?,
+            result => result?,
+        }
         if let Some(name) = options.name
             && client.model.identity.as_ref().is_none_or(|identity| identity.name != name)
         {
-            client.ask(Command::SetName { name })?;
+            client.ask(&Command::SetName { name })?;
         }
         Ok(client)
     }
@@ -86,23 +92,60 @@ impl Client {
                 return Err(fault);
             }
             if self.model.locked {
-                let passphrase = passphrase()?;
                 self.model.locked = false;
-                self.ask(Command::Unlock { passphrase })?;
-            } else if !self.step(until)? {
+                self.unlock(passphrase()?, until)?;
+            } else if !self.pump(until)? {
                 return Err("Felund did not get ready within a minute; nothing was changed".to_owned());
             }
         }
         Ok(())
     }
 
-    /// Asks and waits for the answer.
-    pub(crate) fn ask(&mut self, command: Command) -> Result<Reply, String> {
-        let id = self.session.ask(command)?;
-        let until = Instant::now() + ANSWER;
+    fn unlock(&mut self, passphrase: String, until: Instant) -> Result<(), String> {
+        let id = self.session.ask(Command::Unlock { passphrase })?;
+        while self.pump(until)? {
+            if let Some(result) = self.replies.remove(&id) {
+                return result.map(|_| ());
+            }
+        }
+        Err("Felund did not unlock within a minute; nothing was changed".to_owned())
+    }
+
+    /// Asks and waits for the answer, through another owner when the present one ends meanwhile.
+    pub(crate) fn ask(&mut self, command: &Command) -> Result<Reply, String> {
+        loop {
+            match self.try_ask(command.clone())? {
+                Some(reply) => return Ok(reply),
+                None if is_repeatable(command) => {}
+                None => {
+                    return Err(
+                        "the running felund ended before it answered; look whether it was done before \
+                                you do it again"
+                            .to_owned(),
+                    );
+                }
+            }
+        }
+    }
+
+    /// The same once; `None` when the owner ended before it answered.
+    pub(crate) fn try_ask(&mut self, command: Command) -> Result<Option<Reply>, String> {
+        let id = match self.session.ask(command.clone()) {
+            Ok(id) => id,
+            // It never left this process.
+            Err(_) if self.session.is_mirror() => {
+                self.reopen()?;
+                self.session.ask(command)?
+            }
+            Err(error) => return Err(error),
+        };
+        let (generation, until) = (self.generation, Instant::now() + ANSWER);
         loop {
             if let Some(result) = self.replies.remove(&id) {
-                return result;
+                return result.map(Some);
+            }
+            if generation != self.generation {
+                return Ok(None);
             }
             if !self.step(until)? {
                 return Err("no answer within a minute; it is not known whether it was done".to_owned());
@@ -110,8 +153,16 @@ impl Client {
         }
     }
 
-    /// Takes in one event; `false` when none came before `until`.
+    /// Takes in one event, through another owner when the present one ends; `false` when none came before `until`.
     pub(crate) fn step(&mut self, until: Instant) -> Result<bool, String> {
+        match self.pump(until) {
+            Err(_) if self.closed => self.reopen().map(|()| true),
+            result => result,
+        }
+    }
+
+    /// Takes in one event of this session.
+    fn pump(&mut self, until: Instant) -> Result<bool, String> {
         match self.signals.recv_timeout(until.saturating_duration_since(Instant::now())) {
             Ok(Signal::Event(event)) => {
                 self.take(event);
@@ -119,7 +170,7 @@ impl Client {
             }
             Ok(Signal::Closed(reason)) => {
                 self.closed = true;
-                Err(format!("{reason}; it is not known whether this was done"))
+                Err(reason)
             }
             Ok(Signal::Terminal(_) | Signal::Stop) => Ok(true),
             Err(RecvTimeoutError::Timeout) => Ok(false),
@@ -163,12 +214,19 @@ impl Client {
         loop {
             self.session = Session::open(&self.dir, self.listen, &self.sender)?;
             self.model = Model::default();
+            self.replies.clear();
             self.closed = false;
+            self.generation += 1;
             match self.until_ready() {
                 Err(_) if self.closed => {}
                 result => return result,
             }
         }
+    }
+
+    /// Counts the sessions that this one thing took.
+    pub(crate) const fn generation(&self) -> u32 {
+        self.generation
     }
 
     /// How far an own message got, as far as events have told.
@@ -237,6 +295,18 @@ impl Client {
             None => Ok((circle.id, target::general(circle)?)),
         }
     }
+}
+
+/// Whether asking twice does no more than asking once.
+const fn is_repeatable(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::SetName { .. }
+            | Command::JoinCircle { .. }
+            | Command::Invite { .. }
+            | Command::History { .. }
+            | Command::Doctor
+    )
 }
 
 fn is_up(link: &LinkView) -> bool {
