@@ -1,8 +1,9 @@
 //! Finishing touches on Trunk's output.
 //!
-//! 1. Modules that were optimised after Trunk named them get the name and the integrity of what they are now.
-//! 2. Inline scripts move to files of their own: the app's content security policy allows no inline script.
-//! 3. The service worker learns the files to keep for use offline, and an id that changes exactly when they do.
+//! 1. Modules lose what only tools read: the names of functions alone would double the download.
+//! 2. Modules that changed after Trunk named them get the name and the integrity of what they are now.
+//! 3. Inline scripts move to files of their own: the app's content security policy allows no inline script.
+//! 4. The service worker learns the files to keep for use offline, and an id that changes exactly when they do.
 
 use anyhow::{Result, bail};
 
@@ -15,9 +16,48 @@ const LIST: &str = "/*PRECACHE*/";
 const BUILD_ID: &str = "/*BUILD_ID*/";
 
 pub(super) fn finish(bundle: &mut Bundle) -> Result<()> {
+    strip_modules(bundle);
     rename_modules(bundle)?;
     move_inline_scripts(bundle)?;
     fill_worker(bundle)
+}
+
+fn strip_modules(bundle: &mut Bundle) {
+    for (name, content) in &mut bundle.files {
+        if name.ends_with(".wasm")
+            && let Some(stripped) = without_custom_sections(content)
+        {
+            *content = stripped;
+        }
+    }
+}
+
+/// The module without its custom sections (WebAssembly core specification 5.5.3), none if it is no module.
+fn without_custom_sections(module: &[u8]) -> Option<Vec<u8>> {
+    const HEADER: usize = 8;
+    let (header, mut rest) = module.split_at_checked(HEADER)?;
+    let mut stripped = header.to_vec();
+    while let Some(id) = rest.first() {
+        let (length, prefix) = leb128(rest.get(1..)?)?;
+        let (section, behind) = rest.split_at_checked(1 + prefix + length)?;
+        if *id != 0 {
+            stripped.extend_from_slice(section);
+        }
+        rest = behind;
+    }
+    header.starts_with(b"\0asm").then_some(stripped)
+}
+
+/// An unsigned number and how many bytes it took.
+fn leb128(bytes: &[u8]) -> Option<(usize, usize)> {
+    let mut value = 0;
+    for (at, byte) in bytes.iter().take(5).enumerate() {
+        value |= usize::from(byte & 0x7f) << (7 * at);
+        if byte & 0x80 == 0 {
+            return Some((value, at + 1));
+        }
+    }
+    None
 }
 
 fn rename_modules(bundle: &mut Bundle) -> Result<()> {
@@ -216,6 +256,16 @@ await init({ module_or_path: '/app-1_bg.wasm' });
         let boot = bundle.files.keys().find(|name| name.starts_with("boot-")).unwrap();
         assert!(bundle.text(boot).unwrap().contains(&module));
         assert!(bundle.files.contains_key(&module));
+    }
+
+    #[test]
+    fn a_module_loses_its_custom_sections_and_nothing_else() {
+        let header = b"\0asm\x01\0\0\0".as_slice();
+        let long = [[0, 0x81, 0x01].as_slice(), &[7; 129]].concat();
+        let module = [header, &[1, 2, 8, 9], &long, &[0, 1, 5], &[10, 1, 4]].concat();
+        assert_eq!(without_custom_sections(&module).unwrap(), [header, &[1, 2, 8, 9], &[10, 1, 4]].concat());
+        assert_eq!(without_custom_sections(b"text"), None);
+        assert_eq!(without_custom_sections(&module[..module.len() - 1]), None);
     }
 
     #[test]
