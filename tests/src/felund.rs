@@ -203,7 +203,18 @@ impl Felund {
     /// Follows what comes in. While it runs it owns the data directory; other commands go through it.
     #[must_use]
     pub fn tail(&self, target: Option<&str>) -> Tail {
-        let mut args = vec!["tail"];
+        self.tail_with(&[], target)
+    }
+
+    /// As [`Felund::tail`], with members let in at a free port.
+    #[must_use]
+    pub fn tail_listening(&self) -> Tail {
+        self.tail_with(&["--listen", "127.0.0.1:0"], None)
+    }
+
+    fn tail_with(&self, options: &[&str], target: Option<&str>) -> Tail {
+        let mut args = options.to_vec();
+        args.push("tail");
         args.extend(target);
         let process = Process::spawn(&format!("felund tail of {}", self.name), &mut self.command(&args));
         let socket = self.data.path().join("control.sock");
