@@ -10,7 +10,7 @@ mod wasm_target;
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use crate::context::Context;
 use crate::process;
