@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         }
     };
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    raise_file_limit();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => {
@@ -48,6 +49,21 @@ async fn run(config: Config) -> ExitCode {
     relay.stop().await;
     ExitCode::SUCCESS
 }
+
+/// Each socket is a file; the default limit of 1,024 is for programs that are no servers.
+#[cfg(unix)]
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum
+        && let Err(e) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
+    {
+        tracing::warn!("the limit on open files stays at {:?}: {e}", limit.current);
+    }
+}
+
+#[cfg(not(unix))]
+fn raise_file_limit() {}
 
 /// Ready when the process is asked to end.
 #[cfg(unix)]

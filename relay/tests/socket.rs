@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use common::{Circle, Member, Message, Socket, TestRelay, client_frame};
 use felund_core::{
-    ids::Cursor,
+    ids::{Base64, Cursor},
+    relay_api::{SignalKind, SignalRequest},
     wire::{ClientFrame, Sealed, ServerFrame},
 };
 
@@ -196,6 +197,41 @@ fn ephemeral_envelopes_are_passed_on_and_not_kept() {
     a.send(&ClientFrame::Ephemeral { hint: circle.hint(), envelope: Sealed(bytes) });
     assert!(matches!(a.next_content(), ServerFrame::Refused { .. }), "not echoed, and a forgery is refused");
     assert_eq!(alice.get("/v1/messages").json()["messages"].as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn signals_are_pushed_to_their_recipient_also_when_it_comes_later() {
+    let (_dir, relay) = relay(&[]);
+    let circle = Circle::new();
+    let mut alice = Member::registered(relay.address, &circle);
+    let mut bob = Member::registered(relay.address, &circle);
+    let (mut a, mut b) = (alice.live_socket(), bob.live_socket());
+    let carol = Member::registered(relay.address, &circle).live_socket();
+    let signal = |session: &str, kind| SignalRequest {
+        session_id: session.into(),
+        to_node_id: bob.node(),
+        kind,
+        payload: Base64(vec![7; 30]),
+        ttl_s: 60,
+    };
+    a.send(&ClientFrame::Signal { hint: circle.hint(), signal: signal("one", SignalKind::Offer) });
+    let ServerFrame::Signal { signal: got, .. } = b.next_content() else { panic!() };
+    assert_eq!(
+        (got.session_id.as_str(), got.kind, got.from_node_id),
+        ("one", SignalKind::Offer, alice.node())
+    );
+    a.send(&ClientFrame::Signal { hint: circle.hint(), signal: signal("not one", SignalKind::Offer) });
+    assert!(matches!(a.next_content(), ServerFrame::Refused { .. }));
+    drop(b);
+    while !matches!(a.next(), ServerFrame::Presence { online: false, .. }) {}
+    a.send(&ClientFrame::Signal { hint: circle.hint(), signal: signal("two", SignalKind::Candidate) });
+    a.send(&ClientFrame::Ping { id: 1 });
+    assert_eq!(a.next_content(), ServerFrame::Pong { id: 1 });
+    let mut b = bob.socket(Cursor(0));
+    assert!(matches!(b.next(), ServerFrame::Attached { .. }));
+    let ServerFrame::Signal { signal: got, .. } = b.next_content() else { panic!() };
+    assert_eq!(got.session_id, "two", "and the first one is not pushed again");
+    drop(carol);
 }
 
 #[test]

@@ -87,3 +87,43 @@ impl Hub {
         self.next_signal.fetch_add(1, Ordering::Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use felund_core::{
+        ids::{Base64, Cursor, NodeId},
+        relay_api::{Capabilities, Peer, Signal, SignalKind},
+    };
+
+    use super::*;
+
+    #[test]
+    fn presences_and_signals_end_by_themselves_and_leave_no_room_behind() {
+        let hub = Hub::new();
+        let hint = CircleHint([1; 32]);
+        let (alice, bob) = (NodeId([2; 32]), NodeId([3; 32]));
+        let peer = Peer {
+            node_id: alice,
+            endpoints: vec![],
+            capabilities: Capabilities::default(),
+            observed_at: 1_000,
+        };
+        hub.with(&hint, |room| room.register(peer, 1_060));
+        let signal = Signal {
+            cursor: Cursor(hub.next_signal()),
+            session_id: "s".into(),
+            from_node_id: alice,
+            kind: SignalKind::Offer,
+            payload: Base64(vec![1]),
+            expires_at: 1_120,
+        };
+        hub.with(&hint, |room| room.signal(hint, bob, signal, 1_000)).unwrap();
+        hub.sweep(1_059);
+        assert_eq!(hub.with_existing(&hint, |room| room.peers(&bob).len()), Some(1));
+        hub.sweep(1_060);
+        assert_eq!(hub.with_existing(&hint, |room| room.peers(&bob).len()), Some(0));
+        assert_eq!(hub.with_existing(&hint, |room| room.signals_for(&bob, None, 0, 1_119).len()), Some(1));
+        hub.sweep(1_120);
+        assert_eq!(hub.with_existing(&hint, |_| ()), None);
+    }
+}
