@@ -11,6 +11,7 @@ import base64
 import hashlib
 import hmac
 import json
+import math
 import pathlib
 import zlib
 
@@ -396,4 +397,251 @@ write("storage", {
     "sealed_seed": seal_record(argon2id(PASSPHRASE, SALT), "identity", SEED).hex(),
     "identity_plain": cbor([0, [SEED]]).hex(),
     "identity_locked": cbor([1, [SALT, seal_record(argon2id(PASSPHRASE, SALT), "identity", SEED)]]).hex(),
+})
+
+
+# --- sessions ---------------------------------------------------------------------------------------------
+
+
+def hmac256(key, data):
+    return hmac.new(key, data, hashlib.sha256).digest()
+
+
+def length(data):
+    return len(data).to_bytes(8, "big") + data
+
+
+def drawn(label, n):
+    """What a side draws: a hash of its name, so that this file can be made again."""
+    return b"".join(sha256(f"{label} {i}".encode()) for i in range(n // 32 + 1))[:n]
+
+
+def circle_id(secret):
+    return hkdf(secret, b"felund-circle-id-v2", 16)
+
+
+def session_tag(secret, role, nonces):
+    return hmac256(hkdf(secret, b"felund-session-tag-v1", 32), role + nonces)[:8]
+
+
+def offer(draw, tags, at_least):
+    """HELLO or CHALLENGE; the random bytes are taken in the order private key, nonce, filling tags."""
+    count = -(-max(len(tags), at_least, 1) // 4) * 4
+    fill = [draw[64 + 8 * i:72 + 8 * i] for i in range(count - len(tags))]
+    private = X25519PrivateKey.from_private_bytes(draw[:32])
+    return private, cbor([1, draw[32:64], public(private), b"".join(sorted(tags + fill))])
+
+
+def direction(key, counter, plain):
+    return AESGCM(key).encrypt(counter.to_bytes(12, "big"), plain, b"")
+
+
+NAMES = ("both 1", "both 2", "initiator only", "responder only")
+SECRETS = {name: sha256(b"circle " + name.encode()) for name in NAMES}
+INITIATOR, RESPONDER = ["both 1", "initiator only", "both 2"], ["responder only", "both 2", "both 1"]
+SHARED = sorted(circle_id(SECRETS[name]) for name in ("both 1", "both 2"))
+IN_ORDER = sorted((SECRETS[name] for name in ("both 1", "both 2")), key=circle_id)
+DRAW_I, DRAW_R = drawn("initiator", 256), drawn("responder", 256)
+NONCE_I, NONCE_R = DRAW_I[32:64], DRAW_R[32:64]
+EPHEMERAL_I, HELLO = offer(DRAW_I, [session_tag(SECRETS[n], b"initiator", NONCE_I) for n in INITIATOR], 0)
+EPHEMERAL_R, CHALLENGE = offer(DRAW_R, [session_tag(s, b"responder", NONCE_I + NONCE_R) for s in IN_ORDER], 4)
+
+
+def handshake(binding):
+    z = EPHEMERAL_I.exchange(EPHEMERAL_R.public_key())
+    session = hkdf(IN_ORDER[0] + z, b"felund-session-v1", 32, NONCE_I + NONCE_R)
+    to_responder = hkdf(session, b"felund-session-to-responder-v1", 32)
+    to_initiator = hkdf(session, b"felund-session-to-initiator-v1", 32)
+    transcript = sha256(length(HELLO) + length(CHALLENGE) + length(binding))
+
+    def auth(role, seed):
+        key = Ed25519PrivateKey.from_private_bytes(seed)
+        said = b"felund-session-auth-v1" + role + transcript + public(key)
+        return cbor([public(key), key.sign(said), b"".join(hmac256(s, said) for s in IN_ORDER)])
+
+    a, b = auth(b"initiator", SEED), auth(b"responder", OTHER_SEED)
+    large = bytes(16_368)
+    return {
+        "binding": binding.hex(),
+        "hello": HELLO.hex(),
+        "challenge": CHALLENGE.hex(),
+        "shared_secret": z.hex(),
+        "session_key": session.hex(),
+        "to_responder": to_responder.hex(),
+        "to_initiator": to_initiator.hex(),
+        "salt": hkdf(session, b"felund-session-salt-v1", 16).hex(),
+        "transcript": transcript.hex(),
+        "auth_initiator": a.hex(),
+        "auth_responder": b.hex(),
+        "hello_auth": direction(to_responder, 0, a).hex(),
+        "welcome": direction(to_initiator, 0, b).hex(),
+        "records": [
+            {
+                "from": "initiator",
+                "frame": cbor([6, []]).hex(),
+                "records": [direction(to_responder, 1, b"\0" + cbor([6, []])).hex()],
+            },
+            {
+                "from": "responder",
+                "frame": cbor([7, []]).hex(),
+                "records": [direction(to_initiator, 1, b"\0" + cbor([7, []])).hex()],
+            },
+            {"from": "initiator", "frame": "", "records": [direction(to_responder, 2, b"\0").hex()]},
+        ],
+        "zeros": {
+            "from": "responder",
+            "length": len(large),
+            "records_sha256": [
+                sha256(direction(to_initiator, 2, b"\1" + large[:16_367])).hex(),
+                sha256(direction(to_initiator, 3, b"\0" + large[16_367:])).hex(),
+            ],
+        },
+    }
+
+
+WINDOW = [1_771_930_300_000, [[CHANNEL, 1_771_930_310_000]]]
+PEER_FRAMES = [
+    ("peers", [0, [0, [[OTHER, ["192.0.2.1:4700", "[2001:db8::1]:4700"]]]]]),
+    ("summary", [1, [1, [0, [3, bytes(range(16)), WINDOW]]]]),
+    ("same", [1, [0, [1, []]]]),
+    ("symbols", [1, [0, [2, [3, 24, bytes(range(13)), [0, []]]]]]),
+    ("more", [1, [0, [3, [48]]]]),
+    ("msgs_req", [2, [0, bytes(range(16))]]),
+    ("msgs_send", [3, [0, [ENVELOPE], True]]),
+    ("msg_new", [4, [0, ENVELOPE]]),
+    ("confirm", [5, [0, [sha256(b"chat")[:16]]]]),
+    ("ping", [6, []]),
+    ("pong", [7, []]),
+]
+write("sessions", {
+    "initiator": {"seed": SEED.hex(), "circles": [SECRETS[n].hex() for n in INITIATOR], "random": DRAW_I.hex()},
+    "responder": {"seed": OTHER_SEED.hex(), "circles": [SECRETS[n].hex() for n in RESPONDER], "random": DRAW_R.hex()},
+    "shared": [c.hex() for c in SHARED],
+    "handshakes": [handshake(b""), handshake(drawn("certificates", 64))],
+    "frames": [{"name": n, "cbor": cbor(f).hex()} for n, f in PEER_FRAMES],
+})
+
+
+# --- anti-entropy -----------------------------------------------------------------------------------------
+
+M64 = (1 << 64) - 1
+
+
+def siphash13_128(key, data):
+    def rotate(x, n):
+        return (x << n | x >> 64 - n) & M64
+
+    def rounds(v, n):
+        a, b, c, d = v
+        for _ in range(n):
+            a, c = (a + b) & M64, (c + d) & M64
+            b, d = rotate(b, 13) ^ a, rotate(d, 16) ^ c
+            a = (rotate(a, 32) + d) & M64
+            c = (c + b) & M64
+            b, d = rotate(b, 17) ^ c, rotate(d, 21) ^ a
+            c = rotate(c, 32)
+        return a, b, c, d
+
+    k0, k1 = (int.from_bytes(key[i:i + 8], "little") for i in (0, 8))
+    v = (k0 ^ 0x736F6D6570736575, k1 ^ 0x646F72616E646F6D ^ 0xEE, k0 ^ 0x6C7967656E657261, k1 ^ 0x7465646279746573)
+    padded = data + bytes(7 - len(data) % 8) + bytes([len(data) & 0xFF])
+    for i in range(0, len(padded), 8):
+        word = int.from_bytes(padded[i:i + 8], "little")
+        v = rounds((v[0], v[1], v[2], v[3] ^ word), 1)
+        v = (v[0] ^ word, v[1], v[2], v[3])
+    v = rounds((v[0], v[1], v[2] ^ 0xEE, v[3]), 3)
+    first = v[0] ^ v[1] ^ v[2] ^ v[3]
+    v = rounds((v[0], v[1] ^ 0xDD, v[2], v[3]), 3)
+    return first, v[0] ^ v[1] ^ v[2] ^ v[3]
+
+
+def mix(x):
+    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9 & M64
+    x = (x ^ x >> 27) * 0x94D049BB133111EB & M64
+    return x ^ x >> 31
+
+
+def symbol_check(id):
+    return mix(id ^ 0x66656C756E640001) >> 32
+
+
+def indices(id, end):
+    i, state, out = 0, id, []
+    while i < end:
+        out.append(i)
+        state = (state + 0x9E3779B97F4A7C15) & M64
+        u = ((mix(state) >> 32) + 1.0) / 4294967296.0
+        i += max(1, math.ceil((i + 1.5) * (1.0 / math.sqrt(u) - 1.0)))
+    return out
+
+
+def symbols(ids, end):
+    out = [[0, 0, 0] for _ in range(end)]
+    for id in ids:
+        for i in indices(id, end):
+            out[i] = [out[i][0] ^ id, out[i][1] ^ symbol_check(id), out[i][2] + 1]
+    return out
+
+
+def first_symbols(ours, theirs):
+    return min(65_536, 24 + -(-3 * abs(ours - theirs) // 2))
+
+
+def symbol_bytes(part, count, start):
+    out = b""
+    for i, (sum_, check, n) in enumerate(part, start):
+        v = n - 2 * count // (i + 2)
+        v = 2 * v if v >= 0 else -2 * v - 1
+        out += sum_.to_bytes(8, "big") + check.to_bytes(4, "big")
+        while v >= 128:
+            out += bytes([v & 127 | 128])
+            v >>= 7
+        out += bytes([v])
+    return out
+
+
+def decode(difference):
+    """What peeling finds: ids with their signs; None if it gets stuck."""
+    difference, found = [list(s) for s in difference], {}
+    while pure := [s for s in difference if abs(s[2]) == 1 and symbol_check(s[0]) == s[1]]:
+        id, sign = pure[0][0], pure[0][2]
+        found[id] = sign
+        for i in indices(id, len(difference)):
+            s = difference[i]
+            difference[i] = [s[0] ^ id, s[1] ^ symbol_check(id), s[2] - sign]
+    return None if any(map(any, difference)) else found
+
+
+SYNC_SALT = bytes(range(0x20, 0x30))
+KEYS = [(1_771_930_320_000 + 7 * i, sha256(f"message {i}".encode())[:16]) for i in range(40)]
+HASHES = [siphash13_128(SYNC_SALT, ts.to_bytes(8, "big") + id) for ts, id in KEYS]
+SHORT = [h[0] for h in HASHES]
+FIRST, SECOND = range(0, 37), range(2, 40)
+FIRST_COUNT = first_symbols(len(FIRST), len(SECOND))
+SETS = {}
+for name, members in (("first", FIRST), ("second", SECOND)):
+    sums = [sum(HASHES[i][half] for i in members) & M64 for half in (0, 1)]
+    stream = symbols([SHORT[i] for i in members], 2 * FIRST_COUNT)
+    SETS[name] = {
+        "members": [members.start, members.stop],
+        "count": len(members),
+        "fingerprint": b"".join(s.to_bytes(8, "big") for s in sums).hex(),
+        "symbols": [{"sum": f"{s:016x}", "check": f"{c:08x}", "count": n} for s, c, n in stream],
+        "bytes": symbol_bytes(stream[:FIRST_COUNT], len(members), 0).hex(),
+        "more_bytes": symbol_bytes(stream[FIRST_COUNT:], len(members), FIRST_COUNT).hex(),
+    }
+STREAMS = [symbols([SHORT[i] for i in members], FIRST_COUNT) for members in (FIRST, SECOND)]
+FOUND = decode([[b[0] ^ a[0], b[1] ^ a[1], b[2] - a[2]] for a, b in zip(*STREAMS)])
+assert FOUND == {SHORT[i]: -1 for i in (0, 1)} | {SHORT[i]: 1 for i in (37, 38, 39)}
+write("sync", {
+    "salt": SYNC_SALT.hex(),
+    "keys": [{"created_ts": ts, "msg_id": id.hex(), "short_id": f"{s:016x}"} for (ts, id), s in zip(KEYS, SHORT)],
+    "indices": {"id": f"{SHORT[0]:016x}", "below": 65_536, "are": indices(SHORT[0], 65_536)},
+    "first_symbols": [[a, b, first_symbols(a, b)] for a, b in ((0, 0), (37, 38), (5, 2), (0, 1 << 20))],
+    "sets": SETS,
+    "at_first": FIRST_COUNT,
+    "first_decodes_second": {
+        "ours": sorted(f"{SHORT[i]:016x}" for i in (0, 1)),
+        "theirs": sorted(f"{SHORT[i]:016x}" for i in (37, 38, 39)),
+    },
 })
