@@ -76,7 +76,7 @@ pub struct Config {
     #[arg(long, env = "FELUND_RELAY_TURN_TTL", default_value_t = 3600, value_parser = clap::value_parser!(u64).range(60..=86_400))]
     pub turn_ttl: u64,
 
-    /// Serve /v1/metrics; on by default only when listening on a loopback address.
+    /// Serve /v1/metrics; on by default only on a loopback address that no proxy serves.
     #[arg(long, env = "FELUND_RELAY_METRICS", action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub metrics: Option<bool>,
 
@@ -116,6 +116,7 @@ impl std::str::FromStr for TurnSecret {
 impl Config {
     /// Whether `/v1/metrics` answers.
     pub(crate) fn metrics_enabled(&self) -> bool {
-        self.metrics.unwrap_or_else(|| self.listen.ip().is_loopback())
+        let local = self.listen.ip().is_loopback() && self.public_url.is_none() && !self.trust_forwarded_for;
+        self.metrics.unwrap_or(local)
     }
 }

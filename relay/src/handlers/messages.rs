@@ -16,6 +16,7 @@ use super::{Answer, ok};
 use crate::{
     app::App,
     auth::{JsonBody, NoBody, NoQuery, Signed},
+    clock,
     error::ApiError,
     socket::{refused_envelope, store_error},
     store::{Append, Item, StoreError},
@@ -74,6 +75,7 @@ pub(crate) async fn list(
     Signed { caller, query, .. }: Signed<MessagesQuery, NoBody>,
 ) -> Answer<MessagesResponse> {
     let after = app.store.in_log(query.after.unwrap_or_default());
+    app.hub.with_existing(&caller.circle.hint, |room| room.polled(&caller.node, clock::unix_seconds()));
     let limit = query.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_BATCH);
     let page = app.store.page(caller.circle.id, after, limit, MAX_PAGE_BYTES).await;
     let page = page.map_err(|e| {

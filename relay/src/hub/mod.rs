@@ -98,6 +98,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn whoever_polls_is_there_until_it_stops() {
+        let hub = Hub::new();
+        let hint = CircleHint([1; 32]);
+        let (alice, bob) = (NodeId([2; 32]), NodeId([3; 32]));
+        let peer = Peer {
+            node_id: alice,
+            endpoints: vec![],
+            capabilities: Capabilities::default(),
+            observed_at: 1_000,
+        };
+        hub.with(&hint, |room| room.register(peer, 1_060));
+        hub.with_existing(&hint, |room| room.polled(&alice, 1_050));
+        hub.with_existing(&hint, |room| room.polled(&bob, 1_050));
+        hub.sweep(1_079);
+        assert_eq!(hub.with_existing(&hint, |room| room.peers(&bob).len()), Some(1));
+        hub.sweep(1_080);
+        assert_eq!(
+            hub.with_existing(&hint, |_| ()),
+            None,
+            "polling alone, without registering, is no presence"
+        );
+    }
+
+    #[test]
     fn presences_and_signals_end_by_themselves_and_leave_no_room_behind() {
         let hub = Hub::new();
         let hint = CircleHint([1; 32]);

@@ -1,7 +1,8 @@
 //! Who is there: a member with an open socket, or with a registration that has not run out.
 //!
 //! A socket says more than a registration: when a node's last socket closes, a registration from before that socket
-//! opened ends with it, so that others see at once who has gone. A client that goes on by polling registers again.
+//! opened ends with it, and one renewed since then is cut short, so that others soon see who has gone. A client that
+//! goes on by polling stays: each poll prolongs its registration a little.
 
 use felund_core::{
     ids::NodeId,
@@ -9,6 +10,11 @@ use felund_core::{
 };
 
 use super::room::Room;
+
+/// What is left of a registration when its node's last socket closes, in seconds.
+const AFTER_SOCKET_S: u64 = 10;
+/// How long a poll keeps a registered node present, in seconds.
+const AFTER_POLL_S: u64 = 30;
 
 #[derive(Debug)]
 pub(super) struct Member {
@@ -56,6 +62,16 @@ impl Room {
         }
     }
 
+    /// A registered node has polled.
+    pub(crate) fn polled(&mut self, node: &NodeId, now: u64) {
+        if let Some(member) = self.members.get_mut(node)
+            && member.expires_at != 0
+        {
+            member.peer.observed_at = now;
+            member.expires_at = member.expires_at.max(now + AFTER_POLL_S);
+        }
+    }
+
     pub(super) fn socket_opened(&mut self, node: NodeId, now: u64) {
         let member = self.members.entry(node).or_insert_with(|| Member {
             peer: Peer {
@@ -80,6 +96,9 @@ impl Room {
         if let Some(member) = self.members.get_mut(&node) {
             member.sockets = member.sockets.saturating_sub(1);
             member.peer.observed_at = now;
+            if member.sockets == 0 {
+                member.expires_at = member.expires_at.min(now + AFTER_SOCKET_S);
+            }
             if !stays {
                 self.leave_if_gone(&node);
             }

@@ -32,7 +32,7 @@ use crate::clock;
 
 /// Connections for reading; each holds a page cache, so they are few.
 const READERS: usize = 4;
-/// Cursors given out per second of the clock before a restart could fall behind: a million.
+/// Cursors start at the clock's seconds times a million (2^20), more than are given out in one.
 const CLOCK_SHIFT: u32 = 20;
 
 /// A registered circle.
@@ -170,8 +170,10 @@ impl Store {
     ) -> Result<Self, OpenError> {
         let circles = Arc::new(RwLock::new(schema::load_circles(&connection)?));
         // Cursors also start at the clock: a relay that lost its database, or got an old backup back, gives out
-        // higher ones than before, and clients miss nothing.
-        let next = schema::next_seq(&connection)?.max(clock::unix_seconds() << CLOCK_SHIFT);
+        // higher ones than before, and clients miss nothing. The step beyond the last one on disk is for those that
+        // were pushed but not written when an earlier process died.
+        let next = schema::next_seq(&connection)?;
+        let next = (next + (1 << CLOCK_SHIFT)).max(clock::unix_seconds() << CLOCK_SHIFT);
         let shared_next = Arc::new(AtomicU64::new(next));
         let readers = (0..READERS).map(|_| schema::open_reader(path)).collect::<Result<Vec<_>, _>>()?;
         let (jobs, inbox) = mpsc::unbounded_channel();
