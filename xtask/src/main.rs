@@ -38,7 +38,7 @@ Commands:
       --tests              also the browsers and programs the tests need
   web                Build the web app to web/dist and print what a first visit downloads
   check-boundaries   Check the dependency edges between the crates
-  bench NAME         Run a benchmark: relay, tui or web
+  bench NAME         Run a benchmark: relay, sync, tui or web
   screenshots        Make the pictures in docs/images from the running programs
   help               Print this
 ";
@@ -113,23 +113,26 @@ fn no_more(args: &mut lexopt::Parser) -> Result<()> {
 
 /// Runs one benchmark; whatever follows the name goes to it.
 fn bench(args: &mut lexopt::Parser) -> Result<()> {
-    let name = args.value().context("name a benchmark: relay, tui or web")?.string()?;
+    let name = args.value().context("name a benchmark: relay, sync, tui or web")?.string()?;
     let rest: Vec<_> = args.raw_args()?.collect();
     let mut context = Context::discover()?;
     let package = match name.as_str() {
         "relay" => "felund-relay",
+        "sync" => "felund-core",
         "tui" => "native-tui",
         "web" => "felund-tests",
-        other => bail!("there is no benchmark `{other}`; there are relay, tui and web"),
+        other => bail!("there is no benchmark `{other}`; there are relay, sync, tui and web"),
     };
-    setup::build(&mut context)?;
-    web::build(&context)?;
+    if name != "sync" {
+        setup::build(&mut context)?;
+        web::build(&context)?;
+    }
     if name == "web" {
         setup::tests(&mut context)?;
     }
     let mut bench = context.cargo();
     test::program_paths(&context, "release", &mut bench);
-    if name != "relay" {
+    if name == "tui" || name == "web" {
         process::run(context.cargo().args(["build", "--release", "-p", "felund-relay", "-p", "native-tui"]))?;
     }
     process::run(bench.args(["bench", "-p", package, "--bench", &name, "--"]).args(rest))
