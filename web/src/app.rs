@@ -240,7 +240,7 @@ impl App {
         if platform::hidden() {
             if self.leads() {
                 let title = [&*printable(&message.name), " in #", &*message.channel].concat();
-                platform::notify(title, text, message.channel_id.to_string());
+                platform::notify(title, &text, &message.channel_id.to_string());
             }
         } else if self.is_here(message.circle_id, message.channel_id) {
             self.spoken.set(spoken);

@@ -18,6 +18,9 @@ mod when;
 
 use leptos::prelude::*;
 
+#[cfg(test)]
+wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_browser);
+
 fn main() {
     std::panic::set_hook(Box::new(|_| platform::show_crash()));
     let early = platform::take_early_input();

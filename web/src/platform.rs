@@ -103,13 +103,13 @@ pub(crate) async fn ask_for_notifications() -> Option<NotificationPermission> {
 }
 
 /// Notifies, if the user allowed it. Another one with the same tag replaces it.
-pub(crate) fn notify(title: String, text: String, tag: String) {
+pub(crate) fn notify(title: String, text: &str, tag: &str) {
     if notification_permission() != Some(NotificationPermission::Granted) {
         return;
     }
     let options = NotificationOptions::new();
-    options.set_body(&text);
-    options.set_tag(&tag);
+    options.set_body(text);
+    options.set_tag(tag);
     options.set_icon("/icons/icon-192.png");
     leptos::task::spawn_local(async move {
         // Phones notify through the service worker only.

@@ -80,6 +80,8 @@ pub(crate) fn lines(text: &str, columns: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
     use super::*;
 
     #[test]

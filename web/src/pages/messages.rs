@@ -208,10 +208,11 @@ impl View {
             self.lay_out();
         }
         let more = self.app.with_messages(|_, loaded, start_reached| loaded && !start_reached);
-        if near_start && more {
-            if let Some(place) = self.app.here.get_untracked() {
-                self.app.load(place);
-            }
+        if near_start
+            && more
+            && let Some(place) = self.app.here.get_untracked()
+        {
+            self.app.load(place);
         }
     }
 

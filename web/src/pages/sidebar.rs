@@ -29,7 +29,7 @@ pub(super) fn Sidebar() -> impl IntoView {
             {move || requests(app)}
             <h2>"Members"</h2>
             <ul class="members">
-                {move || members().into_iter().map(member_row).collect_view()}
+                {move || members().iter().map(member_row).collect_view()}
             </ul>
         </nav>
     }
@@ -94,7 +94,7 @@ fn count(unread: u32) -> impl IntoView {
     }
 }
 
-fn member_row(member: MemberView) -> impl IntoView {
+fn member_row(member: &MemberView) -> impl IntoView + use<> {
     let (symbol, words) = describe::reach(member.reach);
     view! {
         <li data-testid="member">
