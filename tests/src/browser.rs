@@ -179,7 +179,11 @@ fn capabilities(engine: Engine, profile: &Path, width: u32, height: u32) -> Valu
                 format!("--window-size={width},{height}"),
                 format!("--user-data-dir={}", profile.display()),
             ];
-            json!({ "browserName": "chrome", "goog:chromeOptions": { "args": args } })
+            json!({
+                "browserName": "chrome",
+                "goog:chromeOptions": { "args": args },
+                "goog:loggingPrefs": { "browser": "ALL" },
+            })
         }
         Engine::Firefox => json!({
             "browserName": "firefox",

@@ -15,6 +15,7 @@ pub mod felund;
 pub mod leak;
 pub mod member;
 pub mod page;
+pub mod picture;
 pub mod process;
 pub mod proxy;
 pub mod relay;

@@ -74,7 +74,8 @@ impl<'a> Page<'a> {
     pub fn describe(&self) -> String {
         let text = self.session().run("return location.href + '\\n' + document.body.innerText", &[]);
         let text = text.ok().and_then(|text| text.as_str().map(str::to_owned)).unwrap_or_default();
-        format!("{:?} showed:\n{text}", self.browser.engine())
+        let console = self.session().console();
+        format!("{:?} showed:\n{text}\nand said {console:#?}", self.browser.engine())
     }
 
     /// Waits until a script answers neither false nor null.

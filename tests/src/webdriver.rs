@@ -156,6 +156,14 @@ impl Session {
         self.post("goog/cdp/execute", &json!({ "cmd": cmd, "params": params }))
     }
 
+    /// What the page has written to its console since the last call; Chromium only.
+    #[must_use]
+    pub fn console(&self) -> Vec<String> {
+        let log = self.post("se/log", &json!({ "type": "browser" })).unwrap_or_default();
+        let text = |entry: &Value| entry["message"].as_str().unwrap_or_default().to_owned();
+        log.as_array().into_iter().flatten().map(text).collect()
+    }
+
     /// Opens another tab and goes there.
     ///
     /// # Errors

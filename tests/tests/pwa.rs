@@ -1,0 +1,182 @@
+//! What makes the web app installable and safe to serve, and what several tabs of it do.
+
+use felund_core::view::LinkView;
+use felund_tests::{
+    api::{self, Answer},
+    browser::{Browser, Engine},
+    felund::Felund,
+    page::Page,
+    proxy::Proxy,
+    relay::Relay,
+    wait,
+};
+use serde_json::{Value, json};
+
+fn get(relay: &Relay, path: &str) -> Answer {
+    let answer = api::request("GET", &format!("{}{path}", relay.url()), &[], &[]);
+    assert_eq!(answer.status, 200, "{path}");
+    answer
+}
+
+/// The address in the page that ends so.
+fn named_in_page(relay: &Relay, end: &str) -> String {
+    let page = String::from_utf8_lossy(&get(relay, "/").bytes).into_owned();
+    let mut parts = page.split(|c: char| c.is_whitespace() || "\"'=<>".contains(c));
+    let address = parts.find(|part| part.ends_with(end)).unwrap_or_else(|| panic!("{end} is not in {page}"));
+    format!("/{}", address.trim_start_matches('/'))
+}
+
+/// Width and height of a PNG, from its first chunk.
+fn png_size(bytes: &[u8]) -> (u32, u32) {
+    assert_eq!(&bytes[..8], b"\x89PNG\r\n\x1a\n");
+    let number = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+    (number(16), number(20))
+}
+
+#[test]
+fn the_manifest_and_its_icons_are_what_browsers_ask_for() {
+    let relay = Relay::start();
+    let manifest = get(&relay, &named_in_page(&relay, ".webmanifest"));
+    assert_eq!(manifest.header("content-type"), Some("application/manifest+json"));
+    let manifest: Value = manifest.json;
+    for field in
+        ["name", "short_name", "description", "start_url", "scope", "theme_color", "background_color"]
+    {
+        assert!(manifest[field].as_str().is_some_and(|text| !text.is_empty()), "{field}: {manifest}");
+    }
+    assert_eq!(manifest["display"], "standalone");
+    let icons = manifest["icons"].as_array().expect("icons");
+    let mut sizes = Vec::new();
+    for icon in icons {
+        let file = get(&relay, icon["src"].as_str().expect("an address"));
+        assert_eq!(file.header("content-type"), icon["type"].as_str(), "{icon}");
+        let said = icon["sizes"].as_str().expect("sizes");
+        if icon["type"] == "image/png" {
+            let (width, height) = png_size(&file.bytes);
+            assert_eq!(format!("{width}x{height}"), said, "{icon}");
+        }
+        sizes.push((said, icon["purpose"].as_str().unwrap_or("any")));
+    }
+    for wanted in [("192x192", "any"), ("512x512", "any"), ("512x512", "maskable")] {
+        assert!(sizes.contains(&wanted), "{wanted:?} is not among {sizes:?}");
+    }
+}
+
+#[test]
+fn what_is_served_is_strict_about_scripts_and_caches_only_what_never_changes() {
+    let relay = Relay::start();
+    for path in ["/", "/sw.js"] {
+        let answer = get(&relay, path);
+        let policy = answer.header("content-security-policy").expect("a policy");
+        let directive = |name: &str| {
+            let found = policy.split(';').map(str::trim).find(|d| d.split(' ').next() == Some(name));
+            found.unwrap_or_else(|| panic!("{name} is not in {policy}"))
+        };
+        assert_eq!(directive("default-src"), "default-src 'none'");
+        assert_eq!(directive("frame-ancestors"), "frame-ancestors 'none'");
+        assert!(directive("script-src").contains("'wasm-unsafe-eval'"), "{policy}");
+        for loose in ["'unsafe-inline'", "'unsafe-eval'", "http:", "https:", "*"] {
+            assert!(!directive("script-src").split(' ').any(|source| source == loose), "{policy}");
+        }
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+        assert_eq!(answer.header("cache-control"), Some("no-cache"), "{path} is asked for each time");
+    }
+    let address = named_in_page(&relay, ".wasm");
+    let accept = [("accept-encoding", "br".to_owned())];
+    let answer = api::request("GET", &format!("{}{address}", relay.url()), &accept, &[]);
+    assert_eq!(answer.header("content-type"), Some("application/wasm"));
+    assert_eq!(answer.header("content-encoding"), Some("br"));
+    assert!(answer.header("cache-control").is_some_and(|cache| cache.contains("immutable")), "{address}");
+}
+
+#[test]
+fn chromium_finds_nothing_that_keeps_it_from_installing() {
+    let relay = Relay::start();
+    let browser = Browser::open(Engine::Chromium);
+    let page = Page::new(&browser);
+    page.go(&relay.url());
+    page.until_has("name-input");
+    page.until("a controlling worker", "return !!navigator.serviceWorker.controller", &[]);
+    let manifest = browser.session().devtools("Page.getAppManifest", &json!({})).expect("a manifest");
+    assert_eq!(manifest["errors"], json!([]), "{manifest}");
+    let errors = browser.session().devtools("Page.getInstallabilityErrors", &json!({})).expect("an answer");
+    let errors = errors["installabilityErrors"].as_array().expect("a list").clone();
+    // An empty profile counts as a private window in some builds; that says nothing of the app.
+    let of_app = errors.iter().filter(|error| error["errorId"] != "in-incognito").collect::<Vec<_>>();
+    assert!(of_app.is_empty(), "{of_app:?}");
+    let problems = page.run("return performance.getEntriesByType('resource').filter(e => new URL(e.name).origin !== location.origin).map(e => e.name)", &[]);
+    assert_eq!(problems, json!([]), "everything comes from the relay itself");
+}
+
+#[test]
+fn two_tabs_share_one_node_and_either_goes_on_alone() {
+    let relay = Relay::start();
+    let proxy = Proxy::start(relay.address());
+    let alice = Felund::new("alice", Some(&relay.url()));
+    let circle = alice.create("garden club");
+    let mut invite = felund_core::invite::Invite::parse(&circle.invite).expect("an invite");
+    invite.relay = Some(proxy.url());
+    let browser = Browser::open(Engine::Chromium);
+    let page = Page::new(&browser);
+    page.join_by_link(&proxy.url(), &invite.encode(), "bob");
+    let first = browser.session().tab().expect("a tab");
+    alice.send("garden club", "to the first tab");
+    page.wait_message("to the first tab");
+    assert_eq!(proxy.upgraded(), 1);
+
+    let second = browser.session().new_tab().expect("a tab");
+    page.go(&proxy.url());
+    page.until_chat();
+    page.wait_message("to the first tab");
+    page.send("from the second tab");
+    page.wait_message("from the second tab");
+    alice.until_texts("garden club", &["to the first tab", "from the second tab"]);
+    browser.session().switch_to(&first).expect("the first tab is there");
+    page.wait_message("from the second tab");
+    assert_eq!(proxy.upgraded(), 1, "both tabs use one connection");
+
+    // The tab that had the node is closed; the other one takes over.
+    browser.session().close_tab().expect("a tab closes");
+    browser.session().switch_to(&second).expect("the second tab is there");
+    wait::until_true("a connection of the second tab", || proxy.upgraded() == 2);
+    alice.send("garden club", "to whoever is left");
+    page.wait_message("to whoever is left");
+    page.send("still here");
+    let expected = ["to the first tab", "from the second tab", "to whoever is left", "still here"];
+    alice.until_texts("garden club", &expected);
+}
+
+#[test]
+fn a_browser_creates_a_circle_that_a_terminal_joins() {
+    let relay = Relay::start();
+    let browser = Browser::open_sized(Engine::Chromium, 390, 844);
+    let page = Page::new(&browser);
+    page.go(&relay.url());
+    page.type_into("name-input", "bob");
+    page.click("name-submit");
+    page.type_into("create-name", "phone people");
+    page.click("create-submit");
+    page.until_chat();
+    page.type_into("composer", "\u{e032}");
+    page.until_has("invite-code");
+    let code = page.text("invite-code");
+    let link = page.text("invite-link");
+    assert_eq!(link, format!("{}/#{code}", relay.url()));
+    let alice = Felund::new("alice", None);
+    let circle = alice.join(&link);
+    assert_eq!(circle.name, "phone people");
+    let _runs = alice.tail(None);
+    let at_alice = alice.control();
+    at_alice.until_circle(&circle.id, "live", |view| view.link == LinkView::Live);
+    page.session().keys("body", "\u{e00c}").expect("Escape closes the invite");
+    page.until_chat();
+    alice.send("phone people", "hello phone");
+    page.wait_message("hello phone");
+    page.send("hello terminal");
+    page.wait_message("hello terminal");
+    alice.until_texts("phone people", &["hello phone", "hello terminal"]);
+    // Nothing is wider than a phone, and no input makes it zoom.
+    assert_eq!(page.run("return document.documentElement.scrollWidth <= innerWidth", &[]), true);
+    let small = "return [...document.querySelectorAll('input, textarea, select')].filter(e => parseFloat(getComputedStyle(e).fontSize) < 16).length";
+    assert_eq!(page.run(small, &[]), 0);
+}
