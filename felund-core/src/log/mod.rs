@@ -48,13 +48,14 @@ pub struct Log {
     control: ChannelId,
     retention: Retention,
     channels: BTreeMap<ChannelId, Vec<Entry>>,
+    version: u64,
 }
 
 impl Log {
     /// An empty log.
     #[must_use]
     pub const fn new(me: NodeId, control: ChannelId, retention: Retention) -> Self {
-        Self { me, control, retention, channels: BTreeMap::new() }
+        Self { me, control, retention, channels: BTreeMap::new(), version: 0 }
     }
 
     /// Takes in what storage says is there, in ascending order.
@@ -80,6 +81,7 @@ impl Log {
             Err(0) if !control && entries.len() >= self.retention.messages as usize => Merge::Expired,
             Err(at) => {
                 let mine = header.author_node_id == self.me;
+                self.version += 1;
                 entries.insert(at, Entry { key, chat: header.kind == "chat.text", mine });
                 Merge::New
             }
@@ -93,6 +95,7 @@ impl Log {
         for (channel, entries) in self.channels.iter_mut().filter(|(channel, _)| **channel != control) {
             let cut = overflow(entries.iter().map(|entry| entry.key.ts), entries.len(), retention, wall);
             if cut > 0 {
+                self.version += 1;
                 pruned.push((*channel, entries.drain(..cut).map(|entry| entry.key).collect()));
             }
         }
@@ -119,6 +122,7 @@ impl Log {
         order.sort_unstable();
         let dropped: BTreeSet<Key> = order.into_iter().take(over).map(|(_, key)| key).collect();
         entries.retain(|entry| !dropped.contains(&entry.key));
+        self.version += 1;
         dropped
     }
 
@@ -153,6 +157,12 @@ impl Log {
     pub fn channel_of(&self, key: &Key) -> Option<ChannelId> {
         let holds = |entries: &Vec<Entry>| entries.binary_search_by_key(key, |entry| entry.key).is_ok();
         self.channels.iter().find(|(_, entries)| holds(entries)).map(|(id, _)| *id)
+    }
+
+    /// Grows with every change: tells whether the set is still the one it was.
+    #[must_use]
+    pub const fn version(&self) -> u64 {
+        self.version
     }
 
     /// What this log keeps, for a peer that is to be offered no less.

@@ -75,10 +75,13 @@ impl Node {
                             .into(),
                     ),
                 ),
+                LinkView::None if !circle.direct.is_empty() => {
+                    (true, format!("no relay; {} reached directly", circle.direct.len()), None)
+                }
                 LinkView::None => (
                     false,
-                    "no relay is set".into(),
-                    Some("Set one in the settings: without it messages stay on this device.".into()),
+                    "no relay is set, and no member is connected".into(),
+                    Some("Set one in the settings, or connect members directly: until then messages stay on this device.".into()),
                 ),
             };
             let unsent = circle.outbox.len();

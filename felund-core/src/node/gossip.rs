@@ -17,6 +17,8 @@ use crate::{
 /// A reconciliation under way, at the side that decodes.
 #[derive(Debug)]
 pub(super) struct Exchange {
+    /// Of the log: symbols of different sets do not add up.
+    version: u64,
     window: Window,
     decoder: Decoder,
 }
@@ -24,6 +26,7 @@ pub(super) struct Exchange {
 /// A stream of symbols under way, at the side that sends it.
 #[derive(Debug)]
 pub(super) struct Stream {
+    version: u64,
     window: Window,
     end: usize,
 }
@@ -108,7 +111,10 @@ impl Node {
             }
             Have::More { end } => {
                 let Some(stream) = self.streams.remove(&(conn, id)) else { return };
-                let start = stream.end;
+                // Symbols of a set that has changed meanwhile would not add up: those begin anew.
+                let unchanged =
+                    self.circles.get(&id).is_some_and(|circle| circle.log.version() == stream.version);
+                let start = if unchanged { stream.end } else { 0 };
                 let end = usize::try_from(end).unwrap_or(MAX_SYMBOLS).min(MAX_SYMBOLS);
                 if start < end {
                     self.send_symbols(conn, id, place, start, end, stream.window);
@@ -131,7 +137,8 @@ impl Node {
         let symbols = encode(ids, start..end);
         let count = circle.log.keys(&window).count() as u64;
         let symbols = write_symbols(&symbols, count, start as u64);
-        self.streams.insert((conn, id), Stream { window: window.clone(), end });
+        let version = circle.log.version();
+        self.streams.insert((conn, id), Stream { version, window: window.clone(), end });
         let have = Have::Symbols { count, start: start as u64, symbols, window };
         self.send_frame(conn, &PeerFrame::MsgsHave { circle: place, have });
     }
@@ -146,11 +153,16 @@ impl Node {
         window: &Window,
     ) {
         let (Some(circle), Some(salt)) = (self.circles.get(&id), self.salt(conn)) else { return };
+        let version = circle.log.version();
         let mut exchange = match self.exchanges.remove(&(conn, id)) {
-            Some(exchange) if start > 0 => exchange,
-            _ => {
-                Exchange { window: circle.log.window(self.now.wall).and(window), decoder: Decoder::default() }
-            }
+            Some(exchange) if start > 0 && exchange.version == version => exchange,
+            // This side's set has changed meanwhile: what both have now is compared afresh.
+            _ if start > 0 => return self.summarise(conn, id, place),
+            _ => Exchange {
+                version,
+                window: circle.log.window(self.now.wall).and(window),
+                decoder: Decoder::default(),
+            },
         };
         let from = exchange.decoder.len();
         let Some(theirs) = read_symbols(&symbols, count, start) else { return };

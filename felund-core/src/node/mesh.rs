@@ -117,7 +117,7 @@ impl Node {
         if !endpoints.is_empty() {
             peers.push(PeerAddress { node_id: me, endpoints });
         }
-        let known = self.direct.known(id).take(MAX_TOLD);
+        let known = self.direct.known(id).take(MAX_TOLD - 1);
         peers.extend(
             known.map(|(node_id, address)| PeerAddress { node_id, endpoints: vec![address.clone()] }),
         );

@@ -86,7 +86,7 @@ pub(crate) fn wizard(app: &App, wizard: &Wizard, area: Rect, buf: &mut Buffer) -
         Step::Relay(_) => (
             "Which relay carries its messages?",
             "The address of a felund-relay, such as https://chat.example. It sees only sealed messages. \
-             Left empty, nobody else can be reached until you set one with F3. Esc goes back.",
+             Left empty, members reach each other only where one of them runs felund --listen. Esc goes back.",
         ),
     };
     let y = write(buf, inside, inside.y, question, bold);
