@@ -23,16 +23,24 @@ pub(crate) fn element(id: &str) -> Option<HtmlElement> {
     document()?.get_element_by_id(id)?.dyn_into().ok()
 }
 
+/// The static shell's inputs.
+const EARLY_INPUTS: [&str; 2] = ["early", "early-name"];
+
 /// What was typed into the static shell before the app was there, and whether the cursor was in it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Early {
     pub(crate) text: String,
+    pub(crate) focused: bool,
 }
 
 pub(crate) fn take_early_input() -> Early {
     let value = |id| Reflect::get(element(id)?.as_ref(), &"value".into()).ok()?.as_string();
-    let texts = ["early", "early-name"].into_iter().filter_map(value);
-    Early { text: texts.max_by_key(String::len).unwrap_or_default() }
+    let texts = EARLY_INPUTS.into_iter().filter_map(value);
+    let active = document().and_then(|document| document.active_element()).map(|element| element.id());
+    Early {
+        text: texts.max_by_key(String::len).unwrap_or_default(),
+        focused: active.is_some_and(|active| EARLY_INPUTS.contains(&&*active)),
+    }
 }
 
 /// Shows the part of the page that says that the app has crashed. It is static: nothing may fail here.

@@ -74,6 +74,9 @@ pub(crate) fn Screen(early: Early) -> impl IntoView {
         let place = app.circle().map(|circle| circle.name).unwrap_or_default();
         platform::show_unread(unread, &place);
     });
+    if early.focused {
+        request_animation_frame(chat::focus_input);
+    }
     let early = StoredValue::new(early.text);
     view! {
         {move || match stage.get() {
