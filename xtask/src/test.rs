@@ -234,7 +234,17 @@ fn browser(context: &mut Context, counts: &mut Counts) -> Result<()> {
     tests
         .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", "wasm-bindgen-test-runner")
         .env("WASM_BINDGEN_TEST_TIMEOUT", "120")
-        .args(["test", "-p", "felund-wasm", "--target", WEB_TARGET, "--tests", "--no-fail-fast"]);
+        .args([
+            "test",
+            "-p",
+            "felund-wasm",
+            "-p",
+            "felund-web",
+            "--target",
+            WEB_TARGET,
+            "--tests",
+            "--no-fail-fast",
+        ]);
     run_tests(&mut tests, counts)
 }
 
