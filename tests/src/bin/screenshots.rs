@@ -21,13 +21,12 @@ fn main() {
     let device = |name| Felund::new(name, Some(&relay.url()));
     let (alice, cleo, dan) = (device("alice"), device("cleo"), device("dan"));
     let circle = alice.create("garden club");
-    let family = alice.create("family");
     for other in [&cleo, &dan] {
         other.join(&circle.invite);
     }
-    dan.join(&family.invite);
     let terminal = Terminal::open(&alice, COLS, ROWS);
-    terminal.wait_for("garden club");
+    terminal.wait_for("garden club ▸ #general");
+    dan.join(&alice.create("family").invite);
     let _online = cleo.tail(None);
     let seeds = {
         let mut control = alice.control();
