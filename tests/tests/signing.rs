@@ -188,7 +188,8 @@ fn what_is_malformed_or_too_large_is_refused_and_the_relay_lives() {
     let missing = api::request("GET", &format!("{}/v1/nothing", relay.url()), &[], &[]);
     assert_refused("no such endpoint", &missing, 404, "NOT_FOUND");
     // Posting the same envelope again changes nothing.
-    let (first, again) = (member.post(&[one.clone()]), member.post(&[one]));
+    let one = [one];
+    let (first, again) = (member.post(&one), member.post(&one));
     assert_eq!((first.status, again.status), (200, 200));
     assert_eq!(first.json["stored"], again.json["stored"]);
     alice.send("garden club", "the relay lives");
