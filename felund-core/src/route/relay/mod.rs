@@ -92,7 +92,7 @@ struct Leg {
     api: ApiKey,
     cursor: Cursor,
     attach: Attach,
-    /// The relay said that it has no key for this circle; nothing but registering makes sense.
+    /// The relay said that it has no key for this circle, or was never read from: registering comes first.
     unknown: bool,
     register_at: u64,
     register: Option<HttpId>,
@@ -169,7 +169,7 @@ impl RelayLink {
         let leg = Leg {
             cursor,
             attach: Attach::No,
-            unknown: false,
+            unknown: cursor == Cursor::default(),
             register_at: 0,
             register: None,
             session: None,
