@@ -46,7 +46,7 @@ fn messages_are_printed_in_one_shape() {
     alice.send("family", "Grüße 👋 \"quoted\"\n\tsecond line");
     let tailed = following.wait_for("Grüße 👋 \"quoted\"\n\tsecond line");
     let history = alice.history(&circle.id[..8]);
-    assert_eq!(history, [tailed.clone()], "history and tail print the same");
+    assert_eq!(history, std::slice::from_ref(&tailed), "history and tail print the same");
     let keys: BTreeSet<&str> = tailed.as_object().expect("an object").keys().map(String::as_str).collect();
     let expected = ["circle_id", "channel", "msg_id", "author", "name", "created_ts", "text"];
     assert_eq!(keys, expected.into());
