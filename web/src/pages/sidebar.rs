@@ -67,7 +67,7 @@ fn channel_row(app: App, circle: &CircleView, channel: ChannelView) -> impl Into
     let here = move || app.here.get().is_some_and(|here| here.channel == id);
     let state = match (channel.membership, channel.access) {
         (Membership::Requested, _) => " asked to join",
-        (Membership::Outside, Access::Key) => " wants a passphrase",
+        (Membership::Outside, Access::Key) => " passphrase",
         (Membership::Outside, _) => " not joined",
         (Membership::Joined, _) => "",
     };
