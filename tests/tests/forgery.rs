@@ -296,7 +296,7 @@ fn alter_every_other(
 ) -> usize {
     let db = Connection::open(file).expect("the database opens");
     let mut query =
-        db.prepare(&format!("SELECT rowid, {column} FROM {table} ORDER BY {key}")).expect("a query");
+        db.prepare(&format!("SELECT {key}, {column} FROM {table} ORDER BY {key}")).expect("a query");
     let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).expect("rows");
     let rows: Vec<(i64, Vec<u8>)> = rows.map(|row| row.expect("a row")).collect();
     let of_channel = |(row, bytes): (i64, Vec<u8>)| {
@@ -311,7 +311,7 @@ fn alter_every_other(
             enc[at] ^= 1 << (i % 8);
             let bad = Envelope::new(envelope.header().clone(), *envelope.iv(), enc, *envelope.sig());
             let bad = bad.expect("well-formed").to_cbor();
-            let update = format!("UPDATE {table} SET {column} = ?1 WHERE rowid = ?2");
+            let update = format!("UPDATE {table} SET {column} = ?1 WHERE {key} = ?2");
             altered += db.execute(&update, rusqlite::params![bad, row]).expect("an update");
         }
     }
