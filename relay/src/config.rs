@@ -16,7 +16,7 @@ pub struct Config {
     #[arg(long, env = "FELUND_RELAY_DATA_DIR", default_value = "felund-relay-data")]
     pub data_dir: PathBuf,
 
-    /// The address people reach this relay by, such as https://relay.example; used for the WebSocket's URL.
+    /// The address people reach this relay by, such as `https://relay.example`; used for the WebSocket's URL.
     #[arg(long, env = "FELUND_RELAY_PUBLIC_URL")]
     pub public_url: Option<String>,
 

@@ -84,14 +84,14 @@ pub(crate) async fn list(
             "the relay cannot read its log at the moment; nothing was lost, try again later",
         )
     })?;
+    let next = page.messages.last().map_or(after, |(cursor, _)| *cursor);
     let mut messages = Vec::with_capacity(page.messages.len());
     for (cursor, bytes) in page.messages {
-        let envelope = Envelope::from_cbor(&bytes).map_err(|e| {
-            tracing::error!("a stored envelope is damaged: {e}");
-            ApiError::unavailable("a stored message is damaged on the relay's disk; tell its operator")
-        })?;
-        messages.push(StoredEnvelope { cursor, envelope });
+        // A damaged one cannot be given out; the others behind it must not wait for it for ever.
+        match Envelope::from_cbor(&bytes) {
+            Ok(envelope) => messages.push(StoredEnvelope { cursor, envelope }),
+            Err(e) => tracing::error!("a stored envelope is damaged on disk and was left out: {e}"),
+        }
     }
-    let next = messages.last().map_or(after, |message| message.cursor);
     ok(MessagesResponse { ok: true, messages, next, more: page.more })
 }
