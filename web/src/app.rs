@@ -374,7 +374,16 @@ impl App {
         then: impl FnOnce(App) + 'static,
         otherwise: impl FnOnce(App, String) + 'static,
     ) {
-        let command = Command::JoinCircle { invite, relay: platform::origin() };
+        self.ask_to_enter(Command::JoinCircle { invite, relay: platform::origin() }, then, otherwise);
+    }
+
+    /// Carries out what makes or joins a circle, and goes there.
+    fn ask_to_enter(
+        self,
+        command: Command,
+        then: impl FnOnce(App) + 'static,
+        otherwise: impl FnOnce(App, String) + 'static,
+    ) {
         self.ask_or(
             command,
             |app, reply| {
@@ -397,15 +406,7 @@ impl App {
         then: impl FnOnce(App) + 'static,
         otherwise: impl FnOnce(App, String) + 'static,
     ) {
-        let command = Command::CreateCircle { name, relay: platform::origin() };
-        self.ask_or(
-            command,
-            |app, reply| {
-                app.entered(&reply);
-                then(app);
-            },
-            otherwise,
-        );
+        self.ask_to_enter(Command::CreateCircle { name, relay: platform::origin() }, then, otherwise);
     }
 
     fn entered(self, reply: &Reply) {
