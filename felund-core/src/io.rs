@@ -59,6 +59,15 @@ impl fmt::Debug for HttpResponse {
     }
 }
 
+/// Where an accepted connection came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// This machine, or a network it has an address in.
+    Nearby,
+    /// Anywhere else: who can be dialed from there is reachable for everyone.
+    Outside,
+}
+
 /// What happened outside.
 #[derive(Debug)]
 pub enum Input {
@@ -79,8 +88,8 @@ pub enum Input {
     /// A socket is gone, or could not be opened. Not sent for sockets the node closed itself.
     Disconnected(ConnId, String),
     /// Somebody connected to this node's listener. The driver names the connection, with the highest bit set so that it
-    /// is none of the node's own names.
-    Accepted(ConnId),
+    /// is none of the node's own names, and says where it came from.
+    Accepted(ConnId, Origin),
     /// Where others may dial this node, as `host:port`; replaces what was said before.
     Listening(Vec<String>),
     /// The deadline of [`Output::Timeout`] is reached. Early or extra ones do no harm.

@@ -364,7 +364,7 @@ fn records_at_rest_open_as_documented() {
 fn a_node_starts_from_the_documented_identity_record() {
     use felund_core::{
         io::{Command, Event, Input, Output, Request},
-        node::Node,
+        node::{Node, Platform},
         store::Loaded,
         time::Now,
     };
@@ -374,7 +374,7 @@ fn a_node_starts_from_the_documented_identity_record() {
     let now = Now { mono: 0, wall: 1_771_930_320_000 };
     for (record, passphrase) in [("identity_plain", None), ("identity_locked", Some(text(&v["passphrase"])))]
     {
-        let mut node = Node::new(Box::new(ChaCha8Rng::seed_from_u64(1)), Capabilities::default(), false);
+        let mut node = Node::new(Box::new(ChaCha8Rng::seed_from_u64(1)), Platform::default());
         let Output::Load(query, _) = node.poll_output() else { panic!("a node first reads its records") };
         let records = vec![("identity".to_owned(), bytes(&v[record]))];
         node.handle(now, Input::Loaded(query, Ok(Loaded::Records(records))));

@@ -4,8 +4,7 @@ use std::{collections::BTreeMap, rc::Rc};
 
 use felund_core::{
     io::{ConnId, Event, Input, Output, Request},
-    node::Node,
-    relay_api::Capabilities,
+    node::{Node, Platform},
 };
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
@@ -38,7 +37,7 @@ impl Driver {
         let keeper = Keeper::start(database, inbox.clone(), move |event| notices(vec![event]));
         let task = Task {
             // The browser's generator fails only for requests above 64 KiB, which getrandom splits.
-            node: Node::new(Box::new(UnwrapErr(SysRng)), capabilities(), false),
+            node: Node::new(Box::new(UnwrapErr(SysRng)), Platform { dials: false, mobile: is_mobile() }),
             clock: Clock::new(),
             inbox: inbox.clone(),
             keeper,
@@ -69,10 +68,9 @@ impl Drop for Driver {
     }
 }
 
-fn capabilities() -> Capabilities {
+fn is_mobile() -> bool {
     let agent = crate::browser::window().and_then(|window| window.navigator().user_agent().ok());
-    let is_mobile = agent.is_some_and(|agent| agent.contains("Mobi") || agent.contains("Android"));
-    Capabilities { is_mobile, ..Capabilities::default() }
+    agent.is_some_and(|agent| agent.contains("Mobi") || agent.contains("Android"))
 }
 
 struct Task {

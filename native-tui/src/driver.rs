@@ -16,8 +16,7 @@ use std::{
 
 use felund_core::{
     io::{Command, Event, Input, Output, Request},
-    node::Node,
-    relay_api::Capabilities,
+    node::{Node, Platform},
     time::Now,
 };
 use getrandom::SysRng;
@@ -98,7 +97,7 @@ impl Driver {
             listen.map(|address| tcp::listen(address, inbox.clone())).transpose()?.unwrap_or_default();
         Ok(Self {
             endpoints,
-            node: Node::new(Box::new(UnwrapErr(SysRng)), Capabilities::default(), true),
+            node: Node::new(Box::new(UnwrapErr(SysRng)), Platform { dials: true, ..Platform::default() }),
             disk,
             net: Net::new(inbox.clone()),
             mirrors: Mirrors::listen(dir, inbox),
@@ -155,8 +154,9 @@ impl Driver {
                 self.feed(input).await
             }
             Inbox::Accepted(stream) => {
+                let origin = tcp::origin(&stream);
                 let conn = self.net.accept(stream);
-                self.feed(Input::Accepted(conn)).await
+                self.feed(Input::Accepted(conn, origin)).await
             }
             Inbox::Ask(client, request) => self.ask(client, request).await,
             #[cfg(unix)]

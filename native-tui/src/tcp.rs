@@ -3,11 +3,14 @@
 //! What is in the messages is the core's business; here they are bounded, queued and moved. A peer that sends more
 //! than a record, or does not read what it is sent, loses its connection.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use felund_core::{
     config::CONNECT_TIMEOUT_MS,
-    io::{ConnId, Input},
+    io::{ConnId, Input, Origin},
     session::MAX_RECORD,
 };
 use tokio::{
@@ -54,12 +57,35 @@ fn endpoints(address: SocketAddr, port: u16) -> Vec<String> {
         return vec![SocketAddr::new(address.ip(), port).to_string()];
     }
     let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
-    let fits = |ip: &std::net::IpAddr| match ip {
-        std::net::IpAddr::V4(ip) => !ip.is_loopback() && !ip.is_link_local(),
-        std::net::IpAddr::V6(ip) => address.is_ipv6() && !ip.is_loopback() && !ip.is_unicast_link_local(),
+    let fits = |ip: &IpAddr| match ip {
+        IpAddr::V4(ip) => !ip.is_loopback() && !ip.is_link_local(),
+        IpAddr::V6(ip) => address.is_ipv6() && !ip.is_loopback() && !ip.is_unicast_link_local(),
     };
     let addresses = interfaces.iter().map(if_addrs::Interface::ip).filter(fits);
     addresses.take(4).map(|ip| SocketAddr::new(ip, port).to_string()).collect()
+}
+
+/// Where a connection came from, by the networks this machine has addresses in.
+pub(crate) fn origin(stream: &TcpStream) -> Origin {
+    // A socket that is gone already proves nothing.
+    let Ok(peer) = stream.peer_addr() else { return Origin::Nearby };
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    let near = |at: &if_addrs::Interface| match (&at.addr, peer.ip().to_canonical()) {
+        (if_addrs::IfAddr::V4(own), IpAddr::V4(ip)) => {
+            let mask = u32::from(own.netmask);
+            u32::from(own.ip) & mask == u32::from(ip) & mask
+        }
+        (if_addrs::IfAddr::V6(own), IpAddr::V6(ip)) => {
+            let mask = u128::from(own.netmask);
+            u128::from(own.ip) & mask == u128::from(ip) & mask
+        }
+        _ => false,
+    };
+    if peer.ip().to_canonical().is_loopback() || interfaces.iter().any(near) {
+        Origin::Nearby
+    } else {
+        Origin::Outside
+    }
 }
 
 /// Dials and then moves messages until one side ends.

@@ -44,6 +44,15 @@ use crate::{
 /// Randomness, injected by the driver: the operating system's in a program, a seeded generator in a simulation.
 pub type Rng = Box<dyn CryptoRng + Send>;
 
+/// What a driver and its device can do.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Platform {
+    /// The driver carries out [`Output::Connect`]; a browser cannot.
+    pub dials: bool,
+    /// A phone: it sleeps, pays for its traffic and changes networks.
+    pub mobile: bool,
+}
+
 /// A changed circle is told at most this often, in milliseconds: a backlog must not be a storm of views.
 const VIEW_INTERVAL_MS: u64 = 50;
 /// Commands kept while storage is still being read.
@@ -110,10 +119,10 @@ impl std::fmt::Debug for Node {
 }
 
 impl Node {
-    /// A node that knows nothing yet; its first output reads its own storage. `dials` says whether the driver carries
-    /// out [`Output::Connect`]; a browser cannot.
+    /// A node that knows nothing yet; its first output reads its own storage.
     #[must_use]
-    pub fn new(rng: Rng, capabilities: Capabilities, dials: bool) -> Self {
+    pub fn new(rng: Rng, platform: Platform) -> Self {
+        let capabilities = Capabilities { is_mobile: platform.mobile, ..Capabilities::default() };
         let mut node = Self {
             now: Now { mono: 0, wall: 0 },
             rng: RngRef(rng),
@@ -139,7 +148,7 @@ impl Node {
             told_at: 0,
             store_fault: None,
         };
-        node.direct.dials = dials;
+        node.direct.dials = platform.dials;
         node.load(Query::Records, startup::Asked::Records);
         node
     }
@@ -154,7 +163,9 @@ impl Node {
             Input::StoreFailed(batch, cause) => self.store_failed(batch, &cause),
             Input::Loaded(query, result) => self.loaded(query, result),
             Input::Http(id, result) => self.http_answered(id, result),
-            Input::Accepted(conn) => self.with_direct(|direct, _, cx, _| direct.accepted(conn, cx)),
+            Input::Accepted(conn, origin) => {
+                self.with_direct(|direct, _, cx, _| direct.accepted(conn, origin, cx));
+            }
             Input::Listening(endpoints) => self.listening(endpoints),
             Input::Connected(conn) if self.direct.owns(conn) => {
                 self.with_direct(|direct, secrets, cx, _| direct.connected(conn, secrets, cx));

@@ -7,9 +7,9 @@ use felund_core::{
     config::{MAX_BATCH, PRESENCE_TTL_S},
     envelope::Envelope,
     ids::{CircleHint, CircleId, Cursor, MsgId, NodeId},
-    io::{BatchId, Command, ConnId, Event, HttpRequest, HttpResponse, Input, Output, Request},
+    io::{BatchId, Command, ConnId, Event, HttpRequest, HttpResponse, Input, Origin, Output, Request},
     model::Model,
-    node::Node,
+    node::{Node, Platform},
     relay_api::{
         Capabilities, ErrorBody, ErrorCode, MessagesResponse, Peer, PeersResponse, PostMessages,
         PostMessagesResponse, RegisterRequest, RegisterResponse, SessionResponse, Stored, StoredEnvelope,
@@ -116,7 +116,10 @@ impl World {
 
     fn fresh_node(&mut self) -> Node {
         self.seed += 1;
-        Node::new(Box::new(ChaCha20Rng::seed_from_u64(self.seed)), Capabilities::default(), true)
+        Node::new(
+            Box::new(ChaCha20Rng::seed_from_u64(self.seed)),
+            Platform { dials: true, ..Platform::default() },
+        )
     }
 
     /// A device with this disk.
@@ -424,7 +427,7 @@ impl World {
                 let theirs = ConnId(1 << 63 | self.next);
                 self.devices[at].streams.insert(conn, (other, theirs));
                 self.devices[other].streams.insert(theirs, (at, conn));
-                self.input(other, Input::Accepted(theirs));
+                self.input(other, Input::Accepted(theirs, Origin::Outside));
                 self.later(LATENCY, Happening::Input(at, Input::Connected(conn)));
             }
             Happening::Bytes(at, conn, bytes) => {

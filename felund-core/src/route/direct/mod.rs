@@ -12,7 +12,7 @@ use crate::{
         PING_INTERVAL_MS, PONG_TIMEOUT_MS,
     },
     ids::{CircleId, NodeId},
-    io::{ConnId, Output},
+    io::{ConnId, Origin, Output},
     keys::CircleSecret,
     session::{AwaitAuth, AwaitWelcome, Initiator, Local, Responder, Session, SessionError},
     wire::PeerFrame,
@@ -41,7 +41,10 @@ enum State {
 
 #[derive(Debug)]
 struct Conn {
+    /// Where it was dialed.
     address: Option<String>,
+    /// Where it was accepted from.
+    origin: Option<Origin>,
     state: State,
     /// When it is given up, or probed once open.
     deadline: u64,
@@ -191,7 +194,8 @@ impl Direct {
             }
             let deadline = now + CONNECT_TIMEOUT_MS;
             let state = State::Dialing;
-            self.conns.insert(conn, Conn { address: Some(address.clone()), state, deadline, probed: false });
+            let dialed = Some(address.clone());
+            self.conns.insert(conn, Conn { address: dialed, origin: None, state, deadline, probed: false });
             cx.out.push_back(Output::Connect(conn, address));
         }
     }
@@ -207,14 +211,15 @@ impl Direct {
         conns.chain(book).min()
     }
 
-    pub(crate) fn accepted(&mut self, id: ConnId, cx: &mut Cx<'_>) {
+    pub(crate) fn accepted(&mut self, id: ConnId, origin: Origin, cx: &mut Cx<'_>) {
         if self.conns.len() >= MAX_DIRECT {
             cx.out.push_back(Output::Close(id, "too many connections"));
             return;
         }
         let state = State::Responding(Responder::new(Vec::new()));
         let deadline = cx.now.mono + HANDSHAKE_TIMEOUT_MS;
-        self.conns.insert(id, Conn { address: None, state, deadline, probed: false });
+        let origin = Some(origin);
+        self.conns.insert(id, Conn { address: None, origin, state, deadline, probed: false });
     }
 
     pub(crate) fn connected(&mut self, id: ConnId, secrets: &[CircleSecret], cx: &mut Cx<'_>) {
