@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use crate::{
     control::Control,
+    netns::Host,
     process::{self, Process},
     wait,
 };
@@ -19,6 +20,7 @@ use crate::{
 pub struct Felund {
     name: String,
     relay: Option<String>,
+    host: Option<Host>,
     data: TempDir,
 }
 
@@ -66,7 +68,14 @@ impl Felund {
     #[must_use]
     pub fn new(name: &str, relay: Option<&str>) -> Self {
         let data = tempfile::Builder::new().prefix("felund-").tempdir().expect("a temporary directory");
-        Self { name: name.to_owned(), relay: relay.map(str::to_owned), data }
+        Self { name: name.to_owned(), relay: relay.map(str::to_owned), host: None, data }
+    }
+
+    /// The same device on another machine.
+    #[must_use]
+    pub fn on(mut self, host: &Host) -> Self {
+        self.host = Some(host.clone());
+        self
     }
 
     /// Where it keeps everything.
@@ -93,7 +102,11 @@ impl Felund {
     }
 
     fn command(&self, args: &[&str]) -> std::process::Command {
-        let mut command = process::clean_command(process::program("FELUND_BIN", "felund"));
+        let program = process::program("FELUND_BIN", "felund");
+        let mut command = match &self.host {
+            Some(host) => host.command(program),
+            None => process::clean_command(program),
+        };
         command.args(self.options()).args(args);
         command
     }

@@ -14,6 +14,7 @@ pub mod control;
 pub mod felund;
 pub mod leak;
 pub mod member;
+pub mod netns;
 pub mod page;
 pub mod picture;
 pub mod process;

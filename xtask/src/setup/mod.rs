@@ -44,7 +44,7 @@ pub(crate) struct Program {
     why: &'static str,
 }
 
-const TEST_PROGRAMS: [Program; 9] = [
+const TEST_PROGRAMS: [Program; 11] = [
     Program {
         names: &["chromium", "google-chrome"],
         package: "chromium",
@@ -63,11 +63,13 @@ const TEST_PROGRAMS: [Program; 9] = [
     },
     Program { names: &["Xvfb"], package: "xvfb", why: "WebKitGTK wants a display" },
     Program { names: &["ip"], package: "iproute2", why: "tests build small networks with it" },
+    Program { names: &["nft"], package: "nftables", why: "the routers of these networks are made of it" },
     Program {
         names: &["tcpdump"],
         package: "tcpdump",
         why: "a test looks for plaintext in a packet capture",
     },
+    Program { names: &["tshark"], package: "tshark", why: "it puts captured streams together again" },
     Program {
         names: &["brotli"],
         package: "brotli",
