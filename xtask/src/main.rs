@@ -7,6 +7,7 @@
 mod boundaries;
 mod context;
 mod counts;
+mod fuzz;
 mod process;
 mod qr;
 mod run;
@@ -38,6 +39,9 @@ Commands:
       --tests              also the browsers and programs the tests need
   web                Build the web app to web/dist and print what a first visit downloads
   check-boundaries   Check the dependency edges between the crates
+  fuzz [TARGET]      Look for bytes that make a decoder panic, hang or eat memory (default: every target)
+      --seconds N          how long each target runs (default 60)
+      TARGET INPUT...      run these inputs once
   bench NAME         Run a benchmark: relay, sync, tui or web
   screenshots        Make the pictures in docs/images from the running programs
   help               Print this
@@ -93,6 +97,12 @@ fn dispatch() -> Result<ExitCode> {
         "check-boundaries" => {
             no_more(&mut args)?;
             boundaries::check(&Context::discover()?)?;
+        }
+        "fuzz" => {
+            let options = fuzz::Options::parse(&mut args)?;
+            let mut context = Context::discover()?;
+            setup::fuzz(&mut context)?;
+            fuzz::fuzz(&context, &options)?;
         }
         "bench" => bench(&mut args)?,
         "screenshots" => {

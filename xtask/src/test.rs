@@ -54,7 +54,7 @@ struct Step {
     run: fn(&mut Context, &mut Counts) -> Result<()>,
 }
 
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 13] = [
     Step { name: "setup", what: "tools, browsers and their drivers", needs: &[], run: set_up },
     Step {
         name: "format",
@@ -87,6 +87,7 @@ const STEPS: [Step; 12] = [
         needs: &["programs"],
         run: end_to_end,
     },
+    Step { name: "fuzz", what: "a minute of fuzzing for every decoder", needs: &["setup"], run: fuzz },
 ];
 
 /// Answers failure when a step or a test failed.
@@ -149,7 +150,8 @@ fn set_up(context: &mut Context, _: &mut Counts) -> Result<()> {
 
 fn format(context: &mut Context, _: &mut Counts) -> Result<()> {
     process::run(context.cargo().args(["fetch", "--quiet", "--locked"]))?;
-    process::run(context.cargo().args(["fmt", "--all", "--check"]))
+    process::run(context.cargo().args(["fmt", "--all", "--check"]))?;
+    process::run(context.cargo().args(["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"]))
 }
 
 fn check_boundaries(context: &mut Context, _: &mut Counts) -> Result<()> {
@@ -275,6 +277,12 @@ fn end_to_end(context: &mut Context, counts: &mut Counts) -> Result<()> {
     let mut tests = context.cargo();
     program_paths(context, "debug", &mut tests);
     run_tests(tests.args(["test", "-p", "felund-tests", "--no-fail-fast"]), counts)
+}
+
+fn fuzz(context: &mut Context, counts: &mut Counts) -> Result<()> {
+    setup::fuzz(context)?;
+    counts.passed += crate::fuzz::fuzz(context, &crate::fuzz::Options::default())?;
+    Ok(())
 }
 
 fn run_tests(command: &mut Command, counts: &mut Counts) -> Result<()> {

@@ -34,6 +34,18 @@ pub(crate) fn tests(context: &mut Context) -> Result<()> {
     wasm_target::ensure(context, "wasm32-wasip1", "to run the core's tests as WebAssembly under Node")
 }
 
+/// What `fuzz` needs, and nothing else does.
+pub(crate) fn fuzz(context: &mut Context) -> Result<()> {
+    const COMPILER: [Program; 1] = [Program {
+        names: &["c++", "g++", "clang++"],
+        package: "build-essential",
+        why: "the fuzzers' libFuzzer is C++",
+    }];
+    context.require_disk_space()?;
+    let _lock = lock(context)?;
+    debian::install(context, &COMPILER)
+}
+
 /// A program that comes from the distribution.
 #[derive(Debug)]
 pub(crate) struct Program {
