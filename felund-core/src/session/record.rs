@@ -14,8 +14,13 @@ use crate::{
 pub const MAX_RECORD: usize = 16 * 1024;
 /// Largest frame put together from fragments, in bytes.
 const MAX_FRAME: usize = 1024 * 1024;
+/// A record's GCM tag, in bytes.
+const TAG: usize = 16;
 /// Payload of one record: its size less the tag and the fragment mark.
-const MAX_FRAGMENT: usize = MAX_RECORD - 17;
+const MAX_FRAGMENT: usize = MAX_RECORD - TAG - 1;
+/// How many records back a repeated one, and how many ahead an early one, is known for what it is. More would only
+/// serve the name of the refusal.
+const NAMED: u64 = 8;
 
 const LAST: u8 = 0;
 const MORE: u8 = 1;
@@ -26,6 +31,12 @@ pub(super) struct Direction {
     counter: u64,
 }
 
+fn nonce(counter: u64) -> [u8; 12] {
+    let mut nonce = [0; 12];
+    nonce[4..].copy_from_slice(&counter.to_be_bytes());
+    nonce
+}
+
 impl Direction {
     pub(super) const fn new(key: Secret<[u8; 32]>) -> Self {
         Self { key, counter: 0 }
@@ -33,8 +44,7 @@ impl Direction {
 
     /// The next nonce; `None` once the counter is spent, which at a million records a second takes 580,000 years.
     fn nonce(&mut self) -> Option<[u8; 12]> {
-        let mut nonce = [0; 12];
-        nonce[4..].copy_from_slice(&self.counter.to_be_bytes());
+        let nonce = nonce(self.counter);
         self.counter = self.counter.checked_add(1)?;
         Some(nonce)
     }
@@ -48,8 +58,25 @@ impl Direction {
         if record.len() > MAX_RECORD {
             return Err(SessionError::TooLarge);
         }
+        if record.len() < TAG {
+            return Err(SessionError::Truncated);
+        }
+        let at = self.counter;
         let nonce = self.nonce().ok_or(SessionError::Spent)?;
-        gcm_open(&self.key, &nonce, b"", record).ok_or(SessionError::BadRecord)
+        gcm_open(&self.key, &nonce, b"", record).ok_or_else(|| self.name(at, record))
+    }
+
+    /// Why a record did not open under the counter `at`. Only for people: the session is over, nothing of the record is
+    /// used, and the other side sees the same end whatever this says.
+    fn name(&self, at: u64, record: &[u8]) -> SessionError {
+        let opens = |counter: u64| gcm_open(&self.key, &nonce(counter), b"", record).is_some();
+        if (at.saturating_sub(NAMED)..at).any(opens) {
+            SessionError::Replayed
+        } else if (at.saturating_add(1)..=at.saturating_add(NAMED)).any(opens) {
+            SessionError::Reordered
+        } else {
+            SessionError::Altered
+        }
     }
 }
 

@@ -310,7 +310,7 @@ impl Direct {
                 }
             }
             Err((error, session)) => {
-                let why = reason(error);
+                let why = error.reason();
                 conn.state = session.map_or(State::Dialing, State::Open);
                 self.conns.insert(id, conn);
                 self.drop_conn(id, Some(why), cx, events);
@@ -372,20 +372,6 @@ fn step(
                 Err(error) => Err((error, Some(session))),
             }
         }
-    }
-}
-
-/// The reason a connection is closed with, for logs.
-const fn reason(error: SessionError) -> &'static str {
-    match error {
-        SessionError::Malformed => "the peer sent malformed bytes",
-        SessionError::UnsupportedVersion(_) => "the peer speaks another version",
-        SessionError::NoCommonCircle => "no circle in common",
-        SessionError::BadProof => "the peer did not prove its node key or a circle",
-        SessionError::Myself => "the address leads back to this node",
-        SessionError::BadRecord => "a record was altered, replayed, reordered or cut",
-        SessionError::TooLarge => "the peer sent more than a frame may hold",
-        SessionError::Spent => "the session has used up its counter",
     }
 }
 
