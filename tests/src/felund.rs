@@ -1,6 +1,7 @@
 //! The real `felund` without a screen: one data directory, and the commands people and scripts type.
 
 use std::{
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     process::Output,
 };
@@ -223,6 +224,12 @@ impl Felund {
     #[must_use]
     pub fn tail_listening(&self) -> Tail {
         self.tail_with(&["--listen", "127.0.0.1:0"], None)
+    }
+
+    /// As [`Felund::tail`], with members let in at this address and port.
+    #[must_use]
+    pub fn tail_at(&self, address: impl Into<IpAddr>, port: u16) -> Tail {
+        self.tail_with(&["--listen", &SocketAddr::new(address.into(), port).to_string()], None)
     }
 
     fn tail_with(&self, options: &[&str], target: Option<&str>) -> Tail {

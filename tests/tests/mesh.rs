@@ -1,0 +1,158 @@
+//! Real clients on machines of their own, in networks that let some of them reach each other: no relay runs in any of them.
+
+use felund_core::{
+    invite::Invite,
+    io::Command,
+    view::{CircleView, Reach, Reply},
+};
+use felund_tests::{
+    capture::Capture,
+    control::Control,
+    felund::{Circle, Felund, Tail},
+    leak::{self, Secrets},
+    netns::{Host, Nat, Network},
+};
+
+const CIRCLE: &str = "garden club";
+const PORT: u16 = 4700;
+
+/// A running client.
+struct Member {
+    felund: Felund,
+    tail: Tail,
+    control: Control,
+}
+
+impl Member {
+    /// One that lets members in at all addresses of its machine.
+    fn listening(felund: Felund) -> Self {
+        let tail = felund.tail_at(std::net::Ipv6Addr::UNSPECIFIED, PORT);
+        let control = felund.control();
+        Self { felund, tail, control }
+    }
+
+    fn until_reached(&self, circle: &Circle, other: &str, is: impl Fn(Reach) -> bool) {
+        self.control.until_circle(&circle.id, &format!("another reach of {other}"), |view| {
+            reach(view, other).is_some_and(&is)
+        });
+    }
+
+    fn says(&self, text: &str) {
+        // How far it gets is what the test looks at elsewhere.
+        let said = self.felund.run(&["send", CIRCLE, text]);
+        assert!(said.stderr.is_empty(), "{said:?}");
+    }
+}
+
+fn reach(view: &CircleView, name: &str) -> Option<Reach> {
+    view.members.iter().find(|member| member.name == name).map(|member| member.reach)
+}
+
+/// Makes the circle on a device that listens; the invite names where.
+fn founder(name: &str, host: &Host) -> (Member, Circle) {
+    let felund = Felund::new(name, None).on(host);
+    let mut circle = felund.create(CIRCLE);
+    let mut member = Member::listening(felund);
+    let id = circle.id.parse().expect("an id");
+    let Reply::Invite { invite, .. } = member.control.ask(Command::Invite { circle: id }) else {
+        panic!("no invite")
+    };
+    circle.invite = invite;
+    (member, circle)
+}
+
+fn join(name: &str, host: &Host, circle: &Circle) -> Member {
+    let felund = Felund::new(name, None).on(host);
+    felund.join(&circle.invite);
+    Member::listening(felund)
+}
+
+#[test]
+fn who_cannot_reach_each_other_chat_through_a_member_that_both_can_reach() {
+    let Some(mut net) = Network::new("chat through a third") else { return };
+    let (mut one, mut two, mut three) = (net.site(Nat::Open), net.site(Nat::Open), net.site(Nat::Open));
+    let hosts = [net.host(&mut one), net.host(&mut two), net.host(&mut three)];
+    net.cut(&one, &two);
+    let (cleo, circle) = founder("cleo", &hosts[2]);
+    let (alice, bob) = (join("alice", &hosts[0], &circle), join("bob", &hosts[1], &circle));
+    for name in ["alice", "bob"] {
+        cleo.until_reached(&circle, name, |reach| reach == Reach::Direct);
+    }
+    alice.says("can you hear me");
+    bob.tail.wait_for("can you hear me");
+    bob.says("through cleo");
+    alice.tail.wait_for("through cleo");
+    let of_bob = alice.control.circle(&circle.id).expect("there");
+    assert_ne!(reach(&of_bob, "bob"), Some(Reach::Direct), "the cut holds");
+    // They do reach each other as soon as the network lets them: the addresses are known from cleo.
+    net.mend();
+    alice.until_reached(&circle, "bob", |reach| reach == Reach::Direct);
+    drop(cleo);
+    alice.says("and without her");
+    bob.tail.wait_for("and without her");
+}
+
+#[test]
+fn a_circle_without_a_relay_spans_routed_networks() {
+    let Some(mut net) = Network::new("a circle over two networks") else { return };
+    let (mut here, mut there) = (net.site(Nat::Open), net.site(Nat::Open));
+    let hosts = [net.host(&mut here), net.host(&mut here), net.host(&mut there), net.host(&mut there)];
+    let (alice, circle) = founder("alice", &hosts[0]);
+    let others: Vec<Member> = ["bob", "cleo", "dan"]
+        .iter()
+        .zip(&hosts[1..])
+        .map(|(name, host)| join(name, host, &circle))
+        .collect();
+    // Everyone was told of everyone: each is connected to all.
+    for name in ["alice", "bob", "cleo"] {
+        others[2].until_reached(&circle, name, |reach| reach == Reach::Direct);
+    }
+    for (member, text) in others.iter().zip(["one", "two", "three"]) {
+        member.says(text);
+        alice.tail.wait_for(text);
+    }
+    for member in others.iter().chain([&alice]) {
+        member.felund.until_texts(CIRCLE, &["one", "two", "three"]);
+    }
+}
+
+#[test]
+fn who_taps_the_wire_of_a_direct_session_reads_nothing() {
+    let Some(mut net) = Network::new("a tapped wire") else { return };
+    let (mut home, mut office) = (net.site(Nat::Open), net.site(Nat::Open));
+    let hosts = [net.host(&mut home), net.host(&mut office)];
+    let on_wire = Capture::start_on(home.router(), "wan");
+    let in_packets = Capture::start_on(home.router(), "wan");
+    let (alice, circle) = founder("alice of the orchard", &hosts[0]);
+    let bob = join("bob of the meadow", &hosts[1], &circle);
+    bob.says("meet behind the greenhouse");
+    alice.tail.wait_for("meet behind the greenhouse");
+    alice.says("bring the hydrangeas");
+    bob.tail.wait_for("bring the hydrangeas");
+    drop((alice, bob));
+    let secret = Invite::parse(&circle.invite).expect("an invite").secret;
+    let id = hex::decode(&circle.id).expect("hex");
+    let secrets = Secrets::default()
+        .text("meet behind the greenhouse")
+        .text("bring the hydrangeas")
+        .text(CIRCLE)
+        .text("alice of the orchard")
+        .text("bob of the meadow")
+        .text("chat.text")
+        .key("the circle's secret", secret.expose())
+        .key("the circle's id", &id);
+    let streams = on_wire.streams();
+    assert!(streams.iter().map(Vec::len).sum::<usize>() > 1_000, "the capture saw the chat");
+    // What can be seen is the shape of the first message: its length, and a version in CBOR (§12.2 of the protocol).
+    let hello = |stream: &Vec<u8>| stream.get(4..6).is_some_and(|start| start == [0x84, 0x01]);
+    assert!(
+        streams.iter().filter(|stream| hello(stream)).count() >= 2,
+        "HELLO and CHALLENGE are on the wire"
+    );
+    for stream in &streams {
+        secrets.assert_absent("a stream between members", stream);
+    }
+    let packets = in_packets.finish();
+    assert!(leak::contains(&packets, &hosts[1].address().octets()), "the capture saw the other machine");
+    secrets.assert_absent("the packets between members", &packets);
+}
