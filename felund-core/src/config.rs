@@ -92,10 +92,36 @@ pub const UPGRADE_RETRY_MS: u64 = 10_000;
 pub const HANDSHAKE_TIMEOUT_MS: u64 = 5_000;
 /// Most direct connections at once.
 pub const MAX_DIRECT: usize = 64;
+/// Most direct connections at once of a node that anchors.
+pub const MAX_DIRECT_ANCHOR: usize = 512;
+/// A node that somebody reached from outside its network counts as publicly reachable for this long, in milliseconds.
+pub const REACHABLE_MS: u64 = 24 * 60 * 60 * 1000;
 /// Most addresses of members kept for dialing.
 pub const MAX_ADDRESSES: usize = 256;
 /// How long a message that every member may get directly is kept from the relay, in milliseconds: the budget of the
 /// ladder's first three rungs (Policy 2).
 pub const DIRECT_BUDGET_MS: u64 = 1_500;
+/// An anchor announces itself at least this often, in milliseconds; each wait is drawn between half of it and all.
+pub const ANNOUNCE_MAX_MS: u64 = 8_000;
+/// An ephemeral envelope older than this is dropped, in milliseconds, on top of [`MAX_FUTURE_MS`] for clocks that differ.
+pub const EPHEMERAL_TTL_MS: u64 = 60_000;
+/// Ephemeral envelopes remembered per circle, so that none is passed on twice.
+pub const MAX_EPHEMERAL_SEEN: usize = 1_024;
+/// Receipts are gathered this long before they are sent, in milliseconds.
+pub const RECEIPT_DELAY_MS: u64 = 150;
+/// In larger circles members send no receipts to authors they are not connected to: their cost grows with the members.
+pub const RECEIPT_MEMBERS: usize = 32;
+/// In larger circles no receipts go through the relay, which hands each of them to everyone.
+pub const RELAY_RECEIPT_MEMBERS: usize = 16;
+/// Envelopes whose way here is remembered per circle, for receipts to go back.
+pub const MAX_UPSTREAM: usize = 1_024;
+/// A member whose receipts came through others within this time is taken to be reachable through them, in milliseconds.
+pub const REPEATED_MS: u64 = 60_000;
+/// Sessions per circle a node dials for: the mesh repeats the rest, so that the cost of a message grows with neighbours
+/// and not with members.
+pub const MESH_DEGREE: usize = 6;
+/// With enough sessions another member is still tried this often, in milliseconds: it joins parts of a mesh that were
+/// cut from each other and have since been content with themselves.
+pub const EXPLORE_MS: u64 = 60_000;
 /// Own messages whose confirmations are counted, per circle.
 pub const MAX_COUNTED: usize = 512;

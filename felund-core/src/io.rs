@@ -287,6 +287,11 @@ pub enum Command {
         /// 1–64 characters, unique in the circle.
         name: String,
     },
+    /// Stores and forwards for the circles of this device, or stops doing so; browsers and phones never do.
+    SetAnchor {
+        /// Whether.
+        on: bool,
+    },
     /// The number to compare with a member out of band.
     SafetyNumber {
         /// Which member.

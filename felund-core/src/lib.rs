@@ -6,6 +6,8 @@
 //! envelope and request signing.
 
 #[cfg(feature = "node")]
+pub mod anchor;
+#[cfg(feature = "node")]
 pub mod circle;
 pub mod config;
 pub mod envelope;

@@ -85,7 +85,7 @@ pub enum Reach {
     You,
     /// A connection of our own.
     Direct,
-    /// Through a member that stores and forwards.
+    /// Through another member: an anchor, or one that repeats.
     Anchor,
     /// Through the hosted relay.
     Relay,
@@ -105,6 +105,8 @@ pub struct MemberView {
     pub name: String,
     /// How it is reached.
     pub reach: Reach,
+    /// Whether it stores and forwards for the others.
+    pub anchors: bool,
 }
 
 /// Where a circle stands with its relay.
@@ -152,6 +154,8 @@ pub struct CircleView {
     pub channels: Vec<ChannelView>,
     /// The user first, then by name.
     pub members: Vec<MemberView>,
+    /// The anchor in office, if there is one.
+    pub anchor: Option<NodeId>,
     /// Own messages that no relay, anchor or member has confirmed yet.
     pub unsent: u32,
     /// How much it keeps.
@@ -166,7 +170,7 @@ pub enum Delivery {
     Received,
     /// Kept on this device only.
     Pending,
-    /// Durable at the relay.
+    /// Kept for its recipients, at the relay or by an anchor.
     Stored,
     /// Confirmed by members.
     Delivered {
@@ -219,6 +223,8 @@ pub struct IdentityView {
     pub name: String,
     /// Whether a passphrase protects the keys at rest.
     pub passphrase: bool,
+    /// Whether this device stores and forwards for its circles.
+    pub anchor: bool,
 }
 
 /// One finding of `/doctor`.

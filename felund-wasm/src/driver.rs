@@ -37,7 +37,7 @@ impl Driver {
         let keeper = Keeper::start(database, inbox.clone(), move |event| notices(vec![event]));
         let task = Task {
             // The browser's generator fails only for requests above 64 KiB, which getrandom splits.
-            node: Node::new(Box::new(UnwrapErr(SysRng)), Platform { dials: false, mobile: is_mobile() }),
+            node: Node::new(Box::new(UnwrapErr(SysRng)), platform()),
             clock: Clock::new(),
             inbox: inbox.clone(),
             keeper,
@@ -68,9 +68,10 @@ impl Drop for Driver {
     }
 }
 
-fn is_mobile() -> bool {
+fn platform() -> Platform {
     let agent = crate::browser::window().and_then(|window| window.navigator().user_agent().ok());
-    agent.is_some_and(|agent| agent.contains("Mobi") || agent.contains("Android"))
+    let mobile = agent.is_some_and(|agent| agent.contains("Mobi") || agent.contains("Android"));
+    Platform { mobile, ..Platform::default() }
 }
 
 struct Task {

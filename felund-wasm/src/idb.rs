@@ -300,6 +300,7 @@ fn index_row(primary: &JsValue) -> Option<IndexRow> {
         channel: ChannelId(primary[40..56].try_into().ok()?),
         author: NodeId(primary[56..88].try_into().ok()?),
         chat: primary[88] != 0,
+        size: 0,
     })
 }
 

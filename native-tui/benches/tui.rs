@@ -22,7 +22,7 @@ use felund_core::{
 };
 use native_tui::{
     datadir::DataDir,
-    session::{Session, Signal},
+    session::{Session, Setup, Signal},
 };
 use rustix::{
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
@@ -112,7 +112,7 @@ fn text(n: usize) -> String {
 fn fill(data: &Path, relay: Option<&str>) -> Result<(), Failure> {
     let dir = DataDir::open(Some(data.to_owned()))?;
     let (sender, signals) = mpsc::sync_channel(1_024);
-    let mut session = Session::open(&dir, None, &sender)?;
+    let mut session = Session::open(&dir, Setup::default(), &sender)?;
     let mut model = Model::default();
     let step = |model: &mut Model| -> Result<Option<Reply>, Failure> {
         match signals.recv_timeout(Duration::from_secs(60))? {

@@ -107,6 +107,9 @@ pub(crate) enum Cmd {
         /// Name or beginning of the id.
         circle: String,
     },
+    /// Store and forward for your circles until interrupted: sealed messages of the last 24 hours, at most 500 per channel
+    /// and 50 MB in all, which others fetch while their authors are away. Give it an address with --listen.
+    Anchor,
     /// Check every connection and say what is wrong and what to do.
     Doctor,
 }

@@ -5,7 +5,6 @@
 
 use std::{
     collections::HashMap,
-    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -23,7 +22,14 @@ use getrandom::SysRng;
 use rand_core::UnwrapErr;
 use tokio::{net::TcpStream, sync::mpsc, time};
 
-use crate::{control::Mirrors, datadir::DataDir, disk::Disk, net::Net, session::Signal, tcp};
+use crate::{
+    control::Mirrors,
+    datadir::DataDir,
+    disk::Disk,
+    net::Net,
+    session::{Setup, Signal},
+    tcp,
+};
 
 /// How much may wait for the driver before senders wait.
 pub(crate) const QUEUE: usize = 1_024;
@@ -84,7 +90,7 @@ impl Driver {
     /// Opens the database; must be called inside the runtime that [`Driver::run`] will be in.
     pub(crate) fn open(
         dir: &DataDir,
-        listen: Option<SocketAddr>,
+        setup: Setup,
         inbox: mpsc::Sender<Inbox>,
         local: SyncSender<Signal>,
         deaf: Arc<AtomicBool>,
@@ -94,10 +100,11 @@ impl Driver {
             let _ = answers.blocking_send(Inbox::Node(input));
         })?;
         let endpoints =
-            listen.map(|address| tcp::listen(address, inbox.clone())).transpose()?.unwrap_or_default();
+            setup.listen.map(|address| tcp::listen(address, inbox.clone())).transpose()?.unwrap_or_default();
+        let platform = Platform { dials: true, anchor: setup.anchor, mobile: false };
         Ok(Self {
             endpoints,
-            node: Node::new(Box::new(UnwrapErr(SysRng)), Platform { dials: true, ..Platform::default() }),
+            node: Node::new(Box::new(UnwrapErr(SysRng)), platform),
             disk,
             net: Net::new(inbox.clone()),
             mirrors: Mirrors::listen(dir, inbox),

@@ -26,6 +26,15 @@ use crate::{
 /// How long to wait for an owner that is just starting or just ending.
 const HANDOVER: Duration = Duration::from_secs(5);
 
+/// How an owner of a data directory takes part in the network; a mirror takes no part of its own.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Setup {
+    /// Where other members may connect.
+    pub listen: Option<SocketAddr>,
+    /// Whether it does nothing but store and forward.
+    pub anchor: bool,
+}
+
 /// What arrives at the process.
 #[derive(Debug)]
 pub enum Signal {
@@ -60,20 +69,15 @@ enum Link {
 }
 
 impl Session {
-    /// Becomes the owner of the data directory or, when there is one, its mirror. Events arrive at `signals`. An owner
-    /// lets other members connect at `listen`.
+    /// Becomes the owner of the data directory or, when there is one, its mirror. Events arrive at `signals`.
     ///
     /// # Errors
     /// A text for people.
-    pub fn open(
-        dir: &DataDir,
-        listen: Option<SocketAddr>,
-        signals: &SyncSender<Signal>,
-    ) -> Result<Self, String> {
+    pub fn open(dir: &DataDir, setup: Setup, signals: &SyncSender<Signal>) -> Result<Self, String> {
         let begun = Instant::now();
         loop {
             if let Some(lock) = dir.lock()? {
-                return Ok(Self { link: own(dir, listen, lock, signals.clone())?, next_id: 0 });
+                return Ok(Self { link: own(dir, setup, lock, signals.clone())?, next_id: 0 });
             }
             #[cfg(unix)]
             if let Ok(stream) = dir.at_socket(|path| std::os::unix::net::UnixStream::connect(path)) {
@@ -137,12 +141,7 @@ impl Drop for Session {
     }
 }
 
-fn own(
-    dir: &DataDir,
-    listen: Option<SocketAddr>,
-    lock: Lock,
-    signals: SyncSender<Signal>,
-) -> Result<Link, String> {
+fn own(dir: &DataDir, setup: Setup, lock: Lock, signals: SyncSender<Signal>) -> Result<Link, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
@@ -155,7 +154,7 @@ fn own(
     let deaf = Arc::new(AtomicBool::new(false));
     let driver = {
         let _inside = runtime.enter();
-        Driver::open(dir, listen, inbox.clone(), signals, Arc::clone(&deaf))?
+        Driver::open(dir, setup, inbox.clone(), signals, Arc::clone(&deaf))?
     };
     let thread = thread::Builder::new()
         .name("node".to_owned())

@@ -139,7 +139,7 @@ impl Sqlite {
 
     fn index(&self, circle: CircleId) -> rusqlite::Result<Vec<IndexRow>> {
         let mut statement = self.db.prepare_cached(
-            "SELECT ts, id, channel, author, chat FROM envelopes WHERE circle = ?1 ORDER BY ts, id",
+            "SELECT ts, id, channel, author, chat, length(sealed) FROM envelopes WHERE circle = ?1 ORDER BY ts, id",
         )?;
         let rows = statement.query_map([circle.0], |row| {
             Ok(IndexRow {
@@ -147,6 +147,7 @@ impl Sqlite {
                 channel: ChannelId(row.get(2)?),
                 author: NodeId(row.get(3)?),
                 chat: row.get(4)?,
+                size: row.get(5)?,
             })
         })?;
         rows.collect()

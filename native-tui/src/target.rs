@@ -136,6 +136,7 @@ mod tests {
             link: LinkView::None,
             channels: vec![channel("general", 1), channel("seeds", 2)],
             members: vec![],
+            anchor: None,
             unsent: 0,
             retention: Retention { messages: 1, days: 1 },
         }

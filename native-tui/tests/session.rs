@@ -14,7 +14,7 @@ use felund_core::{
 };
 use native_tui::{
     datadir::DataDir,
-    session::{Session, Signal},
+    session::{Session, Setup, Signal},
 };
 
 struct Client {
@@ -26,7 +26,7 @@ struct Client {
 impl Client {
     fn open(dir: &DataDir) -> Self {
         let (sender, signals) = mpsc::sync_channel(64);
-        let session = Session::open(dir, None, &sender).expect("opens");
+        let session = Session::open(dir, Setup::default(), &sender).expect("opens");
         let mut client = Self { session, signals, model: Model::default() };
         while !client.model.ready {
             client.event();

@@ -11,8 +11,9 @@ use sha2::{Digest as _, Sha256};
 
 pub use crate::view::Access;
 use crate::{
-    config::{MAX_NAME_CHARS, MAX_TEXT_LEN},
-    ids::{ChannelId, NodeId},
+    anchor::Announce,
+    config::{MAX_BATCH, MAX_NAME_CHARS, MAX_TEXT_LEN},
+    ids::{ChannelId, MsgId, NodeId},
     keys::{WRAPPED_LEN, random},
     relay_api::Capabilities,
 };
@@ -97,6 +98,16 @@ impl NewChannel {
     }
 }
 
+const ANNOUNCE: &str = "ANCHOR_ANNOUNCE";
+const RECEIPT: &str = "receipt";
+
+/// Whether envelopes of this type are passed on to whoever is there and then forgotten: they age fast, and must neither
+/// count against stored chat nor push it out.
+#[must_use]
+pub fn is_ephemeral(kind: &str) -> bool {
+    matches!(kind, ANNOUNCE | RECEIPT)
+}
+
 /// One event, understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
@@ -118,6 +129,10 @@ pub enum Body {
     Approve(ChannelId, NodeId, Vec<u8>),
     /// `channel.rename`
     Rename(ChannelId, String),
+    /// `ANCHOR_ANNOUNCE`, ephemeral
+    Announce(Box<Announce>),
+    /// `receipt`, ephemeral: envelopes its author has received and keeps, at most 256.
+    Receipt(Vec<MsgId>),
     /// A type this build does not know: kept and replicated, not applied.
     Unknown,
 }
@@ -171,6 +186,8 @@ impl Body {
             Self::Request(_) => "channel.request",
             Self::Approve(..) => "channel.approve",
             Self::Rename(..) => "channel.rename",
+            Self::Announce(_) => ANNOUNCE,
+            Self::Receipt(_) => RECEIPT,
             Self::Unknown => "",
         }
     }
@@ -187,6 +204,8 @@ impl Body {
                 minicbor::to_vec((id, member, <&minicbor::bytes::ByteSlice>::from(&wrapped[..])))
             }
             Self::Rename(id, name) => minicbor::to_vec((id, name)),
+            Self::Announce(announce) => minicbor::to_vec(announce),
+            Self::Receipt(ids) => minicbor::to_vec((ids,)),
             Self::Unknown => Ok(Vec::new()),
         };
         written.expect("writing to a Vec is infallible")
@@ -221,6 +240,14 @@ impl Body {
                 Self::Approve(channel, member, wrapped.to_vec())
             }
             "channel.rename" => Self::Rename(fields.next()?, name(fields.next()?)?),
+            ANNOUNCE => match minicbor::decode::<Announce>(cbor)? {
+                announce if announce.fits() => Self::Announce(Box::new(announce)),
+                _ => return Err(BodyError("announcement over its limits".into())),
+            },
+            RECEIPT => match fields.next::<Vec<MsgId>>()? {
+                ids if ids.len() <= MAX_BATCH => Self::Receipt(ids),
+                _ => return Err(BodyError(format!("more than {MAX_BATCH} ids in a receipt"))),
+            },
             _ => Self::Unknown,
         })
     }
@@ -279,6 +306,14 @@ mod tests {
             Body::Request(id),
             Body::Approve(id, NodeId([5; 32]), vec![6; WRAPPED_LEN]),
             Body::Rename(id, "bulbs".into()),
+            Body::Announce(Box::new(Announce {
+                capabilities: Capabilities { can_anchor: true, ..Capabilities::default() },
+                uptime: 20,
+                endpoints: vec!["192.0.2.1:4700".into()],
+                present: Announce::list(&[NodeId([7; 32])]),
+                serves: Announce::list(&[NodeId([7; 32]), NodeId([8; 32])]),
+            })),
+            Body::Receipt(vec![MsgId([9; 16]), MsgId([10; 16])]),
         ] {
             assert_eq!(Body::from_cbor(body.kind(), &body.to_cbor()), Ok(body));
         }

@@ -6,5 +6,5 @@
 mod event;
 mod state;
 
-pub use event::{Access, Body, BodyError, Hello, NewChannel, channel_id, clean_name};
+pub use event::{Access, Body, BodyError, Hello, NewChannel, channel_id, clean_name, is_ephemeral};
 pub use state::{Channel, Member, Standing, State};

@@ -149,7 +149,7 @@ impl State {
                 let channel = self.channels.entry(id).or_default();
                 write(channel.renames.entry(author).or_default(), key, name)
             }
-            Body::Text(_) | Body::Unknown => false,
+            Body::Text(_) | Body::Announce(_) | Body::Receipt(_) | Body::Unknown => false,
         }
     }
 

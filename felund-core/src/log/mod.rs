@@ -12,7 +12,7 @@ pub use clock::Clock;
 pub use retention::{horizon, overflow};
 
 use crate::{
-    config::{MAX_CHANNELS, MAX_FUTURE_MS, RETENTION_CONTROL},
+    config::{MAX_CHANNELS, MAX_ENC_LEN, MAX_ENVELOPE_LEN, MAX_FUTURE_MS, RETENTION_CONTROL},
     envelope::Verified,
     ids::{ChannelId, NodeId},
     store::IndexRow,
@@ -26,6 +26,7 @@ struct Entry {
     key: Key,
     chat: bool,
     mine: bool,
+    size: u32,
 }
 
 /// What became of an envelope that was offered to the log.
@@ -48,6 +49,8 @@ pub struct Log {
     control: ChannelId,
     retention: Retention,
     channels: BTreeMap<ChannelId, Vec<Entry>>,
+    /// Chat before this was given up for want of room, and is not taken again.
+    floor: u64,
     version: u64,
 }
 
@@ -55,13 +58,13 @@ impl Log {
     /// An empty log.
     #[must_use]
     pub const fn new(me: NodeId, control: ChannelId, retention: Retention) -> Self {
-        Self { me, control, retention, channels: BTreeMap::new(), version: 0 }
+        Self { me, control, retention, channels: BTreeMap::new(), floor: 0, version: 0 }
     }
 
     /// Takes in what storage says is there, in ascending order.
     pub fn restore(&mut self, rows: &[IndexRow]) {
         for row in rows {
-            let entry = Entry { key: row.key, chat: row.chat, mine: row.author == self.me };
+            let entry = Entry { key: row.key, chat: row.chat, mine: row.author == self.me, size: row.size };
             self.channels.entry(row.channel).or_default().push(entry);
         }
     }
@@ -74,15 +77,19 @@ impl Log {
             return Merge::FromTheFuture;
         }
         let control = header.channel_id == self.control;
+        let horizon = self.horizon(wall);
         let entries = self.channels.entry(header.channel_id).or_default();
         match entries.binary_search_by_key(&key, |entry| entry.key) {
             Ok(_) => Merge::Known,
-            Err(_) if !control && key.ts < horizon(self.retention, wall) => Merge::Expired,
+            Err(_) if !control && key.ts < horizon => Merge::Expired,
             Err(0) if !control && entries.len() >= self.retention.messages as usize => Merge::Expired,
             Err(at) => {
                 let mine = header.author_node_id == self.me;
                 self.version += 1;
-                entries.insert(at, Entry { key, chat: header.kind == "chat.text", mine });
+                // Headers and signature by their upper bound.
+                let size = verified.envelope().enc().len() + (MAX_ENVELOPE_LEN - MAX_ENC_LEN);
+                let size = u32::try_from(size).unwrap_or(u32::MAX);
+                entries.insert(at, Entry { key, chat: header.kind == "chat.text", mine, size });
                 Merge::New
             }
         }
@@ -90,16 +97,37 @@ impl Log {
 
     /// Takes out the chat that the circle no longer keeps: per channel the keys to delete, in ascending order.
     pub fn prune(&mut self, wall: u64) -> Vec<(ChannelId, Vec<Key>)> {
-        let (retention, control) = (self.retention, self.control);
+        let (messages, control, horizon) = (self.retention.messages, self.control, self.horizon(wall));
         let mut pruned = Vec::new();
         for (channel, entries) in self.channels.iter_mut().filter(|(channel, _)| **channel != control) {
-            let cut = overflow(entries.iter().map(|entry| entry.key.ts), entries.len(), retention, wall);
+            let cut = overflow(entries.iter().map(|entry| entry.key.ts), entries.len(), messages, horizon);
             if cut > 0 {
                 self.version += 1;
                 pruned.push((*channel, entries.drain(..cut).map(|entry| entry.key).collect()));
             }
         }
         pruned
+    }
+
+    /// What is kept of the channels, with sizes; the control channel, which all the rest stands on, is not among it.
+    pub fn stored(&self) -> impl Iterator<Item = (Key, u32)> {
+        let chat = self.channels.iter().filter(|(channel, _)| **channel != self.control);
+        chat.flat_map(|(_, entries)| entries.iter().map(|entry| (entry.key, entry.size)))
+    }
+
+    /// Whether this device's user has written anything that is kept.
+    #[must_use]
+    pub fn has_own_chat(&self) -> bool {
+        self.channels.values().flatten().any(|entry| entry.mine && entry.chat)
+    }
+
+    /// Gives up chat before `ts`, as [`Log::prune`] then carries out; it is not taken in again.
+    pub fn raise_floor(&mut self, ts: u64) {
+        self.floor = self.floor.max(ts);
+    }
+
+    fn horizon(&self, wall: u64) -> u64 {
+        horizon(self.retention, wall).max(self.floor)
     }
 
     /// Takes out control events beyond [`RETENTION_CONTROL`]: those that `live` does not name first, then those it
@@ -173,7 +201,7 @@ impl Log {
             Some((*channel, entries.first().filter(|_| full)?.key.ts))
         };
         let floors = self.channels.iter().filter_map(full).take(MAX_CHANNELS).collect();
-        Window { horizon: horizon(self.retention, wall), floors }
+        Window { horizon: self.horizon(wall), floors }
     }
 
     /// The places within a window, channel by channel.

@@ -10,13 +10,12 @@ pub const fn horizon(retention: Retention, wall: u64) -> u64 {
     wall.saturating_sub(retention.days as u64 * DAY_MS)
 }
 
-/// How many of a channel's `len` messages, oldest first, are to go: those beyond the count and those past the
-/// age limit.
+/// How many of a channel's `len` messages, oldest first, are to go: those beyond the count and those before the
+/// horizon.
 #[must_use]
-pub fn overflow(ascending: impl Iterator<Item = u64>, len: usize, retention: Retention, wall: u64) -> usize {
-    let horizon = horizon(retention, wall);
+pub fn overflow(ascending: impl Iterator<Item = u64>, len: usize, messages: u32, horizon: u64) -> usize {
     let by_age = ascending.take_while(|ts| *ts < horizon).count();
-    by_age.max(len.saturating_sub(retention.messages as usize))
+    by_age.max(len.saturating_sub(messages as usize))
 }
 
 #[cfg(test)]
@@ -34,7 +33,7 @@ mod tests {
         ) {
             stamps.sort_unstable();
             let (wall, retention) = (100 * DAY_MS, Retention { messages, days });
-            let cut = overflow(stamps.iter().copied(), stamps.len(), retention, wall);
+            let cut = overflow(stamps.iter().copied(), stamps.len(), messages, horizon(retention, wall));
             let kept = &stamps[cut..];
             prop_assert!(kept.len() <= messages as usize);
             prop_assert!(kept.iter().all(|ts| *ts >= horizon(retention, wall)));

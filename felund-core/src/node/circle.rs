@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::records::CircleRecord;
+use super::{ephemeral::Passing, records::CircleRecord};
 use crate::{
+    anchor::Book,
     circle::{Access, Channel, Standing, State},
     config::MAX_COUNTED,
     envelope::{Verified, open},
@@ -37,6 +38,16 @@ pub(super) struct Circle {
     pub(super) name_hint: Option<String>,
     pub(super) state: State,
     pub(super) log: Log,
+    /// How much the user wants kept; an anchor may keep less.
+    pub(super) retention: Retention,
+    /// Nobody reads here: chat is stored and passed on, and never opened.
+    pub(super) sealed_only: bool,
+    pub(super) anchors: Book,
+    /// When an anchor may have fallen silent, monotonic milliseconds.
+    pub(super) elect_at: u64,
+    /// Members this anchor was connected to, and when last; unix milliseconds.
+    pub(super) served: BTreeMap<NodeId, u64>,
+    pub(super) passing: Passing,
     pub(super) keys: BTreeMap<ChannelId, MessageKey>,
     pub(super) read: BTreeMap<ChannelId, Key>,
     pub(super) drafts: BTreeMap<ChannelId, String>,
@@ -47,7 +58,7 @@ pub(super) struct Circle {
     pub(super) online: BTreeSet<NodeId>,
     /// Reached by a session of our own.
     pub(super) direct: BTreeSet<NodeId>,
-    /// The newest own messages and who has confirmed them.
+    /// The newest own envelopes and who has confirmed them.
     pub(super) confirms: BTreeMap<Key, BTreeSet<NodeId>>,
     /// Unix milliseconds.
     pub(super) last_seen: BTreeMap<NodeId, u64>,
@@ -74,6 +85,12 @@ impl Circle {
             name_hint: record.name,
             state: State::default(),
             log: Log::new(me, control, retention),
+            retention,
+            sealed_only: false,
+            anchors: Book::default(),
+            elect_at: u64::MAX,
+            served: BTreeMap::new(),
+            passing: Passing::default(),
             keys: BTreeMap::new(),
             read: BTreeMap::new(),
             drafts: BTreeMap::new(),
@@ -90,7 +107,7 @@ impl Circle {
     }
 
     pub(super) fn record(&self) -> CircleRecord {
-        let retention = self.log.retention();
+        let retention = self.retention;
         CircleRecord {
             secret: *self.secret.secret().expose(),
             relay: self.relay.clone(),
@@ -179,9 +196,12 @@ impl Circle {
     pub(super) fn delivery(&self, key: &Key) -> Delivery {
         let channel = self.log.channel_of(key).unwrap_or(self.general);
         let recipients = self.recipients(&channel);
-        let by = self.confirms.get(key).map_or(0, |by| by.intersection(&recipients).count());
+        let confirmed = self.confirms.get(key);
+        let by = confirmed.map_or(0, |by| by.intersection(&recipients).count());
+        // Who confirms and is no recipient keeps it for those who are.
+        let kept = confirmed.is_some_and(|by| !by.is_empty());
         match by {
-            0 if self.outbox.contains(key) => Delivery::Pending,
+            0 if self.outbox.contains(key) && !kept => Delivery::Pending,
             0 => Delivery::Stored,
             by => Delivery::Delivered {
                 to: u32::try_from(by).unwrap_or(u32::MAX),
@@ -220,7 +240,7 @@ impl Circle {
         Some(key)
     }
 
-    pub(super) fn view(&self, link: LinkView, me: &NodeId) -> CircleView {
+    pub(super) fn view(&self, link: LinkView, me: &NodeId, now: u64) -> CircleView {
         let unsent =
             self.outbox.iter().filter(|key| self.confirms.get(key).is_none_or(BTreeSet::is_empty)).count();
         let unsent = u32::try_from(unsent).unwrap_or(u32::MAX);
@@ -232,9 +252,10 @@ impl Circle {
             relay: self.relay.clone(),
             link,
             channels: self.channel_views(me),
-            members: self.member_views(me, linked),
+            members: self.member_views(me, linked, now),
+            anchor: self.anchors.office(now)[0],
             unsent,
-            retention: self.log.retention(),
+            retention: self.retention,
         }
     }
 
@@ -278,7 +299,9 @@ impl Circle {
         others
     }
 
-    fn member_views(&self, me: &NodeId, linked: bool) -> Vec<MemberView> {
+    fn member_views(&self, me: &NodeId, linked: bool, now: u64) -> Vec<MemberView> {
+        let through = self.reached_through(now);
+        let anchors = self.anchors.reachable(now);
         let mut ids: BTreeSet<NodeId> = self.state.members().map(|(id, _)| *id).collect();
         ids.insert(*me);
         let mut members: Vec<MemberView> = ids
@@ -288,12 +311,14 @@ impl Circle {
                     Reach::You
                 } else if self.direct.contains(&id) {
                     Reach::Direct
+                } else if through(&id) {
+                    Reach::Anchor
                 } else if linked && self.online.contains(&id) {
                     Reach::Relay
                 } else {
                     Reach::Offline { last_seen: self.last_seen.get(&id).copied() }
                 };
-                MemberView { id, name: self.member_name(&id), reach }
+                MemberView { id, name: self.member_name(&id), reach, anchors: anchors.contains(&id) }
             })
             .collect();
         members

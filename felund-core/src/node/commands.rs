@@ -104,6 +104,7 @@ impl Node {
             Command::RenameChannel { circle, channel, name } => {
                 self.rename_channel(id, circle, channel, &name)
             }
+            Command::SetAnchor { on } => self.set_anchor(id, on),
             Command::SafetyNumber { member } => {
                 let me = self.me.as_ref().ok_or("The keys are locked.")?;
                 Ok(Some(Reply::SafetyNumber { number: safety_number(&me.key.id(), &member) }))
@@ -247,7 +248,8 @@ impl Node {
         if !(1..=1_000_000).contains(&retention.messages) || !(1..=3_650).contains(&retention.days) {
             return Err("A circle keeps 1 to 1,000,000 messages per channel and 1 to 3,650 days.".into());
         }
-        self.circles.get_mut(&circle_id).ok_or(NO_CIRCLE)?.log.set_retention(retention);
+        self.circles.get_mut(&circle_id).ok_or(NO_CIRCLE)?.retention = retention;
+        self.limit_anchor(circle_id);
         self.prune(circle_id);
         self.save_circle(id, circle_id)
     }

@@ -1,6 +1,6 @@
 //! Anti-entropy between two nodes: what a frame means for a circle's log.
 
-use super::{Node, ingest::Source, records, startup::Asked};
+use super::{Node, ephemeral::Way, ingest::Source, records, startup::Asked};
 use crate::{
     config::{MAX_BATCH, MAX_BATCH_BYTES},
     ids::{CircleId, MsgId, NodeId},
@@ -49,7 +49,8 @@ impl Node {
             | PeerFrame::MsgsReq { circle, .. }
             | PeerFrame::MsgsSend { circle, .. }
             | PeerFrame::MsgNew { circle, .. }
-            | PeerFrame::Confirm { circle, .. } => *circle,
+            | PeerFrame::Confirm { circle, .. }
+            | PeerFrame::Ephemeral { circle, .. } => *circle,
             PeerFrame::Ping | PeerFrame::Pong => return,
         };
         // A circle this node has left meanwhile: nothing is said about it any more.
@@ -70,6 +71,7 @@ impl Node {
                     circle.confirms.keys().filter(|key| ids.contains(&key.id)).copied().collect();
                 self.confirmed_by(id, node, &keys);
             }
+            PeerFrame::Ephemeral { envelope, .. } => self.ephemeral(id, &envelope.0, Way::Session(conn)),
             PeerFrame::Ping | PeerFrame::Pong => {}
         }
     }
@@ -280,7 +282,7 @@ impl Node {
     }
 
     /// A member confirmed own messages: the user sees how many have them, and the relay is spared what all have.
-    fn confirmed_by(&mut self, id: CircleId, node: NodeId, keys: &[Key]) {
+    pub(super) fn confirmed_by(&mut self, id: CircleId, node: NodeId, keys: &[Key]) {
         for key in keys {
             let Some(circle) = self.circles.get_mut(&id) else { return };
             if !circle.confirm(*key, node) {
@@ -288,17 +290,10 @@ impl Node {
             }
             let Some(channel_id) = circle.log.channel_of(key) else { continue };
             let delivery = circle.delivery(key);
-            let recipients = circle.recipients(&channel_id);
-            let by_all = circle.confirms.get(key).is_some_and(|by| recipients.is_subset(by));
-            if (by_all || circle.relay.is_none()) && circle.outbox.remove(key) {
+            if circle.relay.is_none() && circle.outbox.remove(key) {
                 self.staged.push(Op::DeleteRecord(records::outbox(&id, key)));
             }
-            if by_all {
-                self.held.retain(|held| held.circle != id || held.key != *key);
-                if let Some(link) = circle.relay.as_ref().and_then(|relay| self.links.get_mut(relay)) {
-                    link.cancel(&circle.hint, key.id);
-                }
-            }
+            self.climb(id, key);
             self.dirty.insert(id);
             self.event(Event::Delivery { circle_id: id, channel_id, msg_id: key.id, delivery });
         }

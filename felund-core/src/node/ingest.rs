@@ -1,8 +1,8 @@
 //! What the links learned: envelopes, confirmations, presence.
 
-use super::{Node, publish::row_of, records};
+use super::{Node, ephemeral::Way, publish::row_of, records};
 use crate::{
-    circle::Body,
+    circle::{Body, is_ephemeral},
     envelope::receive,
     ids::{CircleHint, CircleId, Cursor, MsgId},
     io::{ConnId, Event, HttpId, HttpResponse},
@@ -34,6 +34,7 @@ impl Node {
                 return;
             }
             LinkEvent::Envelope { hint, .. }
+            | LinkEvent::Ephemeral { hint, .. }
             | LinkEvent::CaughtUp { hint }
             | LinkEvent::Stored { hint, .. }
             | LinkEvent::Rejected { hint, .. }
@@ -43,6 +44,7 @@ impl Node {
         let Some(id) = self.circle_at(url, &hint) else { return };
         match event {
             LinkEvent::Envelope { cursor, bytes, .. } => self.arrived(id, url, cursor, &bytes),
+            LinkEvent::Ephemeral { bytes, .. } => self.ephemeral(id, &bytes, Way::Relay),
             LinkEvent::CaughtUp { .. } => self.accept_approvals(id),
             LinkEvent::Stored { ids, .. } => ids.iter().for_each(|msg| self.stored_at_relay(id, msg)),
             LinkEvent::Rejected { id: msg, reason, .. } => {
@@ -109,7 +111,8 @@ impl Node {
         let (wall, me) = (self.now.wall, self.me.as_ref()?.key.id());
         let circle = self.circles.get_mut(&id)?;
         let header = verified.header();
-        if header.circle_id != id {
+        // What ages fast is never stored, whoever says that it should be.
+        if header.circle_id != id || is_ephemeral(&header.kind) {
             return None;
         }
         let key = Key { ts: header.created_ts, id: header.msg_id };
@@ -126,7 +129,8 @@ impl Node {
         self.clock.observe(key.ts);
         self.staged.push(Op::PutEnvelope(row_of(&verified)));
         self.dirty.insert(id);
-        let cbor = circle.open(&verified);
+        let opens = !circle.sealed_only || header.channel_id == circle.control;
+        let cbor = opens.then(|| circle.open(&verified)).flatten();
         let body = cbor.and_then(|cbor| Body::from_cbor(&header.kind, &cbor).ok());
         let shown = match body {
             Some(Body::Text(text)) if header.channel_id != circle.control => {
@@ -145,6 +149,8 @@ impl Node {
             self.event(Event::Message(message));
         }
         self.prune(id);
+        let way = from.map_or(Way::Relay, |source| Way::Session(source.conn));
+        self.owe_receipt(id, key.id, header.author_node_id, way);
         // Every node repeats for every other; what comes in bulk is told by a summary instead.
         match from {
             None => self.push_new(id, bytes, None),

@@ -67,9 +67,12 @@ impl Node {
                 return;
             }
         }
+        let wall = self.now.wall;
+        self.announce_soon();
         for (id, place) in circles.iter().zip(0..) {
             let Some(circle) = self.circles.get_mut(id) else { continue };
             circle.direct.insert(node);
+            circle.served.insert(node, wall);
             self.dirty.insert(*id);
             self.tell_peers(conn, *id, place);
             if initiated {
@@ -90,6 +93,7 @@ impl Node {
         self.exchanges.retain(|(of, _), _| *of != conn);
         self.streams.retain(|(of, _), _| *of != conn);
         let wall = self.now.wall;
+        self.announce_soon();
         for id in circles {
             let still = self.direct.sharing(*id).iter().any(|(_, other, _)| *other == node);
             if let Some(circle) = self.circles.get_mut(id).filter(|_| !still) {
@@ -106,7 +110,7 @@ impl Node {
         for (conn, _, _) in self.direct.sharing(id) {
             self.with_direct(|direct, _, cx, events| direct.close(conn, "the circle was left", cx, events));
         }
-        self.held.retain(|held| held.circle != id);
+        self.ladder.forget(id);
     }
 
     /// PEERS: this node's own addresses and those known of other members.

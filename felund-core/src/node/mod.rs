@@ -10,10 +10,12 @@
 //! }
 //! ```
 
+mod anchor;
 mod channels;
 mod circle;
 mod commands;
 mod doctor;
+mod ephemeral;
 mod gossip;
 mod ingest;
 mod mesh;
@@ -31,9 +33,9 @@ use crate::{
     io::{BatchId, ConnId, Event, HttpId, Input, Output, QueryId, Request},
     keys::{NodeKey, StoreKey},
     log::Clock,
-    relay_api::Capabilities,
     route::{
         direct::Direct,
+        ladder::Ladder,
         relay::{Cx, LinkEvent, RelayLink, RngRef},
     },
     store::{Batch, Op, Query},
@@ -49,6 +51,8 @@ pub type Rng = Box<dyn CryptoRng + Send>;
 pub struct Platform {
     /// The driver carries out [`Output::Connect`]; a browser cannot.
     pub dials: bool,
+    /// This process does nothing but store and forward: `felund anchor`.
+    pub anchor: bool,
     /// A phone: it sleeps, pays for its traffic and changes networks.
     pub mobile: bool,
 }
@@ -86,7 +90,7 @@ pub struct Node {
     rng: RngRef,
     phase: Phase,
     me: Option<Me>,
-    capabilities: Capabilities,
+    platform: Platform,
     clock: Clock,
     circles: BTreeMap<CircleId, Circle>,
     links: BTreeMap<String, RelayLink>,
@@ -101,7 +105,8 @@ pub struct Node {
     direct: Direct,
     exchanges: BTreeMap<(ConnId, CircleId), gossip::Exchange>,
     streams: BTreeMap<(ConnId, CircleId), gossip::Stream>,
-    held: VecDeque<publish::Held>,
+    ladder: Ladder,
+    anchoring: anchor::Anchoring,
     probes: BTreeMap<HttpId, doctor::Probe>,
     dirty: BTreeSet<CircleId>,
     told_at: u64,
@@ -122,13 +127,12 @@ impl Node {
     /// A node that knows nothing yet; its first output reads its own storage.
     #[must_use]
     pub fn new(rng: Rng, platform: Platform) -> Self {
-        let capabilities = Capabilities { is_mobile: platform.mobile, ..Capabilities::default() };
         let mut node = Self {
             now: Now { mono: 0, wall: 0 },
             rng: RngRef(rng),
             phase: Phase::Records,
             me: None,
-            capabilities,
+            platform,
             clock: Clock::default(),
             circles: BTreeMap::new(),
             links: BTreeMap::new(),
@@ -142,7 +146,8 @@ impl Node {
             direct: Direct::default(),
             exchanges: BTreeMap::new(),
             streams: BTreeMap::new(),
-            held: VecDeque::new(),
+            ladder: Ladder::default(),
+            anchoring: anchor::Anchoring::default(),
             probes: BTreeMap::new(),
             dirty: BTreeSet::new(),
             told_at: 0,
@@ -189,6 +194,8 @@ impl Node {
                 self.with_link(|_| true, RelayLink::wake);
             }
         }
+        self.tend_anchors();
+        self.send_receipts();
         self.with_direct(|direct, _, cx, events| direct.drive(cx, events));
         self.escalate();
         self.with_link(|_| true, RelayLink::drive);
@@ -204,8 +211,8 @@ impl Node {
     fn deadline(&self) -> Option<u64> {
         let views = (!self.dirty.is_empty()).then_some(self.told_at + VIEW_INTERVAL_MS);
         let links = self.links.values().filter_map(|link| link.deadline(self.now.mono));
-        let held = self.held.front().map(|held| held.until);
-        links.chain(views).chain(held).chain(self.direct.deadline()).min()
+        let waits = [self.ladder.deadline(), self.anchors_deadline(), self.direct.deadline()];
+        links.chain(views).chain(waits.into_iter().flatten()).min()
     }
 
     fn id(&mut self) -> u64 {
@@ -241,11 +248,12 @@ impl Node {
 
     /// Puts a circle on the link of its relay, if it has one.
     fn link_up(&mut self, id: CircleId) {
+        self.limit_anchor(id);
+        let capabilities = self.capabilities();
         let Some(circle) = self.circles.get_mut(&id) else { return };
         self.direct.learn(id, None, circle.peers.clone());
         let unqueued = std::mem::take(&mut circle.unqueued);
         if let Some(relay) = circle.relay.clone() {
-            let capabilities = self.capabilities.clone();
             let link = self.links.entry(relay.clone()).or_insert_with(|| RelayLink::new(relay, capabilities));
             link.add(circle.secret.api_key(), circle.cursor);
             link.set_endpoints(self.direct.endpoints());
@@ -282,7 +290,12 @@ impl Node {
 
     fn identity(&self) -> Option<IdentityView> {
         let me = self.me.as_ref()?;
-        Some(IdentityView { node_id: me.key.id(), name: me.name.clone(), passphrase: me.passphrase })
+        Some(IdentityView {
+            node_id: me.key.id(),
+            name: me.name.clone(),
+            passphrase: me.passphrase,
+            anchor: self.is_anchor(),
+        })
     }
 
     /// Tells of circles that changed, at most every [`VIEW_INTERVAL_MS`] unless somebody waits for it.
@@ -301,7 +314,7 @@ impl Node {
         let (Some(circle), Some(me)) = (self.circles.get(&id), &self.me) else { return };
         let link = circle.relay.as_ref().and_then(|relay| self.links.get(relay));
         let link = link.map_or(LinkView::None, |link| link.view(&circle.hint, self.now.mono));
-        let view = circle.view(link, &me.key.id());
+        let view = circle.view(link, &me.key.id(), self.now.mono);
         self.event(Event::Circle(view));
     }
 

@@ -1,5 +1,7 @@
 //! Own envelopes: sealed once, committed to storage, and only then applied, shown and sent.
 
+use std::collections::BTreeSet;
+
 use super::{
     Node,
     circle::{Circle, EPOCH_0},
@@ -7,12 +9,13 @@ use super::{
 };
 use crate::{
     circle::{Body, Hello},
-    config::{DIRECT_BUDGET_MS, MAX_TEXT_LEN},
+    config::MAX_TEXT_LEN,
     envelope::{Draft, Verified, seal},
     ids::{ChannelId, CircleId},
     io::{BatchId, Event},
     keys::MessageKey,
     log::Merge,
+    route::ladder::{self, Step},
     store::{Op, Row},
     view::{Key, Reply},
 };
@@ -28,15 +31,6 @@ pub(super) enum After {
     Publish(CircleId, Box<Verified>, Body),
     /// A command is answered.
     Reply(u64, Reply),
-}
-
-/// An own envelope that waits for direct confirmations before the relay is asked.
-#[derive(Debug)]
-pub(super) struct Held {
-    pub(super) circle: CircleId,
-    pub(super) key: Key,
-    pub(super) sealed: Vec<u8>,
-    pub(super) until: u64,
 }
 
 /// An own envelope and the steps that store it.
@@ -95,11 +89,7 @@ impl Node {
     pub(super) fn hello(&self) -> Option<Body> {
         let me = self.me.as_ref()?;
         let name = if me.name.is_empty() { me.key.id().short() } else { me.name.clone() };
-        Some(Body::Hello(Hello {
-            name,
-            wrap_key: me.key.wrap_public(),
-            capabilities: self.capabilities.clone(),
-        }))
+        Some(Body::Hello(Hello { name, wrap_key: me.key.wrap_public(), capabilities: self.capabilities() }))
     }
 
     pub(super) fn committed(&mut self, id: BatchId) {
@@ -146,36 +136,51 @@ impl Node {
                 None
             }
         };
-        // Levels 1–3 of the ladder first: the relay is asked at once unless everyone may get it directly.
-        let others = circle.recipients(&header.channel_id);
-        let all_direct = !others.is_empty() && others.is_subset(&circle.direct);
         self.dirty.insert(id);
         if let Some(message) = shown {
             self.event(Event::Message(message));
         }
         let sealed = verified.envelope().to_cbor();
         self.push_new(id, &sealed, None);
-        if all_direct {
-            self.held.push_back(Held { circle: id, key, sealed, until: self.now.mono + DIRECT_BUDGET_MS });
-        } else {
-            self.ask_relay(id, key, sealed);
-        }
+        self.ladder.begin(id, key, sealed, self.now.mono);
+        self.climb(id, &key);
         self.prune(id);
     }
 
-    /// The ladder's last rungs.
-    pub(super) fn ask_relay(&mut self, id: CircleId, key: Key, sealed: Vec<u8>) {
-        let Some(circle) = self.circles.get(&id) else { return };
-        if let Some(link) = circle.relay.as_ref().and_then(|relay| self.links.get_mut(relay)) {
-            link.enqueue(&circle.hint, key.id, sealed);
+    /// What nobody confirmed within the budget of rungs 1 to 3 goes to the relay.
+    pub(super) fn escalate(&mut self) {
+        for (id, key) in self.ladder.due(self.now.mono) {
+            self.climb(id, &key);
         }
     }
 
-    /// What nobody confirmed within the budget of the direct paths goes to the relay.
-    pub(super) fn escalate(&mut self) {
-        while self.held.front().is_some_and(|held| held.until <= self.now.mono) {
-            let Some(held) = self.held.pop_front() else { return };
-            self.ask_relay(held.circle, held.key, held.sealed);
+    /// Looks at an own envelope anew: it is settled, or goes to the relay, or waits on.
+    pub(super) fn climb(&mut self, id: CircleId, key: &Key) {
+        let waited = self.ladder.waited(id, key, self.now.mono);
+        let Some(circle) = self.circles.get(&id) else { return };
+        let channel = circle.log.channel_of(key).unwrap_or(circle.general);
+        let (recipients, nobody) = (circle.recipients(&channel), BTreeSet::new());
+        let confirmed = circle.confirms.get(key).unwrap_or(&nobody);
+        let step = ladder::step(&recipients, confirmed, &self.paths(circle), waited.unwrap_or(u64::MAX));
+        match step {
+            Step::Wait => {}
+            Step::AskRelay => {
+                let Some(sealed) = self.ladder.take(id, key) else { return };
+                let Some(circle) = self.circles.get(&id) else { return };
+                if let Some(link) = circle.relay.as_ref().and_then(|relay| self.links.get_mut(relay)) {
+                    link.enqueue(&circle.hint, key.id, sealed);
+                }
+            }
+            Step::Settled => {
+                self.ladder.take(id, key);
+                let Some(circle) = self.circles.get_mut(&id) else { return };
+                if circle.outbox.remove(key) {
+                    self.staged.push(Op::DeleteRecord(records::outbox(&id, key)));
+                }
+                if let Some(link) = circle.relay.as_ref().and_then(|relay| self.links.get_mut(relay)) {
+                    link.cancel(&circle.hint, key.id);
+                }
+            }
         }
     }
 

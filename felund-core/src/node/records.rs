@@ -14,6 +14,8 @@ use crate::{
 
 pub(super) const IDENTITY: &str = "identity";
 pub(super) const PROFILE: &str = "profile";
+/// Whether the user opted in to anchoring.
+pub(super) const ANCHOR: &str = "anchor";
 
 pub(super) fn circle(id: &CircleId) -> String {
     format!("circle/{id}")

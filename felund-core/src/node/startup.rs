@@ -118,6 +118,8 @@ impl Node {
         let profile = records.iter().find(|(name, _)| name == records::PROFILE);
         let name =
             profile.and_then(|(name, bytes)| String::from_utf8(open(name, bytes)?).ok()).unwrap_or_default();
+        let anchor = records.iter().find(|(name, _)| name == records::ANCHOR);
+        self.anchoring.opted = anchor.and_then(|(name, bytes)| open(name, bytes)).is_some_and(|on| on == [1]);
         let mut damaged = Vec::new();
         for (record, bytes) in records {
             if let Some(records::Name::Circle(_)) = records::Name::parse(record) {
@@ -196,6 +198,7 @@ impl Node {
             return;
         }
         self.phase = Phase::Ready;
+        self.became_anchor();
         self.snapshot();
         let ids: Vec<CircleId> = self.circles.keys().copied().collect();
         for id in ids {

@@ -44,7 +44,13 @@ impl MemoryStore {
             Query::Records => Loaded::Records(self.records.clone().into_iter().collect()),
             Query::Index(circle) => Loaded::Index(
                 of(circle)
-                    .map(|r| IndexRow { key: r.key, channel: r.channel, author: r.author, chat: r.chat })
+                    .map(|r| IndexRow {
+                        key: r.key,
+                        channel: r.channel,
+                        author: r.author,
+                        chat: r.chat,
+                        size: u32::try_from(r.sealed.len()).unwrap_or(u32::MAX),
+                    })
                     .collect(),
             ),
             Query::Channel { circle, channel, before, limit } => {

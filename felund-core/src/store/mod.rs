@@ -51,6 +51,8 @@ pub struct IndexRow {
     pub author: NodeId,
     /// Whether it is a chat message.
     pub chat: bool,
+    /// Bytes of the sealed envelope; 0 where the platform cannot tell without reading it, and so does not anchor.
+    pub size: u32,
 }
 
 /// One step of a batch.

@@ -166,6 +166,16 @@ pub enum PeerFrame {
     /// Gives one.
     #[n(7)]
     Pong,
+    /// An ephemeral envelope: passed on to whoever is there, not stored.
+    #[n(8)]
+    Ephemeral {
+        /// Place of the circle.
+        #[n(0)]
+        circle: u32,
+        /// The envelope.
+        #[n(1)]
+        envelope: Sealed,
+    },
 }
 
 impl PeerFrame {

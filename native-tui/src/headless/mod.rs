@@ -6,6 +6,7 @@ mod print;
 mod wait;
 
 use std::{
+    collections::HashMap,
     io::Read,
     process::ExitCode,
     time::{Duration, Instant},
@@ -38,7 +39,7 @@ const CATCH_UP_PATIENCE: Duration = Duration::from_secs(4);
 pub(crate) fn run(options: Options, command: Cmd) -> Result<ExitCode, String> {
     let json = options.json;
     let (relay, listen) = (options.relay.clone(), options.listen);
-    let mut client = Client::open(options)?;
+    let mut client = Client::open(options, matches!(command, Cmd::Anchor))?;
     match command {
         Cmd::Create { circle_name: name } => {
             if relay.is_none() && listen.is_none() {
@@ -69,6 +70,7 @@ pub(crate) fn run(options: Options, command: Cmd) -> Result<ExitCode, String> {
             print::left(&circle, json);
         }
         Cmd::Send { target, text } => return send(&mut client, &target, &text, json),
+        Cmd::Anchor => return anchor(&mut client, json),
         Cmd::Tail { target } => return tail(&mut client, target.as_deref()),
         Cmd::History { target, limit } => history(&mut client, &target, limit)?,
         Cmd::Who { circle } => {
@@ -205,6 +207,32 @@ fn history(client: &mut Client, wanted: &str, limit: u32) -> Result<(), String> 
     match client.ask(&Command::History { circle, channel, before: None, limit })? {
         Reply::History { messages, .. } => print::messages(&messages),
         _ => Err(wait::UNEXPECTED.to_owned()),
+    }
+}
+
+/// Anchors until interrupted, and says whenever a circle's members or its anchor change.
+fn anchor(client: &mut Client, json: bool) -> Result<ExitCode, String> {
+    if client.model.circles().is_empty() {
+        return Err(
+            "this device is in no circle yet, so there is nothing to anchor; join one with `felund join`"
+                .into(),
+        );
+    }
+    if client.is_mirror() {
+        client.ask(&Command::SetAnchor { on: true })?;
+        eprintln!(
+            "felund: the client that is running anchors from now on, until it is told otherwise in its settings"
+        );
+    }
+    let mut said = HashMap::new();
+    loop {
+        for circle in client.model.circles() {
+            let state = print::Anchored::of(circle);
+            if said.insert(circle.id, state.clone()).as_ref() != Some(&state) {
+                print::anchored(circle, &state, json);
+            }
+        }
+        client.next_or_reopen()?;
     }
 }
 

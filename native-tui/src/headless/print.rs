@@ -5,7 +5,7 @@
 use std::io::{ErrorKind, Write};
 
 use felund_core::{
-    ids::{CircleId, MsgId},
+    ids::{CircleId, MsgId, NodeId},
     view::{CircleView, Delivery, Finding, LinkView, MessageView, Reach, Reply},
 };
 use serde_json::{Value, json};
@@ -118,11 +118,50 @@ pub(crate) fn channels(circle: &CircleView, json: bool) {
 pub(crate) fn members(circle: &CircleView, json: bool) {
     for member in &circle.members {
         if json {
-            line(&json!({ "node_id": member.id, "name": member.name, "reach": member.reach }));
+            let elected = circle.anchor == Some(member.id);
+            line(&json!({
+                "node_id": member.id, "name": member.name, "reach": member.reach, "anchors": member.anchors,
+                "anchor": elected,
+            }));
         } else {
-            println!("{}  {}  {}", member.id.short(), clean(&member.name), reach(member.reach));
+            let role = match (circle.anchor == Some(member.id), member.anchors) {
+                (true, _) => ", the circle's anchor",
+                (false, true) => ", can anchor",
+                (false, false) => "",
+            };
+            println!("{}  {}  {}{role}", member.id.short(), clean(&member.name), reach(member.reach));
         }
     }
+}
+
+/// What an anchor says of a circle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Anchored {
+    elected: Option<NodeId>,
+    connected: usize,
+}
+
+impl Anchored {
+    pub(crate) fn of(circle: &CircleView) -> Self {
+        let direct = circle.members.iter().filter(|member| member.reach == Reach::Direct);
+        Self { elected: circle.anchor, connected: direct.count() }
+    }
+}
+
+pub(crate) fn anchored(circle: &CircleView, state: &Anchored, json: bool) {
+    let member = circle.members.iter().find(|member| Some(member.id) == state.elected);
+    if json {
+        line(&json!({
+            "circle_id": circle.id, "circle": circle.name, "anchor": state.elected, "connected": state.connected,
+        }));
+        return;
+    }
+    let elected = match member {
+        Some(member) if member.reach == Reach::You => "this device".to_owned(),
+        Some(member) => clean(&member.name).into_owned(),
+        None => "nobody yet".to_owned(),
+    };
+    println!("{}: {} connected; anchor: {elected}", clean(&circle.name), plural(state.connected, "member"));
 }
 
 pub(crate) fn findings(findings: &[Finding], json: bool) {

@@ -3,7 +3,6 @@
 use std::{
     collections::{HashMap, VecDeque},
     io::{BufRead, IsTerminal, Write},
-    net::SocketAddr,
     sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
     time::{Duration, Instant},
 };
@@ -18,7 +17,7 @@ use felund_core::{
 use crate::{
     args::Options,
     datadir::DataDir,
-    session::{Session, Signal},
+    session::{Session, Setup, Signal},
     target,
 };
 
@@ -34,7 +33,7 @@ const QUIET: Duration = Duration::from_millis(250);
 /// A session and what it has learned.
 pub(crate) struct Client {
     dir: DataDir,
-    listen: Option<SocketAddr>,
+    setup: Setup,
     session: Session,
     sender: SyncSender<Signal>,
     signals: Receiver<Signal>,
@@ -53,15 +52,16 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Opens a session and brings it to the point where commands work.
-    pub(crate) fn open(options: Options) -> Result<Self, String> {
+    /// Opens a session and brings it to the point where commands work. An `anchor` does nothing else, as long as it
+    /// owns the data directory.
+    pub(crate) fn open(options: Options, anchor: bool) -> Result<Self, String> {
         let dir = DataDir::open(options.data_dir)?;
         let (sender, signals) = mpsc::sync_channel(1_024);
-        let listen = options.listen;
-        let session = Session::open(&dir, listen, &sender)?;
+        let setup = Setup { listen: options.listen, anchor };
+        let session = Session::open(&dir, setup, &sender)?;
         let mut client = Self {
             dir,
-            listen,
+            setup,
             session,
             sender,
             signals,
@@ -109,6 +109,11 @@ impl Client {
             }
         }
         Err("Felund did not unlock within a minute; nothing was changed".to_owned())
+    }
+
+    /// Whether another process owns the node.
+    pub(crate) fn is_mirror(&self) -> bool {
+        self.session.is_mirror()
     }
 
     /// Asks and waits for the answer, through another owner when the present one ends meanwhile.
@@ -212,7 +217,7 @@ impl Client {
     /// Through whoever owns the data directory now; that may be a command which ends before it has told everything.
     fn reopen(&mut self) -> Result<(), String> {
         loop {
-            self.session = Session::open(&self.dir, self.listen, &self.sender)?;
+            self.session = Session::open(&self.dir, self.setup, &self.sender)?;
             self.model = Model::default();
             self.replies.clear();
             self.closed = false;

@@ -178,6 +178,11 @@ impl App {
                 let passphrase = field.text().to_owned();
                 Command::SetPassphrase { passphrase: (!passphrase.is_empty()).then_some(passphrase) }
             }
+            Setting::Anchor => match text.to_lowercase().as_str() {
+                "on" | "yes" => Command::SetAnchor { on: true },
+                "off" | "no" => Command::SetAnchor { on: false },
+                _ => return Err(format!("“{text}” is neither on nor off; nothing was changed")),
+            },
             Setting::Relay => {
                 Command::SetRelay { circle: circle?.id, relay: (!text.is_empty()).then_some(text) }
             }

@@ -15,7 +15,6 @@ mod ui;
 
 use std::{
     io::IsTerminal,
-    net::SocketAddr,
     process::ExitCode,
     sync::mpsc::{self, Receiver, SyncSender},
     thread,
@@ -30,7 +29,7 @@ use theme::Theme;
 use crate::{
     args::Options,
     datadir::DataDir,
-    session::{Session, Signal},
+    session::{Session, Setup, Signal},
 };
 
 /// Signals that may wait before their senders do.
@@ -57,7 +56,7 @@ pub(crate) fn run(options: Options) -> Result<ExitCode, String> {
 struct Loop {
     app: App,
     dir: DataDir,
-    listen: Option<SocketAddr>,
+    setup: Setup,
     screen: Screen,
     sender: SyncSender<Signal>,
     session: Session,
@@ -72,7 +71,7 @@ impl Loop {
         mut screen: Screen,
         sender: SyncSender<Signal>,
     ) -> Result<Self, String> {
-        let listen = options.listen;
+        let setup = Setup { listen: options.listen, anchor: false };
         let mut app = App::new(options, Theme::from_env(), TimeZone::system());
         draw(&mut app, &mut screen)?;
         let keys = sender.clone();
@@ -82,9 +81,9 @@ impl Loop {
             .spawn(move || read_keys(&keys))
             .map_err(|e| format!("cannot start a thread: {e}"))?;
         end_politely(&sender)?;
-        let session = Session::open(&dir, listen, &sender)?;
+        let session = Session::open(&dir, setup, &sender)?;
         app.mirror = session.is_mirror();
-        Ok(Self { app, dir, listen, screen, sender, session, titled: 0 })
+        Ok(Self { app, dir, setup, screen, sender, session, titled: 0 })
     }
 
     fn run(&mut self, signals: &Receiver<Signal>) -> Result<(), String> {
@@ -115,7 +114,7 @@ impl Loop {
             Signal::Terminal(event) => self.app.terminal(event),
             Signal::Closed(_) => {
                 self.app.reconnect();
-                self.session = Session::open(&self.dir, self.listen, &self.sender)?;
+                self.session = Session::open(&self.dir, self.setup, &self.sender)?;
                 self.app.mirror = self.session.is_mirror();
             }
             Signal::Stop => self.app.quit(),

@@ -67,19 +67,21 @@ impl Wizard {
 pub(crate) enum Setting {
     Name,
     Passphrase,
+    Anchor,
     Relay,
     KeepMessages,
     KeepDays,
 }
 
 impl Setting {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Name, Self::Passphrase, Self::Relay, Self::KeepMessages, Self::KeepDays];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Name, Self::Passphrase, Self::Anchor, Self::Relay, Self::KeepMessages, Self::KeepDays];
 
     pub(crate) const fn label(self) -> &'static str {
         match self {
             Self::Name => "Your name",
             Self::Passphrase => "Passphrase",
+            Self::Anchor => "Anchor",
             Self::Relay => "Relay of this circle",
             Self::KeepMessages => "Messages kept per channel",
             Self::KeepDays => "Days kept",
@@ -91,6 +93,10 @@ impl Setting {
             Self::Name => "What others see. 1 to 64 characters.",
             Self::Passphrase => {
                 "Locks the keys on this device; asked for at every start. Empty removes it. It cannot be recovered."
+            }
+            Self::Anchor => {
+                "on or off: whether this device stores and forwards for its circles while it runs. It helps most where \
+                 others can connect to it."
             }
             Self::Relay => {
                 "The address that carries sealed messages, such as https://chat.example. Empty for none."
@@ -108,6 +114,8 @@ impl Setting {
             Self::Name => identity.map(|i| i.name.clone()).unwrap_or_default(),
             Self::Passphrase if identity.is_some_and(|i| i.passphrase) => "set".to_owned(),
             Self::Passphrase => "not set".to_owned(),
+            Self::Anchor if identity.is_some_and(|i| i.anchor) => "on".to_owned(),
+            Self::Anchor => "off".to_owned(),
             Self::Relay => circle.and_then(|c| c.relay.clone()).unwrap_or_else(|| "none".to_owned()),
             Self::KeepMessages => circle.map(|c| c.retention.messages.to_string()).unwrap_or_default(),
             Self::KeepDays => circle.map(|c| c.retention.days.to_string()).unwrap_or_default(),

@@ -45,7 +45,7 @@ fn channel(id: ChannelId, name: &str, unread: u32) -> ChannelView {
 }
 
 fn member(id: u8, name: &str, reach: Reach) -> MemberView {
-    MemberView { id: NodeId([id; 32]), name: name.into(), reach }
+    MemberView { id: NodeId([id; 32]), name: name.into(), reach, anchors: false }
 }
 
 fn garden() -> CircleView {
@@ -62,6 +62,7 @@ fn garden() -> CircleView {
             member(3, "cleo", Reach::Relay),
             member(4, "dan", Reach::Offline { last_seen: Some(NOW - 2 * 3_600_000) }),
         ],
+        anchor: None,
         unsent: 0,
         retention: Retention { messages: 1_000, days: 30 },
     }
@@ -99,7 +100,12 @@ fn empty_app() -> App {
 }
 
 fn identity(name: &str) -> Event {
-    Event::Identity(IdentityView { node_id: NodeId([9; 32]), name: name.into(), passphrase: false })
+    Event::Identity(IdentityView {
+        node_id: NodeId([9; 32]),
+        name: name.into(),
+        passphrase: false,
+        anchor: false,
+    })
 }
 
 fn app_with(messages: Vec<MessageView>, start_reached: bool) -> App {

@@ -3,13 +3,15 @@
 //! This room knows who is connected and passes frames; what the frames mean for a circle is the node's business. Of
 //! two connections of the same pair both sides keep the same one. Every wait has a deadline, every redial backs off.
 
+mod dial;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::relay::Cx;
 use crate::{
     config::{
-        BACKOFF_MAX_MS, BACKOFF_MIN_MS, CONNECT_TIMEOUT_MS, HANDSHAKE_TIMEOUT_MS, MAX_ADDRESSES, MAX_DIRECT,
-        PING_INTERVAL_MS, PONG_TIMEOUT_MS,
+        BACKOFF_MAX_MS, BACKOFF_MIN_MS, HANDSHAKE_TIMEOUT_MS, MAX_ADDRESSES, MAX_DIRECT, MAX_DIRECT_ANCHOR,
+        PING_INTERVAL_MS, PONG_TIMEOUT_MS, REACHABLE_MS,
     },
     ids::{CircleId, NodeId},
     io::{ConnId, Origin, Output},
@@ -41,6 +43,8 @@ enum State {
 
 #[derive(Debug)]
 struct Conn {
+    /// When it was begun.
+    since: u64,
     /// Where it was dialed.
     address: Option<String>,
     /// Where it was accepted from.
@@ -69,12 +73,24 @@ pub(crate) struct Direct {
     book: BTreeMap<String, Address>,
     /// Where this node listens, as others may dial it.
     endpoints: Vec<String>,
+    /// Members each circle wants a session with however many there are: its anchors.
+    wanted: BTreeMap<CircleId, Vec<NodeId>>,
+    /// When a member beyond those that suffice is tried next.
+    explore_at: u64,
+    /// When somebody from outside this network last proved to be a member.
+    reached_at: Option<u64>,
+    /// Whether this node takes in more than its own needs.
+    pub(crate) anchors: bool,
     /// Whether this platform can dial.
     pub(crate) dials: bool,
 }
 
 impl Direct {
     pub(crate) fn set_endpoints(&mut self, endpoints: Vec<String>) {
+        if self.endpoints != endpoints {
+            // Another network, or another port: what was reached is not there any more.
+            self.reached_at = None;
+        }
         self.endpoints = endpoints;
         self.book.retain(|address, _| !self.endpoints.contains(address));
     }
@@ -112,8 +128,32 @@ impl Direct {
         of_circle.filter_map(|(address, entry)| Some((entry.node?, address)))
     }
 
+    /// Whether others reached this node from outside its network, as far as is known.
+    pub(crate) fn is_public(&self, now: u64) -> bool {
+        self.reached_at.is_some_and(|at| now.saturating_sub(at) < REACHABLE_MS)
+    }
+
+    /// Whom a circle wants a session with in any case; newly wanted ones are dialed without waiting.
+    pub(crate) fn want(&mut self, circle: CircleId, nodes: &[NodeId]) {
+        let before = self.wanted.insert(circle, nodes.to_vec()).unwrap_or_default();
+        for address in self.book.values_mut() {
+            if address.node.is_some_and(|node| nodes.contains(&node) && !before.contains(&node)) {
+                (address.retry_at, address.failures) = (0, 0);
+            }
+        }
+    }
+
+    fn is_wanted(&self, node: NodeId) -> bool {
+        self.wanted.values().flatten().any(|wanted| *wanted == node)
+    }
+
+    const fn capacity(&self) -> usize {
+        if self.anchors { MAX_DIRECT_ANCHOR } else { MAX_DIRECT }
+    }
+
     /// Forgets a circle; connections that shared nothing else are closed by whoever asks for it.
     pub(crate) fn forget(&mut self, circle: CircleId) {
+        self.wanted.remove(&circle);
         for address in self.book.values_mut() {
             address.circles.remove(&circle);
         }
@@ -173,53 +213,29 @@ impl Direct {
                 _ => self.drop_conn(id, Some("the peer does not answer"), cx, events),
             }
         }
-        if !self.dials {
-            return;
-        }
-        let connected: BTreeSet<NodeId> = self.sessions().map(|(_, session)| session.peer()).collect();
-        let due: Vec<String> = self
-            .book
-            .iter()
-            .filter(|(_, a)| a.conn.is_none() && a.retry_at <= now && !a.circles.is_empty())
-            .filter(|(_, a)| a.node.is_none_or(|node| !connected.contains(&node)))
-            .map(|(address, _)| address.clone())
-            .collect();
-        for address in due {
-            if self.conns.len() >= MAX_DIRECT {
-                break;
-            }
-            let conn = ConnId(cx.id());
-            if let Some(entry) = self.book.get_mut(&address) {
-                entry.conn = Some(conn);
-            }
-            let deadline = now + CONNECT_TIMEOUT_MS;
-            let state = State::Dialing;
-            let dialed = Some(address.clone());
-            self.conns.insert(conn, Conn { address: dialed, origin: None, state, deadline, probed: false });
-            cx.out.push_back(Output::Connect(conn, address));
-        }
+        self.dial_due(cx);
+        self.explore(cx, events);
     }
 
     pub(crate) fn deadline(&self) -> Option<u64> {
         let conns = self.conns.values().map(|conn| conn.deadline);
-        let connected: BTreeSet<NodeId> = self.sessions().map(|(_, session)| session.peer()).collect();
-        let waits = |a: &&Address| {
-            a.conn.is_none() && !a.circles.is_empty() && a.node.is_none_or(|node| !connected.contains(&node))
-        };
-        let room = self.dials && self.conns.len() < MAX_DIRECT;
-        let book = self.book.values().filter(waits).filter(|_| room).map(|a| a.retry_at);
-        conns.chain(book).min()
+        let degrees = self.degrees();
+        let dials = self.idle().map(|(_, address)| {
+            let needed = self.is_needed(address, &degrees);
+            if needed { address.retry_at } else { address.retry_at.max(self.explore_at) }
+        });
+        conns.chain(dials).min()
     }
 
     pub(crate) fn accepted(&mut self, id: ConnId, origin: Origin, cx: &mut Cx<'_>) {
-        if self.conns.len() >= MAX_DIRECT {
+        if self.conns.len() >= self.capacity() {
             cx.out.push_back(Output::Close(id, "too many connections"));
             return;
         }
         let state = State::Responding(Responder::new(Vec::new()));
         let deadline = cx.now.mono + HANDSHAKE_TIMEOUT_MS;
-        let origin = Some(origin);
-        self.conns.insert(id, Conn { address: None, origin, state, deadline, probed: false });
+        let (origin, since) = (Some(origin), cx.now.mono);
+        self.conns.insert(id, Conn { since, address: None, origin, state, deadline, probed: false });
     }
 
     pub(crate) fn connected(&mut self, id: ConnId, secrets: &[CircleSecret], cx: &mut Cx<'_>) {
@@ -296,6 +312,9 @@ impl Direct {
                 if matches!(conn.state, State::Open(_)) {
                     conn.deadline = cx.now.mono + PING_INTERVAL_MS;
                     conn.probed = false;
+                }
+                if news && conn.origin == Some(Origin::Outside) {
+                    self.reached_at = Some(cx.now.mono);
                 }
                 if let (true, State::Open(session), Some(entry)) =
                     (news, &conn.state, conn.address.as_ref().and_then(|address| self.book.get_mut(address)))

@@ -40,7 +40,7 @@ impl RelayLink {
                     circle_hint: hint,
                     signing_key: leg.api.clone(),
                     endpoints: self.endpoints.clone(),
-                    capabilities: self.capabilities.clone(),
+                    capabilities: self.capabilities,
                     ttl_s: PRESENCE_TTL_S,
                 };
                 ("POST", path::REGISTER, None, json(&register))

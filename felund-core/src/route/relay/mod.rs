@@ -57,6 +57,8 @@ impl Cx<'_> {
 pub(crate) enum LinkEvent {
     /// An envelope of the relay's log, not yet verified.
     Envelope { hint: CircleHint, cursor: Cursor, bytes: Vec<u8> },
+    /// An ephemeral envelope, not yet verified.
+    Ephemeral { hint: CircleHint, bytes: Vec<u8> },
     /// The backlog is through.
     CaughtUp { hint: CircleHint },
     /// Envelopes of ours are durable at the relay.
@@ -231,6 +233,16 @@ impl RelayLink {
     pub(crate) fn set_endpoints(&mut self, endpoints: &[String]) {
         if self.endpoints != endpoints {
             self.endpoints = endpoints.to_vec();
+            for leg in self.legs.values_mut() {
+                leg.register_at = 0;
+            }
+        }
+    }
+
+    /// What this node can do; told at the next registration, which is due now if it changed.
+    pub(crate) fn set_capabilities(&mut self, capabilities: Capabilities) {
+        if self.capabilities != capabilities {
+            self.capabilities = capabilities;
             for leg in self.legs.values_mut() {
                 leg.register_at = 0;
             }

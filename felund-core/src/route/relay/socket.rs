@@ -88,6 +88,14 @@ impl RelayLink {
         }
     }
 
+    /// Hands an ephemeral envelope to everyone connected, if the socket carries the circle.
+    pub(crate) fn ephemeral(&self, hint: &CircleHint, sealed: Vec<u8>, cx: &mut Cx<'_>) {
+        let live = self.legs.get(hint).is_some_and(|leg| leg.attach == Attach::Live);
+        if let (Socket::Open { conn, .. }, true) = (&self.socket, live) {
+            send(*conn, &ClientFrame::Ephemeral { hint: *hint, envelope: Sealed(sealed) }, cx);
+        }
+    }
+
     /// Asks for a sign of life within `within` milliseconds.
     pub(super) fn probe(&mut self, within: u64, cx: &mut Cx<'_>) {
         let (id, sent) = (cx.id(), cx.now.mono);
@@ -155,8 +163,11 @@ impl RelayLink {
             ServerFrame::Presence { hint, peer, online } => {
                 cx.events.push(LinkEvent::Presence { hint, peer, online });
             }
-            // No event of this version is ephemeral, and no direct connection is signaled for.
-            ServerFrame::Ephemeral { .. } | ServerFrame::Signal { .. } | ServerFrame::Pong { .. } => {}
+            ServerFrame::Ephemeral { hint, envelope } => {
+                cx.events.push(LinkEvent::Ephemeral { hint, bytes: envelope.0 });
+            }
+            // No direct connection of this version is signaled for.
+            ServerFrame::Signal { .. } | ServerFrame::Pong { .. } => {}
             ServerFrame::Refused { hint, seq, message, retryable, retry_after_ms, .. } => {
                 self.frame_refused(hint, seq, message, retryable, retry_after_ms, cx);
             }

@@ -1,0 +1,141 @@
+//! Policy 1, second half: when to change the anchor.
+
+use crate::ids::NodeId;
+
+/// An anchor not heard of for longer than this is taken for gone, in milliseconds. Announcements come at most
+/// [`crate::config::ANNOUNCE_MAX_MS`] apart, so that two may be lost.
+pub const STALE_MS: u64 = 20_000;
+/// How many ranks below the best the current anchor must have fallen before it is replaced while it is there.
+pub const RANKS_APART: usize = 2;
+/// After a change nothing but silence changes the anchor again for this long, in milliseconds.
+pub const COOLDOWN_MS: u64 = 60_000;
+/// How long after the first candidate was heard the best one is taken whoever came first, in milliseconds: every anchor
+/// announces itself within this time, and nodes that hear them in different orders still agree.
+pub const SETTLE_MS: u64 = 10_000;
+
+/// The choice of one node for one circle.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Election {
+    current: Option<NodeId>,
+    /// Until when the best is taken at once.
+    settles: u64,
+    /// Until when the current one stays as long as it is there.
+    holds: u64,
+}
+
+impl Election {
+    /// The anchor in office.
+    #[must_use]
+    pub const fn current(&self) -> Option<NodeId> {
+        self.current
+    }
+
+    /// Chooses anew. `reachable` are the candidates heard of within [`STALE_MS`], best first; `now` is monotonic
+    /// milliseconds. Says whether the choice changed.
+    ///
+    /// One that fell silent is replaced at once, cooldown or not: holding on to it would only delay messages. Coming back
+    /// it takes over again only by the two-rank rule, so that an anchor with a bad connection does not make all
+    /// move back and forth.
+    pub fn decide(&mut self, reachable: &[NodeId], now: u64) -> bool {
+        let best = reachable.first().copied();
+        let place = self.current.and_then(|current| reachable.iter().position(|node| *node == current));
+        let next = match (self.current, place) {
+            (None, _) => {
+                self.settles = now + SETTLE_MS;
+                best
+            }
+            (Some(_), None) => best,
+            (Some(_), Some(place)) if place > 0 && now < self.settles => best,
+            (Some(_), Some(place)) if place >= RANKS_APART && now >= self.holds => best,
+            (current, Some(_)) => current,
+        };
+        let changed = next != self.current;
+        if changed && self.current.is_some() {
+            self.holds = now + COOLDOWN_MS;
+        }
+        self.current = next;
+        changed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const A: NodeId = NodeId([1; 32]);
+    const B: NodeId = NodeId([2; 32]);
+    const C: NodeId = NodeId([3; 32]);
+
+    fn settled(reachable: &[NodeId]) -> Election {
+        let mut election = Election::default();
+        election.decide(reachable, 0);
+        election
+    }
+
+    #[test]
+    fn the_best_is_taken_whoever_was_heard_first() {
+        let mut election = settled(&[C]);
+        election.decide(&[B, C], 2_000);
+        election.decide(&[A, B, C], 7_000);
+        assert_eq!(election.current(), Some(A));
+    }
+
+    #[test]
+    fn silence_changes_the_anchor_at_once_and_coming_back_does_not() {
+        let mut election = settled(&[A, B, C]);
+        assert!(election.decide(&[B, C], 30_000));
+        assert_eq!(election.current(), Some(B));
+        assert!(!election.decide(&[A, B, C], 31_000), "one rank is not worth a change");
+        assert!(!election.decide(&[A, B, C], 200_000));
+        assert!(election.decide(&[A, C], 201_000), "even within a cooldown");
+        assert_eq!(election.current(), Some(A));
+    }
+
+    #[test]
+    fn two_ranks_are_worth_a_change_but_not_within_the_cooldown() {
+        let mut election = settled(&[A]);
+        election.decide(&[C], 20_000);
+        assert!(!election.decide(&[A, B, C], 79_999));
+        assert!(election.decide(&[A, B, C], 80_000));
+        assert_eq!(election.current(), Some(A));
+    }
+
+    #[test]
+    fn nobody_there_is_nobody_chosen() {
+        let mut election = settled(&[A]);
+        assert!(election.decide(&[], 20_001));
+        assert_eq!(election.current(), None);
+    }
+
+    proptest! {
+        /// Three anchors of which all stay reachable, whatever the uptimes say: at most one change a minute.
+        #[test]
+        fn jitter_in_the_ranks_does_not_make_it_flap(orders in prop::collection::vec(any::<[u8; 3]>(), 100)) {
+            let mut election = settled(&[A, B, C]);
+            let mut changes = Vec::new();
+            for (round, keys) in (2..).zip(orders) {
+                let mut ranked = [(keys[0], A), (keys[1], B), (keys[2], C)];
+                ranked.sort_unstable();
+                let now = round * 8_000;
+                if election.decide(&ranked.map(|(_, node)| node), now) {
+                    changes.push(now);
+                }
+            }
+            prop_assert!(changes.windows(2).all(|pair| pair[1] - pair[0] >= COOLDOWN_MS));
+        }
+
+        /// The order in which the same announcements come in does not decide.
+        #[test]
+        fn nodes_that_hear_the_same_within_the_settling_time_agree(first in 0..3_usize, second in 0..3_usize) {
+            let all = [A, B, C];
+            let (mut one, mut other) = (Election::default(), Election::default());
+            one.decide(&[all[first]], 0);
+            other.decide(&[all[second]], 0);
+            one.decide(&all, 8_000);
+            other.decide(&all, 8_000);
+            prop_assert_eq!(one.current(), other.current());
+        }
+    }
+}

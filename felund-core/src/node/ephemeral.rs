@@ -1,0 +1,249 @@
+//! Envelopes that are passed on and not kept: announcements and receipts.
+//!
+//! An announcement floods the circle: everyone hands on what is later than the last one of its author. A receipt goes
+//! back the way its message came, so that an author learns who has it across as many members as lie between.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::{Node, circle::EPOCH_0};
+use crate::{
+    circle::{Body, is_ephemeral},
+    config::{
+        EPHEMERAL_TTL_MS, MAX_BATCH, MAX_EPHEMERAL_SEEN, MAX_FUTURE_MS, MAX_UPSTREAM, RECEIPT_DELAY_MS,
+        RECEIPT_MEMBERS, RELAY_RECEIPT_MEMBERS, REPEATED_MS,
+    },
+    envelope::{Draft, Envelope, seal},
+    ids::{CircleId, MsgId, NodeId},
+    io::ConnId,
+    view::Key,
+    wire::{PeerFrame, Sealed},
+};
+
+/// How an envelope came here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Way {
+    /// This device made it.
+    Here,
+    /// Over a session.
+    Session(ConnId),
+    /// From the relay.
+    Relay,
+}
+
+/// What a circle remembers of what passed through.
+#[derive(Debug, Default)]
+pub(super) struct Passing {
+    seen: BTreeSet<MsgId>,
+    seen_order: VecDeque<MsgId>,
+    /// Which way envelopes came, for receipts to go back.
+    upstream: BTreeMap<MsgId, Way>,
+    upstream_order: VecDeque<MsgId>,
+    /// Envelopes whose authors are to be told that they are here.
+    owed: Vec<MsgId>,
+    /// When they are told.
+    owed_at: u64,
+    /// Members whose receipts came through others, and until when that counts; monotonic milliseconds.
+    through: BTreeMap<NodeId, u64>,
+}
+
+impl Passing {
+    /// Whether an ephemeral envelope is new here.
+    fn is_news(&mut self, id: MsgId) -> bool {
+        let news = self.seen.insert(id);
+        if news {
+            self.seen_order.push_back(id);
+            if self.seen_order.len() > MAX_EPHEMERAL_SEEN
+                && let Some(oldest) = self.seen_order.pop_front()
+            {
+                self.seen.remove(&oldest);
+            }
+        }
+        news
+    }
+
+    fn came(&mut self, id: MsgId, way: Way) {
+        if self.upstream.insert(id, way).is_none() {
+            self.upstream_order.push_back(id);
+            if self.upstream_order.len() > MAX_UPSTREAM
+                && let Some(oldest) = self.upstream_order.pop_front()
+            {
+                self.upstream.remove(&oldest);
+            }
+        }
+    }
+
+    fn owe(&mut self, id: MsgId, now: u64) {
+        if self.owed.is_empty() {
+            self.owed_at = now + RECEIPT_DELAY_MS;
+        }
+        self.owed.push(id);
+        if self.owed.len() >= MAX_BATCH {
+            self.owed_at = now;
+        }
+    }
+
+    /// Forgets members that have not answered through others for a while; whether there were any.
+    pub(super) fn expire(&mut self, now: u64) -> bool {
+        let before = self.through.len();
+        self.through.retain(|_, until| *until > now);
+        self.through.len() < before
+    }
+
+    /// Members that answer through others.
+    pub(super) fn repeated(&self) -> BTreeSet<NodeId> {
+        self.through.keys().copied().collect()
+    }
+
+    pub(super) fn deadline(&self) -> Option<u64> {
+        let owed = (!self.owed.is_empty()).then_some(self.owed_at);
+        owed.into_iter().chain(self.through.values().copied()).min()
+    }
+}
+
+impl Node {
+    /// Seals an event that is passed on and not kept; its time and its bytes.
+    pub(super) fn seal_ephemeral(&mut self, id: CircleId, body: &Body) -> Option<(u64, Vec<u8>)> {
+        let (circle, me) = (self.circles.get(&id)?, self.me.as_ref()?);
+        let cbor = body.to_cbor();
+        let created_ts = self.clock.tick(self.now.wall);
+        let draft = Draft {
+            circle_id: id,
+            channel_id: circle.control,
+            created_ts,
+            kind: body.kind(),
+            key_id: EPOCH_0,
+            body: &cbor,
+        };
+        let sealed = seal(draft, &circle.epoch_key, &me.key, &mut self.rng.0).ok()?;
+        Some((created_ts, sealed.envelope().to_cbor()))
+    }
+
+    /// Takes in an ephemeral envelope. What does not verify, is old or known, or is none, is dropped without a word.
+    pub(super) fn ephemeral(&mut self, id: CircleId, bytes: &[u8], way: Way) {
+        let Ok(envelope) = Envelope::from_cbor(bytes) else { return };
+        let (wall, now) = (self.now.wall, self.now.mono);
+        let (Some(circle), Some(me)) = (self.circles.get_mut(&id), &self.me) else { return };
+        let me = me.key.id();
+        let header = envelope.header();
+        let ts = header.created_ts;
+        let fresh = ts <= wall.saturating_add(MAX_FUTURE_MS)
+            && ts.saturating_add(EPHEMERAL_TTL_MS + MAX_FUTURE_MS) >= wall;
+        let ours =
+            header.circle_id == id && header.channel_id == circle.control && header.author_node_id != me;
+        // The cheap checks first: floods bring every envelope more than once.
+        if !fresh || !ours || !is_ephemeral(&header.kind) || circle.passing.seen.contains(&header.msg_id) {
+            return;
+        }
+        let Ok(verified) = envelope.verify() else { return };
+        let header = verified.header();
+        if !circle.passing.is_news(header.msg_id) {
+            return;
+        }
+        let cbor = circle.open(&verified);
+        let body = cbor.and_then(|cbor| Body::from_cbor(&header.kind, &cbor).ok());
+        let author = header.author_node_id;
+        match body {
+            Some(Body::Announce(announce)) if self.heard_announcement(id, author, ts, &announce) => {
+                self.pass_on(id, bytes, way);
+            }
+            Some(Body::Receipt(ids)) => {
+                if let Way::Session(conn) = way
+                    && !self.is_from(conn, author)
+                    && let Some(circle) = self.circles.get_mut(&id)
+                    && circle.passing.through.insert(author, now + REPEATED_MS).is_none()
+                {
+                    self.dirty.insert(id);
+                }
+                self.receipt(id, author, &ids, bytes, way);
+            }
+            _ => {}
+        }
+    }
+
+    /// Hands an ephemeral envelope to every session but the one it came over.
+    pub(super) fn pass_on(&mut self, id: CircleId, bytes: &[u8], way: Way) {
+        for (conn, _, circle) in self.direct.sharing(id) {
+            if way != Way::Session(conn) {
+                let envelope = Sealed(bytes.to_vec());
+                self.send_frame(conn, &PeerFrame::Ephemeral { circle, envelope });
+            }
+        }
+    }
+
+    /// Hands an ephemeral envelope to the relay, for whoever is connected there.
+    pub(super) fn fan_out(&mut self, id: CircleId, bytes: Vec<u8>) {
+        let Some(circle) = self.circles.get(&id) else { return };
+        let (hint, Some(relay)) = (circle.hint, circle.relay.clone()) else { return };
+        let mut bytes = Some(bytes);
+        self.with_link(
+            |link| link.is_at(&relay),
+            |link, cx| {
+                if let Some(bytes) = bytes.take() {
+                    link.ephemeral(&hint, bytes, cx);
+                }
+            },
+        );
+    }
+
+    /// An envelope of somebody else is new here: its author is told, over the way it came.
+    pub(super) fn owe_receipt(&mut self, id: CircleId, msg: MsgId, author: NodeId, way: Way) {
+        let now = self.now.mono;
+        let told = matches!(way, Way::Session(conn) if self.is_from(conn, author));
+        let Some(circle) = self.circles.get_mut(&id) else { return };
+        circle.passing.came(msg, way);
+        let members = circle.state.members().count();
+        let limit = if way == Way::Relay { RELAY_RECEIPT_MEMBERS } else { RECEIPT_MEMBERS };
+        // A session with the author confirms by itself.
+        if !told && members <= limit {
+            circle.passing.owe(msg, now);
+        }
+    }
+
+    /// Sends the receipts that are due.
+    pub(super) fn send_receipts(&mut self) {
+        let now = self.now.mono;
+        let due = |circle: &&super::Circle| !circle.passing.owed.is_empty() && circle.passing.owed_at <= now;
+        let ids: Vec<CircleId> = self.circles.values().filter(due).map(|circle| circle.id).collect();
+        for id in ids {
+            let Some(circle) = self.circles.get_mut(&id) else { continue };
+            let mut by_way: BTreeMap<Way, Vec<MsgId>> = BTreeMap::new();
+            for msg in std::mem::take(&mut circle.passing.owed) {
+                let way = circle.passing.upstream.get(&msg).copied().unwrap_or(Way::Here);
+                by_way.entry(way).or_default().push(msg);
+            }
+            for (way, ids) in by_way {
+                for ids in ids.chunks(MAX_BATCH) {
+                    if let Some((_, sealed)) = self.seal_ephemeral(id, &Body::Receipt(ids.to_vec())) {
+                        self.send_back(id, sealed, way);
+                    }
+                }
+            }
+        }
+    }
+
+    fn send_back(&mut self, id: CircleId, sealed: Vec<u8>, way: Way) {
+        match way {
+            Way::Here => {}
+            Way::Relay => self.fan_out(id, sealed),
+            Way::Session(conn) => {
+                let sharing = self.direct.sharing(id);
+                if let Some((_, _, circle)) = sharing.into_iter().find(|(other, ..)| *other == conn) {
+                    self.send_frame(conn, &PeerFrame::Ephemeral { circle, envelope: Sealed(sealed) });
+                }
+            }
+        }
+    }
+
+    /// A member has envelopes: this device's own are counted, and others' authors told over the way those came.
+    fn receipt(&mut self, id: CircleId, by: NodeId, ids: &[MsgId], bytes: &[u8], way: Way) {
+        let Some(circle) = self.circles.get(&id) else { return };
+        let ids: BTreeSet<MsgId> = ids.iter().copied().collect();
+        let own: Vec<Key> = circle.confirms.keys().filter(|key| ids.contains(&key.id)).copied().collect();
+        let back: BTreeSet<Way> =
+            ids.iter().filter_map(|id| circle.passing.upstream.get(id)).copied().collect();
+        self.confirmed_by(id, by, &own);
+        for back in back.into_iter().filter(|back| *back != way) {
+            self.send_back(id, bytes.to_vec(), back);
+        }
+    }
+}
