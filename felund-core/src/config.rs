@@ -90,12 +90,15 @@ pub const BACKOFF_MAX_MS: u64 = 30_000;
 pub const UPGRADE_RETRY_MS: u64 = 10_000;
 /// A handshake not finished after this long is given up, in milliseconds.
 pub const HANDSHAKE_TIMEOUT_MS: u64 = 5_000;
-/// Most direct connections at once.
+/// Most direct connections at once, those being dialed included.
 pub const MAX_DIRECT: usize = 64;
 /// Most direct connections at once of a node that anchors.
 pub const MAX_DIRECT_ANCHOR: usize = 512;
 /// A node that somebody reached from outside its network counts as publicly reachable for this long, in milliseconds.
 pub const REACHABLE_MS: u64 = 24 * 60 * 60 * 1000;
+/// Most accepted connections whose handshake is not over. They have places of their own: strangers must not be able to
+/// take those of members.
+pub const MAX_HANDSHAKES: usize = 64;
 /// Most addresses of members kept for dialing.
 pub const MAX_ADDRESSES: usize = 256;
 /// How long a message that every member may get directly is kept from the relay, in milliseconds: the budget of the

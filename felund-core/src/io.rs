@@ -90,6 +90,8 @@ pub enum Input {
     /// Somebody connected to this node's listener. The driver names the connection, with the highest bit set so that it
     /// is none of the node's own names, and says where it came from.
     Accepted(ConnId, Origin),
+    /// So many connections were closed at once, because their address had too many or the driver had. Only counted.
+    TurnedAway(u64),
     /// Where others may dial this node, as `host:port`; replaces what was said before.
     Listening(Vec<String>),
     /// The deadline of [`Output::Timeout`] is reached. Early or extra ones do no harm.

@@ -26,6 +26,7 @@ use crate::{
     control::Mirrors,
     datadir::DataDir,
     disk::Disk,
+    gate::{Gate, Place},
     net::Net,
     session::{Setup, Signal},
     tcp,
@@ -53,7 +54,7 @@ pub(crate) enum Inbox {
     /// From a client, with the client's own number.
     Ask(ClientId, Request),
     /// Somebody connected to this node's listener.
-    Accepted(TcpStream),
+    Accepted(TcpStream, Place),
     /// A mirror has come.
     #[cfg(unix)]
     Joined(ClientId, mpsc::Sender<Arc<str>>),
@@ -66,6 +67,7 @@ pub(crate) enum Inbox {
 pub(crate) struct Driver {
     /// Where others may dial this node.
     endpoints: Vec<String>,
+    gate: Gate,
     node: Node,
     disk: Disk,
     net: Net,
@@ -99,11 +101,13 @@ impl Driver {
         let disk = Disk::open(&dir.database(), move |input| {
             let _ = answers.blocking_send(Inbox::Node(input));
         })?;
-        let endpoints =
-            setup.listen.map(|address| tcp::listen(address, inbox.clone())).transpose()?.unwrap_or_default();
+        let gate = Gate::new(setup.anchor, Instant::now());
+        let listen = setup.listen.map(|address| tcp::listen(address, gate.clone(), inbox.clone()));
+        let endpoints = listen.transpose()?.unwrap_or_default();
         let platform = Platform { dials: true, anchor: setup.anchor, mobile: false };
         Ok(Self {
             endpoints,
+            gate,
             node: Node::new(Box::new(UnwrapErr(SysRng)), platform),
             disk,
             net: Net::new(inbox.clone()),
@@ -133,6 +137,10 @@ impl Driver {
                     if self.clock.has_slept() {
                         deadline = self.feed(Input::Wake).await;
                     }
+                    let turned_away = self.gate.turned_away();
+                    if turned_away > 0 {
+                        deadline = self.feed(Input::TurnedAway(turned_away)).await;
+                    }
                 }
             }
         }
@@ -158,11 +166,19 @@ impl Driver {
                 if matches!(input, Input::Committed(_) | Input::StoreFailed(..)) {
                     self.writing = self.writing.saturating_sub(1);
                 }
-                self.feed(input).await
+                let stranger = match &input {
+                    Input::Received(conn, _) if self.net.is_stranger(*conn) => Some(*conn),
+                    _ => None,
+                };
+                let deadline = self.feed(input).await;
+                if let Some(conn) = stranger.filter(|conn| self.node.is_proven(*conn)) {
+                    self.net.prove(conn);
+                }
+                deadline
             }
-            Inbox::Accepted(stream) => {
+            Inbox::Accepted(stream, place) => {
                 let origin = tcp::origin(&stream);
-                let conn = self.net.accept(stream);
+                let conn = self.net.accept(stream, place);
                 self.feed(Input::Accepted(conn, origin)).await
             }
             Inbox::Ask(client, request) => self.ask(client, request).await,

@@ -14,6 +14,7 @@ mod control;
 pub mod datadir;
 mod disk;
 mod driver;
+mod gate;
 mod headless;
 mod net;
 pub mod session;

@@ -19,6 +19,7 @@ use tokio_tungstenite::{
 use crate::{
     connect::{BoxError, Connector, Stream, reasons},
     driver::Inbox,
+    gate::Place,
     tcp,
 };
 
@@ -32,6 +33,8 @@ pub(crate) struct Net {
     connector: Connector,
     http: Client<Connector, Full<Bytes>>,
     sockets: HashMap<ConnId, mpsc::Sender<Vec<u8>>>,
+    /// Places of accepted connections at the gate.
+    places: HashMap<ConnId, Place>,
     inbox: mpsc::Sender<Inbox>,
     accepted: u64,
 }
@@ -43,7 +46,7 @@ impl Net {
             .pool_idle_timeout(Duration::from_secs(20))
             .pool_max_idle_per_host(1)
             .build(connector.clone());
-        Self { connector, http, sockets: HashMap::new(), inbox, accepted: 0 }
+        Self { connector, http, sockets: HashMap::new(), places: HashMap::new(), inbox, accepted: 0 }
     }
 
     pub(crate) fn http(&self, id: HttpId, request: HttpRequest) {
@@ -87,13 +90,31 @@ impl Net {
     }
 
     /// Takes a byte stream that somebody opened to this node.
-    pub(crate) fn accept(&mut self, stream: TcpStream) -> ConnId {
+    pub(crate) fn accept(&mut self, stream: TcpStream, place: Place) -> ConnId {
         self.accepted += 1;
         let conn = ConnId(1 << 63 | self.accepted);
         let (sender, queue) = mpsc::channel(SEND_QUEUE);
         self.sockets.insert(conn, sender);
+        self.places.insert(conn, place);
         tokio::spawn(tcp::talk(conn, stream, queue, self.inbox.clone()));
         conn
+    }
+
+    /// Whether it was accepted and nobody has proved yet who is there.
+    pub(crate) fn is_stranger(&self, conn: ConnId) -> bool {
+        self.places.get(&conn).is_some_and(|place| !place.is_proven())
+    }
+
+    /// Somebody has proved who is there.
+    pub(crate) fn prove(&mut self, conn: ConnId) {
+        if let Some(place) = self.places.get_mut(&conn) {
+            place.prove();
+        }
+    }
+
+    fn forget(&mut self, conn: ConnId) -> bool {
+        self.places.remove(&conn);
+        self.sockets.remove(&conn).is_some()
     }
 
     /// Answers with what the node must be told when the socket cannot take more.
@@ -102,12 +123,12 @@ impl Net {
         if sender.try_send(bytes).is_ok() {
             return None;
         }
-        self.sockets.remove(&conn);
+        self.forget(conn);
         Some(Input::Disconnected(conn, "the other side does not read what it is sent".to_owned()))
     }
 
     pub(crate) fn close(&mut self, conn: ConnId) {
-        self.sockets.remove(&conn);
+        self.forget(conn);
     }
 
     pub(crate) fn close_all(&mut self) {
@@ -118,7 +139,7 @@ impl Net {
     pub(crate) fn admits(&mut self, input: &Input) -> bool {
         match input {
             Input::Connected(conn) | Input::Received(conn, _) => self.sockets.contains_key(conn),
-            Input::Disconnected(conn, _) => self.sockets.remove(conn).is_some(),
+            Input::Disconnected(conn, _) => self.forget(*conn),
             _ => true,
         }
     }

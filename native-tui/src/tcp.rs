@@ -5,31 +5,38 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use felund_core::{
     config::CONNECT_TIMEOUT_MS,
     io::{ConnId, Input, Origin},
-    session::MAX_RECORD,
+    session::{CUT_OFF, MAX_RECORD, SessionError},
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
     sync::mpsc,
     time::{sleep, timeout},
 };
 
-use crate::driver::Inbox;
+use crate::{driver::Inbox, gate::Gate};
 
 /// How long to wait when the system has no more sockets to give.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// Starts listening; answers with the addresses others may dial.
+/// How long one message may take to be sent: whoever does not read for this long is not there any more.
+const WRITE_LIMIT: Duration = Duration::from_secs(30);
+
+/// Starts listening behind a gate; answers with the addresses others may dial.
 ///
 /// # Errors
 /// A text for people: the address is taken, or not this machine's.
-pub(crate) fn listen(address: SocketAddr, inbox: mpsc::Sender<Inbox>) -> Result<Vec<String>, String> {
+pub(crate) fn listen(
+    address: SocketAddr,
+    gate: Gate,
+    inbox: mpsc::Sender<Inbox>,
+) -> Result<Vec<String>, String> {
     let fault =
         |e: std::io::Error| format!("cannot listen on {address}: {e}; choose another --listen ADDR:PORT");
     let listener = std::net::TcpListener::bind(address).map_err(fault)?;
@@ -39,8 +46,9 @@ pub(crate) fn listen(address: SocketAddr, inbox: mpsc::Sender<Inbox>) -> Result<
     tokio::spawn(async move {
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => {
-                    if inbox.send(Inbox::Accepted(stream)).await.is_err() {
+                Ok((stream, from)) => {
+                    let Some(place) = gate.admit(from.ip(), Instant::now()) else { continue };
+                    if inbox.send(Inbox::Accepted(stream, place)).await.is_err() {
                         return;
                     }
                 }
@@ -117,17 +125,22 @@ pub(crate) async fn talk(
     // A chat's records are small and somebody waits for each.
     let _ = stream.set_nodelay(true);
     let (reader, mut writer) = stream.into_split();
+    let cut = |e: std::io::Error| match e.kind() {
+        std::io::ErrorKind::UnexpectedEof => CUT_OFF.to_owned(),
+        _ => e.to_string(),
+    };
     let read = async {
         let mut reader = BufReader::with_capacity(4 * 1024, reader);
         loop {
-            let len = reader.read_u32().await.map_err(|e| e.to_string())? as usize;
+            if reader.fill_buf().await.map_err(|e| e.to_string())?.is_empty() {
+                return Err::<(), String>("the other side closed the connection".to_owned());
+            }
+            let len = reader.read_u32().await.map_err(cut)? as usize;
             if len > MAX_RECORD {
-                return Err::<(), String>(format!(
-                    "the peer sent {len} bytes at once; {MAX_RECORD} is the limit"
-                ));
+                return Err(SessionError::TooLarge.reason().to_owned());
             }
             let mut record = vec![0; len];
-            reader.read_exact(&mut record).await.map_err(|e| e.to_string())?;
+            reader.read_exact(&mut record).await.map_err(cut)?;
             if inbox.send(Inbox::Node(Input::Received(conn, record))).await.is_err() {
                 return Err("ending".to_owned());
             }
@@ -137,7 +150,10 @@ pub(crate) async fn talk(
         while let Some(record) = queue.recv().await {
             let len = u32::try_from(record.len()).unwrap_or(u32::MAX);
             let framed = [&len.to_be_bytes()[..], &record].concat();
-            writer.write_all(&framed).await.map_err(|e| e.to_string())?;
+            match timeout(WRITE_LIMIT, writer.write_all(&framed)).await {
+                Ok(written) => written.map_err(|e| e.to_string())?,
+                Err(_) => return Err("the other side does not read what it is sent".to_owned()),
+            }
         }
         Ok::<(), String>(())
     };

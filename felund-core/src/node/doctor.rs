@@ -4,6 +4,7 @@ use super::Node;
 use crate::{
     io::{HttpId, HttpRequest, HttpResponse, Output},
     relay_api::{HealthResponse, path},
+    session::SessionError,
     view::{Finding, LinkView, Reply},
 };
 
@@ -93,6 +94,15 @@ impl Node {
                 advice,
             });
         }
+        findings.extend(self.direct.refusals().iter().map(|(reason, times)| Finding {
+            subject: "refused connections".into(),
+            ok: true,
+            detail: format!("{times} since the start: {reason}"),
+            advice: (reason == SessionError::UnsupportedVersion(0).reason()).then(|| {
+                "One of the two programs is older than the other: update it. Messages go through the relay meanwhile."
+                    .into()
+            }),
+        }));
         findings.push(match &self.store_fault {
             None => Finding {
                 subject: "storage".into(),

@@ -168,9 +168,14 @@ impl Node {
             Input::StoreFailed(batch, cause) => self.store_failed(batch, &cause),
             Input::Loaded(query, result) => self.loaded(query, result),
             Input::Http(id, result) => self.http_answered(id, result),
+            // Without the keys nobody can be answered.
+            Input::Accepted(conn, _) if self.me.is_none() => {
+                self.outputs.push_back(Output::Close(conn, "not ready"));
+            }
             Input::Accepted(conn, origin) => {
                 self.with_direct(|direct, _, cx, _| direct.accepted(conn, origin, cx));
             }
+            Input::TurnedAway(times) => self.direct.turned_away(times),
             Input::Listening(endpoints) => self.listening(endpoints),
             Input::Connected(conn) if self.direct.owns(conn) => {
                 self.with_direct(|direct, secrets, cx, _| direct.connected(conn, secrets, cx));
@@ -180,8 +185,8 @@ impl Node {
                     direct.received(conn, &bytes, secrets, cx, events);
                 });
             }
-            Input::Disconnected(conn, _) if self.direct.owns(conn) => {
-                self.with_direct(|direct, _, cx, events| direct.disconnected(conn, cx, events));
+            Input::Disconnected(conn, reason) if self.direct.owns(conn) => {
+                self.with_direct(|direct, _, cx, events| direct.disconnected(conn, &reason, cx, events));
             }
             Input::Connected(conn) => self.with_link(|link| link.owns(conn), RelayLink::connected),
             Input::Received(conn, bytes) => {
@@ -206,6 +211,13 @@ impl Node {
     /// The next thing to do; [`Output::Timeout`] means that there is nothing more for now.
     pub fn poll_output(&mut self) -> Output {
         self.outputs.pop_front().unwrap_or_else(|| Output::Timeout(self.deadline()))
+    }
+
+    /// Whether a direct connection has proved who is there. Until then it is a stranger's, and drivers bound how many
+    /// of them one address may have.
+    #[must_use]
+    pub fn is_proven(&self, conn: ConnId) -> bool {
+        self.direct.session(conn).is_some()
     }
 
     fn deadline(&self) -> Option<u64> {

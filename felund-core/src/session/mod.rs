@@ -9,4 +9,4 @@ mod handshake;
 mod record;
 
 pub use handshake::{AwaitAuth, AwaitWelcome, Binding, Initiator, Local, Responder, SessionError};
-pub use record::{MAX_RECORD, Session};
+pub use record::{CUT_OFF, MAX_RECORD, Session};

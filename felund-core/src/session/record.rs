@@ -14,6 +14,9 @@ use crate::{
 pub const MAX_RECORD: usize = 16 * 1024;
 /// Largest frame put together from fragments, in bytes.
 const MAX_FRAME: usize = 1024 * 1024;
+/// The reason that a driver gives when a stream ends in the middle of a message: what has come of it is dropped, and
+/// nothing of it was accepted.
+pub const CUT_OFF: &str = "a connection cut off within a record";
 /// A record's GCM tag, in bytes.
 const TAG: usize = 16;
 /// Payload of one record: its size less the tag and the fragment mark.

@@ -6,6 +6,7 @@ mod attacks;
 mod channels;
 mod faults;
 mod mesh;
+mod strangers;
 mod world;
 
 use felund_core::{

@@ -40,7 +40,7 @@ impl Direct {
     /// Addresses that are not in use and lead to nobody connected; none while nothing can be dialed.
     pub(super) fn idle(&self) -> impl Iterator<Item = (&String, &Address)> {
         let connected: BTreeSet<NodeId> = self.sessions().map(|(_, session)| session.peer()).collect();
-        let room = self.dials && self.conns.len() < self.capacity();
+        let room = self.dials && self.has_room();
         let idle = move |a: &Address| {
             a.conn.is_none() && !a.circles.is_empty() && a.node.is_none_or(|node| !connected.contains(&node))
         };
@@ -68,7 +68,7 @@ impl Direct {
         let mut degrees = self.degrees();
         for address in self.candidates(cx) {
             let needed = self.book.get(&address).is_some_and(|entry| self.is_needed(entry, &degrees));
-            if needed && self.conns.len() < self.capacity() {
+            if needed && self.has_room() {
                 for circle in self.dial(address, cx) {
                     *degrees.entry(circle).or_default() += 1;
                 }

@@ -4,6 +4,7 @@
 //! two connections of the same pair both sides keep the same one. Every wait has a deadline, every redial backs off.
 
 mod dial;
+mod refusals;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,14 +12,17 @@ use super::relay::Cx;
 use crate::{
     config::{
         BACKOFF_MAX_MS, BACKOFF_MIN_MS, HANDSHAKE_TIMEOUT_MS, MAX_ADDRESSES, MAX_DIRECT, MAX_DIRECT_ANCHOR,
-        PING_INTERVAL_MS, PONG_TIMEOUT_MS, REACHABLE_MS,
+        MAX_HANDSHAKES, PING_INTERVAL_MS, PONG_TIMEOUT_MS, REACHABLE_MS,
     },
     ids::{CircleId, NodeId},
     io::{ConnId, Origin, Output},
     keys::CircleSecret,
-    session::{AwaitAuth, AwaitWelcome, Initiator, Local, Responder, Session, SessionError},
+    session::{AwaitAuth, AwaitWelcome, CUT_OFF, Initiator, Local, Responder, Session, SessionError},
     wire::PeerFrame,
 };
+
+pub(crate) use refusals::Refusals;
+use refusals::{TOO_MANY, UNFINISHED};
 
 /// An address of a member, and how dialing it has gone.
 #[derive(Debug, Default)]
@@ -55,6 +59,13 @@ struct Conn {
     probed: bool,
 }
 
+impl Conn {
+    /// Accepted, and has not proved anything yet.
+    const fn is_stranger(&self) -> bool {
+        self.origin.is_some() && !matches!(self.state, State::Open(_))
+    }
+}
+
 /// What happened on direct connections.
 #[derive(Debug)]
 pub(crate) enum DirectEvent {
@@ -83,6 +94,7 @@ pub(crate) struct Direct {
     pub(crate) anchors: bool,
     /// Whether this platform can dial.
     pub(crate) dials: bool,
+    refusals: Refusals,
 }
 
 impl Direct {
@@ -179,6 +191,21 @@ impl Direct {
         })
     }
 
+    /// What was refused since the start.
+    pub(crate) const fn refusals(&self) -> &Refusals {
+        &self.refusals
+    }
+
+    /// Takes note of connections that the driver closed at once.
+    pub(crate) fn turned_away(&mut self, times: u64) {
+        self.refusals.add(TOO_MANY, times);
+    }
+
+    /// Whether there is a place for one more connection that is not a stranger's.
+    pub(super) fn has_room(&self) -> bool {
+        self.conns.values().filter(|conn| !conn.is_stranger()).count() < self.capacity()
+    }
+
     /// Open sessions that share a circle, and its place in each.
     pub(crate) fn sharing(&self, circle: CircleId) -> Vec<(ConnId, NodeId, u32)> {
         let place = |session: &Session| {
@@ -210,6 +237,7 @@ impl Direct {
                     conn.deadline = now + PONG_TIMEOUT_MS;
                     self.send(id, &PeerFrame::Ping, cx);
                 }
+                Some(conn) if conn.is_stranger() => self.refuse(id, UNFINISHED, cx, events),
                 _ => self.drop_conn(id, Some("the peer does not answer"), cx, events),
             }
         }
@@ -228,8 +256,9 @@ impl Direct {
     }
 
     pub(crate) fn accepted(&mut self, id: ConnId, origin: Origin, cx: &mut Cx<'_>) {
-        if self.conns.len() >= self.capacity() {
-            cx.out.push_back(Output::Close(id, "too many connections"));
+        if self.conns.values().filter(|conn| conn.is_stranger()).count() >= MAX_HANDSHAKES {
+            self.refusals.add(TOO_MANY, 1);
+            cx.out.push_back(Output::Close(id, TOO_MANY));
             return;
         }
         let state = State::Responding(Responder::new(Vec::new()));
@@ -247,8 +276,27 @@ impl Direct {
         cx.out.push_back(Output::Transmit(id, hello));
     }
 
-    pub(crate) fn disconnected(&mut self, id: ConnId, cx: &mut Cx<'_>, events: &mut Vec<DirectEvent>) {
+    pub(crate) fn disconnected(
+        &mut self,
+        id: ConnId,
+        reason: &str,
+        cx: &mut Cx<'_>,
+        events: &mut Vec<DirectEvent>,
+    ) {
+        // What the driver has to say in the core's own words is what it found in the bytes.
+        if let Some(named) = [CUT_OFF, SessionError::TooLarge.reason()].iter().find(|named| **named == reason)
+        {
+            self.refusals.add(named, 1);
+        } else if self.conns.get(&id).is_some_and(Conn::is_stranger) {
+            self.refusals.add(UNFINISHED, 1);
+        }
         self.drop_conn(id, None, cx, events);
+    }
+
+    /// Closes a connection for what the other side did, and counts it.
+    fn refuse(&mut self, id: ConnId, why: &'static str, cx: &mut Cx<'_>, events: &mut Vec<DirectEvent>) {
+        self.refusals.add(why, 1);
+        self.drop_conn(id, Some(why), cx, events);
     }
 
     /// Closes a session, for instance one that another outranks.
@@ -303,6 +351,10 @@ impl Direct {
         cx: &mut Cx<'_>,
         events: &mut Vec<DirectEvent>,
     ) {
+        let proves = self.conns.get(&id).is_some_and(|conn| matches!(conn.state, State::Authenticating(_)));
+        if proves && !self.has_room() {
+            return self.refuse(id, TOO_MANY, cx, events);
+        }
         let Some(mut conn) = self.conns.remove(&id) else { return };
         let local = Local { key: cx.key, circles: secrets };
         let stepped = step(conn.state, id, bytes, local, cx, events);
@@ -332,7 +384,7 @@ impl Direct {
                 let why = error.reason();
                 conn.state = session.map_or(State::Dialing, State::Open);
                 self.conns.insert(id, conn);
-                self.drop_conn(id, Some(why), cx, events);
+                self.refuse(id, why, cx, events);
             }
         }
     }
