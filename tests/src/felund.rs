@@ -1,11 +1,13 @@
 //! The real `felund` without a screen: one data directory, and the commands people and scripts type.
 
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     process::Output,
 };
 
+use felund_core::{invite::Invite, io::Command, view::Reply};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -165,6 +167,22 @@ impl Felund {
         Circle { id: text("circle_id"), name: text("name"), invite: text("invite") }
     }
 
+    /// A device that listens, its circle without a relay, and an invite that names its address.
+    ///
+    /// # Panics
+    /// When it cannot be had.
+    #[must_use]
+    pub fn listening(name: &str, circle: &str) -> (Self, Tail, Invite) {
+        let member = Self::new(name, None);
+        let made = member.create(circle);
+        let tail = member.tail_listening();
+        let circle = made.id.parse().expect("an id");
+        let Reply::Invite { invite, .. } = member.control().ask(Command::Invite { circle }) else {
+            panic!("no invite")
+        };
+        (member, tail, Invite::parse(&invite).expect("an invite"))
+    }
+
     /// Makes a circle.
     #[must_use]
     pub fn create(&self, name: &str) -> Circle {
@@ -244,6 +262,22 @@ impl Felund {
         Tail { process }
     }
 
+    /// What the felund that runs on this data directory has refused since its start: how often, by reason.
+    ///
+    /// # Panics
+    /// When doctor does not say it as it should.
+    #[must_use]
+    pub fn refusals(&self) -> BTreeMap<String, u64> {
+        let findings = self.run(&["--json", "doctor"]).json();
+        let refused = findings.iter().filter(|finding| finding["subject"] == "refused connections");
+        let part = |finding: &Value| {
+            let detail = finding["detail"].as_str().expect("a finding has a text");
+            let (times, reason) = detail.split_once(" since the start: ").expect("how often, and why");
+            (reason.to_owned(), times.parse().expect("a number"))
+        };
+        refused.map(part).collect()
+    }
+
     /// Speaks to the felund that runs on this data directory the way a second process does.
     #[must_use]
     pub fn control(&self) -> Control {
@@ -261,6 +295,12 @@ impl Tail {
     /// The process.
     pub const fn process(&mut self) -> &mut Process {
         &mut self.process
+    }
+
+    /// The process, to look at.
+    #[must_use]
+    pub const fn running(&self) -> &Process {
+        &self.process
     }
 
     /// Every message printed so far.

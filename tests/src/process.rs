@@ -3,6 +3,7 @@
 use std::{
     env,
     ffi::OsString,
+    fs,
     io::{BufRead, BufReader, Read},
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
@@ -125,6 +126,29 @@ impl Process {
         wait::until(&format!("the end of {name}"), || {
             self.child.try_wait().expect("a child can be waited for")
         })
+    }
+
+    /// Memory it holds right now and has held at most, in KiB.
+    ///
+    /// # Panics
+    /// When it has ended.
+    #[must_use]
+    pub fn memory_kib(&self) -> (u64, u64) {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).expect("it runs");
+        let of = |label: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(label)).expect("Linux says so");
+            line.trim().trim_end_matches(" kB").parse().expect("a number")
+        };
+        (of("VmRSS:"), of("VmHWM:"))
+    }
+
+    /// How many files and sockets it has open.
+    ///
+    /// # Panics
+    /// When it has ended.
+    #[must_use]
+    pub fn open_files(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.id())).expect("it runs").count()
     }
 
     /// Whether it is still running.

@@ -1,27 +1,11 @@
 //! Members that reach each other need no relay: direct sessions between real processes, over real sockets.
 
-use felund_core::{
-    invite::Invite,
-    io::Command,
-    view::{Reach, Reply},
-};
-use felund_tests::felund::{Felund, Tail};
-
-/// A member that listens, its circle without a relay, and an invite that names its address.
-fn listening(name: &str, circle: &str) -> (Felund, Tail, Invite) {
-    let member = Felund::new(name, None);
-    let made = member.create(circle);
-    let tail = member.tail_listening();
-    let circle = made.id.parse().expect("an id");
-    let Reply::Invite { invite, .. } = member.control().ask(Command::Invite { circle }) else {
-        panic!("no invite");
-    };
-    (member, tail, Invite::parse(&invite).expect("an invite"))
-}
+use felund_core::view::Reach;
+use felund_tests::felund::Felund;
 
 #[test]
 fn members_chat_and_catch_up_without_any_relay() {
-    let (alice, following, invite) = listening("alice", "garden club");
+    let (alice, following, invite) = Felund::listening("alice", "garden club");
     assert_eq!((invite.relay.as_deref(), invite.peers.len()), (None, 1));
     let (bob, cleo) = (Felund::new("bob", None), Felund::new("cleo", None));
     bob.join(&invite.encode());
@@ -38,7 +22,7 @@ fn members_chat_and_catch_up_without_any_relay() {
 
 #[test]
 fn members_are_seen_as_direct_while_they_are_connected() {
-    let (alice, _following, invite) = listening("alice", "garden club");
+    let (alice, _following, invite) = Felund::listening("alice", "garden club");
     let bob = Felund::new("bob", None);
     let circle = bob.join(&invite.encode());
     let tail = bob.tail(None);
