@@ -499,6 +499,44 @@ def handshake(binding):
     }
 
 
+# --- local networks ---------------------------------------------------------------------------------------
+
+
+def lan_tag(secret, salt, hour):
+    return hmac256(hkdf(secret, b"felund-lan-tag-v1", 32), salt + hour.to_bytes(8, "big"))[:8]
+
+
+def announcement(secrets, hour, draw):
+    """The random bytes are taken in the order instance, salt, filling tags."""
+    salt, count = draw[8:24], -(-max(len(secrets), 1) // 4) * 4
+    fill = [draw[24 + 8 * i:32 + 8 * i] for i in range(count - len(secrets))]
+    tags = b"".join(sorted([lan_tag(s, salt, hour) for s in secrets] + fill))
+    chunks = [tags[at:at + 128] for at in range(0, len(tags), 128)]
+    return {
+        "circles": [s.hex() for s in secrets],
+        "random": draw.hex(),
+        "instance": draw[:8].hex(),
+        "properties": {"v": b"1".hex(), "s": salt.hex()} | {f"t{n}": chunk.hex() for n, chunk in enumerate(chunks)},
+    }
+
+
+LAN_MS = 1_771_930_300_000
+LAN_HOUR = LAN_MS // 3_600_000
+write("lan", {
+    "unix_ms": LAN_MS,
+    "hour": LAN_HOUR,
+    "tags": [
+        {"circle": SECRETS[n].hex(), "salt": drawn("lan salt", 16).hex(), "hour": hour,
+         "tag": lan_tag(SECRETS[n], drawn("lan salt", 16), hour).hex()}
+        for n in NAMES[:2] for hour in (LAN_HOUR, LAN_HOUR + 1)
+    ],
+    "announcements": [
+        announcement([SECRETS[n] for n in NAMES[:2]], LAN_HOUR, drawn("lan", 64)),
+        announcement([sha256(b"lan circle %d" % n) for n in range(18)], LAN_HOUR, drawn("lan many", 64)),
+    ],
+})
+
+
 WINDOW = [1_771_930_300_000, [[CHANNEL, 1_771_930_310_000]]]
 PEER_FRAMES = [
     ("peers", [0, [0, [[OTHER, ["192.0.2.1:4700", "[2001:db8::1]:4700"]]]]]),

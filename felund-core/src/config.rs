@@ -88,6 +88,8 @@ pub const BACKOFF_MIN_MS: u64 = 250;
 pub const BACKOFF_MAX_MS: u64 = 30_000;
 /// While polling works, a socket is tried again this often, in milliseconds.
 pub const UPGRADE_RETRY_MS: u64 = 10_000;
+/// How long one address of a member has to answer before the next is tried as well, in milliseconds (RFC 8305 §5).
+pub const DIAL_STAGGER_MS: u64 = 250;
 /// A handshake not finished after this long is given up, in milliseconds.
 pub const HANDSHAKE_TIMEOUT_MS: u64 = 5_000;
 /// Most direct connections at once, those being dialed included.
@@ -101,6 +103,12 @@ pub const REACHABLE_MS: u64 = 24 * 60 * 60 * 1000;
 pub const MAX_HANDSHAKES: usize = 64;
 /// Most addresses of members kept for dialing.
 pub const MAX_ADDRESSES: usize = 256;
+/// Most announcements of a local network that are looked at.
+pub const MAX_NEARBY: usize = 64;
+/// Most endpoints of one member that are taken from anybody.
+pub const MAX_ENDPOINTS: usize = 4;
+/// How long an announcement in a local network is recognised, in milliseconds; it is made anew that often.
+pub const ANNOUNCE_MS: u64 = 3_600_000;
 /// How long a message that every member may get directly is kept from the relay, in milliseconds: the budget of the
 /// ladder's first three rungs (Policy 2).
 pub const DIRECT_BUDGET_MS: u64 = 1_500;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     ids::{ChannelId, CircleId, MsgId, NodeId},
     store::{Batch, Loaded, Query},
-    view::{Access, CircleView, Delivery, IdentityView, Key, MessageView, Reply, Retention},
+    view::{Access, CircleView, Delivery, Finding, IdentityView, Key, MessageView, Reply, Retention},
 };
 
 /// Names a write; echoed in [`Input::Committed`].
@@ -68,6 +68,18 @@ pub enum Origin {
     Outside,
 }
 
+/// A DNS-SD service instance of type `_felund._tcp` (RFC 6763) in the local network: what this node makes known of
+/// itself, or what somebody there does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announcement {
+    /// The instance's name, which is also its host's.
+    pub instance: String,
+    /// Where it listens, as `host:port`, the best first. Empty in a node's own: there the driver knows.
+    pub addresses: Vec<String>,
+    /// Keys and values of the TXT record.
+    pub properties: Vec<(String, Vec<u8>)>,
+}
+
 /// What happened outside.
 #[derive(Debug)]
 pub enum Input {
@@ -94,6 +106,11 @@ pub enum Input {
     TurnedAway(u64),
     /// Where others may dial this node, as `host:port`; replaces what was said before.
     Listening(Vec<String>),
+    /// Everything of Felund's that is announced in the local network at present, at most
+    /// [`crate::config::MAX_NEARBY`]; replaces what was said before. Whose it is the node finds out.
+    Nearby(Vec<Announcement>),
+    /// What the driver found out about its surroundings, for [`Command::Doctor`]; replaces what was said before.
+    Surroundings(Vec<Finding>),
     /// The deadline of [`Output::Timeout`] is reached. Early or extra ones do no harm.
     Timeout,
     /// The device woke up, the page became visible, or the network changed: doubt every connection.
@@ -125,6 +142,9 @@ pub enum Output {
     Transmit(ConnId, Vec<u8>),
     /// Close and forget a socket; the reason is for logs.
     Close(ConnId, &'static str),
+    /// Announce this in the local network instead of what was announced before; `None` ends it. Asked of drivers only
+    /// whose [`crate::node::Platform`] announces.
+    Announce(Option<Announcement>),
     /// Tell the user interface.
     Event(Event),
     /// Nothing more to do; call [`Input::Timeout`] at this monotonic time, or wait for ever.

@@ -19,6 +19,8 @@ pub mod io;
 #[cfg(feature = "node")]
 pub mod keys;
 #[cfg(feature = "node")]
+pub mod lan;
+#[cfg(feature = "node")]
 pub mod log;
 #[cfg(feature = "node")]
 pub mod model;

@@ -6,7 +6,9 @@ use std::convert::Infallible;
 
 use felund_core::{
     ids::{ChannelId, CircleId, MsgId},
+    io::Announcement,
     keys::{CircleSecret, NodeKey},
+    lan,
     redact::Secret,
     session::{Initiator, Local, Responder, Session},
     sync::{Decoder, Symbol, encode, first_symbols, read_symbols, short_id, summarise, write_symbols},
@@ -23,6 +25,10 @@ fn vectors(text: &str) -> Value {
 
 fn sessions() -> Value {
     vectors(include_str!("../../docs/vectors/sessions.json"))
+}
+
+fn local_networks() -> Value {
+    vectors(include_str!("../../docs/vectors/lan.json"))
 }
 
 fn sync() -> Value {
@@ -269,4 +275,29 @@ fn symbols_and_their_bytes_are_as_documented_and_decode() {
     let expected = &v["first_decodes_second"];
     assert_eq!(found.ours, list(&expected["ours"]).iter().map(word).collect::<Vec<_>>());
     assert_eq!(found.theirs, list(&expected["theirs"]).iter().map(word).collect::<Vec<_>>());
+}
+
+#[test]
+fn announcements_in_local_networks_are_as_documented() {
+    let v = local_networks();
+    let hour = lan::hour(number(&v["unix_ms"]));
+    assert_eq!(hour, number(&v["hour"]));
+    let secret = |v: &Value| CircleSecret::from_secret(Secret::new(array(v)));
+    for v in list(&v["announcements"]) {
+        let circles: Vec<CircleSecret> = list(&v["circles"]).iter().map(secret).collect();
+        let said = lan::announce(&circles, hour, &mut Drawn(bytes(&v["random"])));
+        assert_eq!(said.instance, text(&v["instance"]));
+        let expected = v["properties"].as_object().unwrap();
+        assert_eq!(said.properties.len(), expected.len());
+        for (key, value) in &said.properties {
+            assert_eq!(hex::encode(value), text(&expected[key]), "{key}");
+        }
+        assert_eq!(lan::recognise(&circles, hour, &said), (0..circles.len()).collect::<Vec<_>>());
+    }
+    for v in list(&v["tags"]) {
+        let properties = [("v", b"1".to_vec()), ("s", bytes(&v["salt"])), ("t0", bytes(&v["tag"]))];
+        let properties = properties.map(|(key, value)| (key.to_owned(), value)).to_vec();
+        let seen = Announcement { instance: String::new(), addresses: Vec::new(), properties };
+        assert_eq!(lan::recognise(&[secret(&v["circle"])], number(&v["hour"]), &seen), [0]);
+    }
 }

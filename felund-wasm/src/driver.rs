@@ -144,6 +144,8 @@ impl Task {
                 Output::Connect(conn, _) => {
                     self.inbox.push(Input::Disconnected(conn, "not possible in a browser".to_owned()));
                 }
+                // Nor can it announce itself in the local network.
+                Output::Announce(_) => {}
                 Output::Transmit(conn, bytes) => {
                     let sent = self.sockets.get(&conn).map(|socket| socket.send(&bytes));
                     if let Some(Err(reason)) = sent {

@@ -103,6 +103,7 @@ impl Node {
                     .into()
             }),
         }));
+        findings.extend(self.reach.surroundings.iter().cloned());
         findings.push(match &self.store_fault {
             None => Finding {
                 subject: "storage".into(),

@@ -33,6 +33,7 @@ impl Node {
                 self.dirty.extend(on_it.map(|circle| circle.id));
                 return;
             }
+            LinkEvent::Observed { address } => return self.observed(url, address),
             LinkEvent::Envelope { hint, .. }
             | LinkEvent::Ephemeral { hint, .. }
             | LinkEvent::CaughtUp { hint }
@@ -80,7 +81,7 @@ impl Node {
                 }
                 self.dirty.insert(id);
             }
-            LinkEvent::Changed => {}
+            LinkEvent::Changed | LinkEvent::Observed { .. } => {}
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::Node;
 use crate::{
+    config::MAX_ENDPOINTS,
     ids::{CircleId, NodeId},
     io::ConnId,
     keys::CircleSecret,
@@ -14,8 +15,6 @@ use crate::{
 
 /// Most addresses told in one frame.
 const MAX_TOLD: usize = 32;
-/// Most addresses taken of one member.
-const MAX_ENDPOINTS: usize = 4;
 
 impl Node {
     /// Lets the direct connections work, then takes in what happened on them.
@@ -48,13 +47,6 @@ impl Node {
 
     pub(super) fn send_frame(&mut self, conn: ConnId, frame: &PeerFrame) {
         self.with_direct(|direct, _, cx, _| direct.send(conn, frame, cx));
-    }
-
-    pub(super) fn listening(&mut self, endpoints: Vec<String>) {
-        for link in self.links.values_mut() {
-            link.set_endpoints(&endpoints);
-        }
-        self.direct.set_endpoints(endpoints);
     }
 
     fn opened(&mut self, conn: ConnId, node: NodeId, circles: &[CircleId], initiated: bool) {
@@ -114,7 +106,7 @@ impl Node {
     }
 
     /// PEERS: this node's own addresses and those known of other members.
-    fn tell_peers(&mut self, conn: ConnId, id: CircleId, place: u32) {
+    pub(super) fn tell_peers(&mut self, conn: ConnId, id: CircleId, place: u32) {
         let Some(me) = self.me.as_ref().map(|me| me.key.id()) else { return };
         let endpoints = self.direct.endpoints().to_vec();
         let mut peers: Vec<PeerAddress> = Vec::new();

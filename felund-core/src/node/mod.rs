@@ -18,6 +18,7 @@ mod doctor;
 mod ephemeral;
 mod gossip;
 mod ingest;
+mod lan;
 mod mesh;
 mod publish;
 mod records;
@@ -53,6 +54,8 @@ pub struct Platform {
     pub dials: bool,
     /// This process does nothing but store and forward: `felund anchor`.
     pub anchor: bool,
+    /// The driver carries out [`Output::Announce`].
+    pub announces: bool,
     /// A phone: it sleeps, pays for its traffic and changes networks.
     pub mobile: bool,
 }
@@ -103,6 +106,8 @@ pub struct Node {
     staged_in_flight: Option<BatchId>,
     waiting: Vec<Request>,
     direct: Direct,
+    lan: lan::Lan,
+    reach: lan::Reach,
     exchanges: BTreeMap<(ConnId, CircleId), gossip::Exchange>,
     streams: BTreeMap<(ConnId, CircleId), gossip::Stream>,
     ladder: Ladder,
@@ -144,6 +149,8 @@ impl Node {
             staged_in_flight: None,
             waiting: Vec::new(),
             direct: Direct::default(),
+            lan: lan::Lan::new(platform.announces),
+            reach: lan::Reach::default(),
             exchanges: BTreeMap::new(),
             streams: BTreeMap::new(),
             ladder: Ladder::default(),
@@ -177,6 +184,8 @@ impl Node {
             }
             Input::TurnedAway(times) => self.direct.turned_away(times),
             Input::Listening(endpoints) => self.listening(endpoints),
+            Input::Nearby(found) => self.lan.found(found),
+            Input::Surroundings(findings) => self.reach.surroundings = findings,
             Input::Connected(conn) if self.direct.owns(conn) => {
                 self.with_direct(|direct, secrets, cx, _| direct.connected(conn, secrets, cx));
             }
@@ -196,11 +205,13 @@ impl Node {
             Input::Timeout => {}
             Input::Wake => {
                 self.direct.wake(now.mono);
+                self.lan.renew();
                 self.with_link(|_| true, RelayLink::wake);
             }
         }
         self.tend_anchors();
         self.send_receipts();
+        self.drive_lan();
         self.with_direct(|direct, _, cx, events| direct.drive(cx, events));
         self.escalate();
         self.with_link(|_| true, RelayLink::drive);
@@ -223,7 +234,12 @@ impl Node {
     fn deadline(&self) -> Option<u64> {
         let views = (!self.dirty.is_empty()).then_some(self.told_at + VIEW_INTERVAL_MS);
         let links = self.links.values().filter_map(|link| link.deadline(self.now.mono));
-        let waits = [self.ladder.deadline(), self.anchors_deadline(), self.direct.deadline()];
+        let waits = [
+            self.ladder.deadline(),
+            self.anchors_deadline(),
+            self.direct.deadline(),
+            self.lan.deadline(self.now),
+        ];
         links.chain(views).chain(waits.into_iter().flatten()).min()
     }
 
@@ -284,6 +300,7 @@ impl Node {
         self.with_link(|link| link.is_at(&relay), |link, cx| empty = link.remove(&hint, cx));
         if empty {
             self.links.remove(&relay);
+            self.unobserved(&relay);
         }
     }
 

@@ -171,7 +171,7 @@ fn cbor<T: Encode<()>>(value: &T) -> Vec<u8> {
     minicbor::to_vec(value).expect("writing to a Vec is infallible")
 }
 
-fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+pub(crate) fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
     for part in parts {
         mac.update(part);
@@ -187,7 +187,11 @@ fn tag(circle: &CircleSecret, role: Role, nonces: &[u8]) -> [u8; 8] {
 }
 
 /// Tags in random order of value, filled up with random ones.
-fn tags(wanted: impl Iterator<Item = [u8; 8]>, at_least: usize, rng: &mut impl CryptoRng) -> Vec<u8> {
+pub(crate) fn tags(
+    wanted: impl Iterator<Item = [u8; 8]>,
+    at_least: usize,
+    rng: &mut impl CryptoRng,
+) -> Vec<u8> {
     let mut tags: Vec<[u8; 8]> = wanted.take(MAX_TAGS).collect();
     let len = tags.len().max(at_least).max(1).next_multiple_of(TAG_STEP).min(MAX_TAGS);
     tags.resize_with(len, || random(rng));

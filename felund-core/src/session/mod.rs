@@ -9,4 +9,5 @@ mod handshake;
 mod record;
 
 pub use handshake::{AwaitAuth, AwaitWelcome, Binding, Initiator, Local, Responder, SessionError};
+pub(crate) use handshake::{hmac, tags};
 pub use record::{CUT_OFF, MAX_RECORD, Session};

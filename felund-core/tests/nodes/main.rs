@@ -5,6 +5,7 @@
 mod attacks;
 mod channels;
 mod faults;
+mod lan;
 mod mesh;
 mod strangers;
 mod world;

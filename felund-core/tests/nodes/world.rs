@@ -7,7 +7,10 @@ use felund_core::{
     config::{MAX_BATCH, PRESENCE_TTL_S},
     envelope::Envelope,
     ids::{CircleHint, CircleId, Cursor, MsgId, NodeId},
-    io::{BatchId, Command, ConnId, Event, HttpRequest, HttpResponse, Input, Origin, Output, Request},
+    io::{
+        Announcement, BatchId, Command, ConnId, Event, HttpRequest, HttpResponse, Input, Origin, Output,
+        Request,
+    },
     model::Model,
     node::{Node, Platform},
     relay_api::{
@@ -40,6 +43,10 @@ pub(crate) struct Device {
     pub(crate) skew: i64,
     /// Writes fail with this cause while it is set.
     pub(crate) full: Option<String>,
+    /// What it wanted announced in its local network, in order.
+    pub(crate) announced: Vec<Option<Announcement>>,
+    /// Addresses it dialed, in order.
+    pub(crate) dialed: Vec<String>,
     /// Writes are taken and never confirmed while set: the device then crashes.
     pub(crate) hold_writes: bool,
     deadline: Option<u64>,
@@ -118,7 +125,7 @@ impl World {
         self.seed += 1;
         Node::new(
             Box::new(ChaCha20Rng::seed_from_u64(self.seed)),
-            Platform { dials: true, ..Platform::default() },
+            Platform { dials: true, announces: true, ..Platform::default() },
         )
     }
 
@@ -132,6 +139,8 @@ impl World {
             events: Vec::new(),
             skew: 0,
             full: None,
+            announced: Vec::new(),
+            dialed: Vec::new(),
             hold_writes: false,
             deadline: None,
             next_request: 0,
@@ -348,7 +357,11 @@ impl World {
             }
             Output::Http(id, request) => self.later(LATENCY, Happening::Http(at, id, request)),
             Output::Dial { conn, protocols, .. } => self.later(LATENCY, Happening::Dial(at, conn, protocols)),
-            Output::Connect(conn, address) => self.later(LATENCY, Happening::Connect(at, conn, address)),
+            Output::Connect(conn, address) => {
+                self.devices[at].dialed.push(address.clone());
+                self.later(LATENCY, Happening::Connect(at, conn, address));
+            }
+            Output::Announce(announcement) => self.devices[at].announced.push(announcement),
             Output::Transmit(conn, bytes) => match self.devices[at].streams.get(&conn) {
                 Some((other, theirs)) => self.later(LATENCY, Happening::Bytes(*other, *theirs, bytes)),
                 None => self.later(LATENCY, Happening::Frame(at, conn, bytes)),

@@ -10,7 +10,7 @@ use rand_core::Rng as _;
 
 use super::{Address, Conn, Cx, Direct, DirectEvent, State};
 use crate::{
-    config::{CONNECT_TIMEOUT_MS, EXPLORE_MS, MESH_DEGREE},
+    config::{CONNECT_TIMEOUT_MS, DIAL_STAGGER_MS, EXPLORE_MS, MESH_DEGREE},
     ids::{CircleId, NodeId},
     io::{ConnId, Output},
 };
@@ -19,8 +19,11 @@ impl Direct {
     /// Sessions and dials under way, per circle.
     pub(super) fn degrees(&self) -> BTreeMap<CircleId, usize> {
         let mut degrees: BTreeMap<CircleId, usize> = BTreeMap::new();
+        let mut tried: BTreeSet<NodeId> = BTreeSet::new();
         for (id, conn) in &self.conns {
             let dialed = || conn.address.as_ref().and_then(|address| self.book.get(address));
+            // Several addresses of one member lead to one session.
+            let mut first = |address: &&Address| address.node.is_none_or(|node| tried.insert(node));
             match self.session(*id) {
                 Some(session) => {
                     for circle in session.circles() {
@@ -28,7 +31,8 @@ impl Direct {
                     }
                 }
                 None => {
-                    for circle in dialed().into_iter().flat_map(|address| &address.circles) {
+                    for circle in dialed().into_iter().filter(&mut first).flat_map(|address| &address.circles)
+                    {
                         *degrees.entry(*circle).or_default() += 1;
                     }
                 }
@@ -37,14 +41,59 @@ impl Direct {
         degrees
     }
 
-    /// Addresses that are not in use and lead to nobody connected; none while nothing can be dialed.
-    pub(super) fn idle(&self) -> impl Iterator<Item = (&String, &Address)> {
+    /// Addresses that are not in use and lead to nobody connected, and when each may be dialed; none while nothing can
+    /// be dialed. Addresses of one member are tried one after the other, without waiting for one that is silent (as in RFC 8305),
+    /// and none while somebody has answered at one of them.
+    pub(super) fn idle(&self) -> impl Iterator<Item = (&String, &Address, u64)> {
         let connected: BTreeSet<NodeId> = self.sessions().map(|(_, session)| session.peer()).collect();
         let room = self.dials && self.has_room();
-        let idle = move |a: &Address| {
-            a.conn.is_none() && !a.circles.is_empty() && a.node.is_none_or(|node| !connected.contains(&node))
+        let attempts = self.attempts();
+        let when = move |entry: &Address| {
+            let reached = entry.node.is_some_and(|node| connected.contains(&node));
+            if !room || reached || entry.conn.is_some() || entry.circles.is_empty() {
+                return None;
+            }
+            let rivals = attempts.iter().filter(|(of, _)| of.leads_where(entry));
+            rivals
+                .map(|(_, until)| *until)
+                .chain([Some(entry.retry_at)])
+                .try_fold(0, |at, until| Some(at.max(until?)))
         };
-        self.book.iter().filter(move |(_, address)| room && idle(address))
+        self.book.iter().filter_map(move |(address, entry)| Some((address, entry, when(entry)?)))
+    }
+
+    /// Addresses being tried, and until when that keeps others of the same member back: `None` while somebody answers there.
+    fn attempts(&self) -> Vec<(&Address, Option<u64>)> {
+        let attempt = |conn: &Conn| {
+            let entry = self.book.get(conn.address.as_ref()?)?;
+            let dialing = matches!(conn.state, State::Dialing);
+            Some((entry, dialing.then_some(conn.since + DIAL_STAGGER_MS)))
+        };
+        self.conns.values().filter_map(attempt).collect()
+    }
+
+    /// Takes note of who answered at an address, and gives up the dials of that member's others.
+    pub(super) fn met(&mut self, address: &str, node: NodeId, cx: &mut Cx<'_>) {
+        let Some(entry) = self.book.get_mut(address) else { return };
+        entry.node = Some(node);
+        entry.failures = 0;
+        if let Some(instance) = entry.nearby.clone() {
+            let same = self.book.values_mut().filter(|other| other.nearby.as_ref() == Some(&instance));
+            same.for_each(|other| other.node = Some(node));
+        }
+        let is_other = |conn: &Conn| {
+            let entry = conn.address.as_ref().and_then(|address| self.book.get(address));
+            matches!(conn.state, State::Dialing) && entry.is_some_and(|entry| entry.node == Some(node))
+        };
+        let others: Vec<ConnId> =
+            self.conns.iter().filter(|(_, conn)| is_other(conn)).map(|(id, _)| *id).collect();
+        for id in others {
+            let address = self.conns.remove(&id).and_then(|conn| conn.address);
+            if let Some(entry) = address.and_then(|address| self.book.get_mut(&address)) {
+                entry.conn = None;
+            }
+            cx.out.push_back(Output::Close(id, "another address of the member answered"));
+        }
     }
 
     /// Whether a circle lacks sessions that an address may give it, or wants the member there.
@@ -55,8 +104,8 @@ impl Direct {
 
     /// Addresses that may be dialed now, in an order drawn by lot.
     fn candidates(&self, cx: &mut Cx<'_>) -> Vec<String> {
-        let due = self.idle().filter(|(_, address)| address.retry_at <= cx.now.mono);
-        let mut due: Vec<String> = due.map(|(address, _)| address.clone()).collect();
+        let due = self.idle().filter(|(_, _, at)| *at <= cx.now.mono);
+        let mut due: Vec<String> = due.map(|(address, ..)| address.clone()).collect();
         for end in (1..due.len()).rev() {
             let pick = cx.rng.0.next_u64() % (end as u64 + 1);
             due.swap(end, usize::try_from(pick).unwrap_or(end));
@@ -67,7 +116,13 @@ impl Direct {
     pub(super) fn dial_due(&mut self, cx: &mut Cx<'_>) {
         let mut degrees = self.degrees();
         for address in self.candidates(cx) {
-            let needed = self.book.get(&address).is_some_and(|entry| self.is_needed(entry, &degrees));
+            let begun = |entry: &Address| {
+                let now = self.conns.values().filter(|conn| conn.since == cx.now.mono);
+                let mut tried = now.filter_map(|conn| self.book.get(conn.address.as_ref()?));
+                tried.any(|other| other.leads_where(entry))
+            };
+            let needed = |entry: &Address| self.is_needed(entry, &degrees) && !begun(entry);
+            let needed = self.book.get(&address).is_some_and(needed);
             if needed && self.has_room() {
                 for circle in self.dial(address, cx) {
                     *degrees.entry(circle).or_default() += 1;

@@ -4,9 +4,12 @@
 //! two connections of the same pair both sides keep the same one. Every wait has a deadline, every redial backs off.
 
 mod dial;
+mod nearby;
 mod refusals;
 
 use std::collections::{BTreeMap, BTreeSet};
+
+pub(crate) use nearby::Service;
 
 use super::relay::Cx;
 use crate::{
@@ -33,6 +36,8 @@ struct Address {
     conn: Option<ConnId>,
     failures: u32,
     retry_at: u64,
+    /// The service of the local network that has it, if nobody else has told of it.
+    nearby: Option<String>,
 }
 
 #[derive(Debug)]
@@ -126,6 +131,7 @@ impl Direct {
             if is_address(&address) && !self.endpoints.contains(&address) && room {
                 let entry = self.book.entry(address.clone()).or_default();
                 entry.node = entry.node.or(node);
+                entry.nearby = None;
                 if entry.circles.insert(circle) {
                     news.push(address);
                 }
@@ -136,7 +142,9 @@ impl Direct {
 
     /// Addresses of members of a circle, as far as known.
     pub(crate) fn known(&self, circle: CircleId) -> impl Iterator<Item = (NodeId, &String)> {
-        let of_circle = self.book.iter().filter(move |(_, entry)| entry.circles.contains(&circle));
+        let told = |entry: &Address| entry.nearby.is_none();
+        let of_circle =
+            self.book.iter().filter(move |(_, entry)| told(entry) && entry.circles.contains(&circle));
         of_circle.filter_map(|(address, entry)| Some((entry.node?, address)))
     }
 
@@ -248,9 +256,9 @@ impl Direct {
     pub(crate) fn deadline(&self) -> Option<u64> {
         let conns = self.conns.values().map(|conn| conn.deadline);
         let degrees = self.degrees();
-        let dials = self.idle().map(|(_, address)| {
+        let dials = self.idle().map(|(_, address, at)| {
             let needed = self.is_needed(address, &degrees);
-            if needed { address.retry_at } else { address.retry_at.max(self.explore_at) }
+            if needed { at } else { at.max(self.explore_at) }
         });
         conns.chain(dials).min()
     }
@@ -328,6 +336,7 @@ impl Direct {
             entry.failures = if open { 0 } else { entry.failures + 1 };
             entry.retry_at = cx.now.mono + cx.jitter(wait);
         }
+        self.book.retain(|_, address| !address.circles.is_empty() || address.conn.is_some());
         if let State::Open(session) = conn.state {
             let circles = session.circles().to_vec();
             events.push(DirectEvent::Closed { conn: id, node: session.peer(), circles });
@@ -368,11 +377,8 @@ impl Direct {
                 if news && conn.origin == Some(Origin::Outside) {
                     self.reached_at = Some(cx.now.mono);
                 }
-                if let (true, State::Open(session), Some(entry)) =
-                    (news, &conn.state, conn.address.as_ref().and_then(|address| self.book.get_mut(address)))
-                {
-                    entry.node = Some(session.peer());
-                    entry.failures = 0;
+                if let (true, State::Open(session), Some(address)) = (news, &conn.state, &conn.address) {
+                    self.met(address, session.peer(), cx);
                 }
                 self.conns.insert(id, conn);
                 if matches!(events.last(), Some(DirectEvent::Frame { frame: PeerFrame::Ping, .. })) {

@@ -155,6 +155,7 @@ impl RelayLink {
                 leg.unknown = false;
                 leg.clock_fixes = 0;
                 leg.register_at = now + PRESENCE_TTL_S * 500;
+                cx.events.push(LinkEvent::Observed { address: answer.observed_endpoint });
             }
             Asked::Session => {
                 let answer: SessionResponse = serde_json::from_slice(body).ok()?;

@@ -69,6 +69,8 @@ pub(crate) enum LinkEvent {
     Peers { hint: CircleHint, peers: Vec<Peer> },
     /// Somebody came or went.
     Presence { hint: CircleHint, peer: Peer, online: bool },
+    /// Where the relay sees this node's packets come from.
+    Observed { address: String },
     /// The link's state changed: views are stale.
     Changed,
 }
