@@ -224,6 +224,8 @@ impl Driver {
                     Output::Connect(conn, address) => self.net.connect(conn, address),
                     Output::Transmit(conn, bytes) => inputs.extend(self.net.transmit(conn, bytes)),
                     Output::Close(conn, _) => self.net.close(conn),
+                    // Said only where the platform announces.
+                    Output::Announce(_) => {}
                     Output::Event(event) => self.tell(event).await,
                     Output::Timeout(at) => {
                         deadline = at;
