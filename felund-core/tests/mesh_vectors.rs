@@ -196,7 +196,7 @@ fn frames_have_the_documented_bytes() {
     let have = |circle, have| PeerFrame::MsgsHave { circle, have };
     let summary = Have::Summary { count: 3, fingerprint: of(16).try_into().unwrap(), window };
     let symbols = Have::Symbols { count: 3, start: 24, symbols: of(13), window: Window::default() };
-    let envelopes = vec![Sealed(envelope.0.clone())];
+    let (envelopes, again) = (vec![Sealed(envelope.0.clone())], Sealed(envelope.0.clone()));
     let frames = [
         ("peers", PeerFrame::Peers { circle: 0, peers: vec![PeerAddress { node_id: other, endpoints }] }),
         ("summary", have(1, summary)),
@@ -209,6 +209,7 @@ fn frames_have_the_documented_bytes() {
         ("confirm", PeerFrame::Confirm { circle: 0, ids }),
         ("ping", PeerFrame::Ping),
         ("pong", PeerFrame::Pong),
+        ("ephemeral", PeerFrame::Ephemeral { circle: 0, envelope: again }),
     ];
     assert_eq!(frames.len(), list(&all["frames"]).len());
     for (name, frame) in frames {

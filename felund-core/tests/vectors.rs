@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use felund_core::{
+    anchor::Announce,
     circle::{Access, Body, channel_id},
     envelope::{Compression, Draft, Envelope, Verified, open, pad, receive, seal_with, unpad},
     ids::{ChannelId, CircleHint, CircleId, Cursor, MsgId, NodeId},
@@ -194,6 +195,23 @@ fn event_bodies_mean_what_they_say() {
             Body::Rename(id, name) => {
                 channel(id);
                 assert_eq!(name, text(&means["name"]));
+            }
+            Body::Announce(announce) => {
+                let nodes = |v: &Value| list(v).iter().map(|v| NodeId(array(v))).collect::<Vec<_>>();
+                let Capabilities { can_anchor, public_reachable, is_mobile } = announce.capabilities;
+                let flags = [can_anchor, public_reachable, is_mobile];
+                let told = ["can_anchor", "public_reachable", "is_mobile"].map(|name| means[name] == true);
+                assert_eq!((flags, u64::from(announce.uptime)), (told, means["uptime"].as_u64().unwrap()));
+                assert_eq!(
+                    announce.endpoints,
+                    list(&means["endpoints"]).iter().map(text).collect::<Vec<_>>()
+                );
+                assert_eq!(announce.present, Announce::list(&nodes(&means["present"])));
+                assert_eq!(announce.serves, Announce::list(&nodes(&means["serves"])));
+            }
+            Body::Receipt(ids) => {
+                let told: Vec<MsgId> = list(&means["ids"]).iter().map(|v| MsgId(array(v))).collect();
+                assert_eq!(*ids, told);
             }
             other => panic!("{other:?} has no vector form"),
         }
