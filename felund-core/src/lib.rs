@@ -33,6 +33,8 @@ pub mod relay_api;
 mod route;
 #[cfg(feature = "node")]
 pub mod session;
+#[cfg(feature = "sim")]
+pub mod sim;
 #[cfg(feature = "node")]
 pub mod slash;
 #[cfg(feature = "node")]

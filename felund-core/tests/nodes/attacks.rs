@@ -9,14 +9,12 @@ use felund_core::{
     keys::{CircleSecret, NodeKey, channel_wrap_context, wrap_key},
     redact::Secret,
     relay_api::Capabilities,
+    sim::{EPOCH_MS, World},
     view::{Access, Membership, Reply},
 };
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 
-use crate::{
-    send,
-    world::{EPOCH_MS, World},
-};
+use crate::send;
 
 /// A member with a client of its own making.
 struct Mallory {
@@ -48,7 +46,7 @@ impl Mallory {
 
     fn post(&mut self, world: &mut World, channel: ChannelId, body: &Body) {
         let bytes = self.forge(world, channel, body);
-        world.accept(self.secret.api_key().hint(), vec![bytes]).expect("well signed");
+        world.post(self.secret.api_key().hint(), vec![bytes]).expect("well signed");
         world.run(1_000);
     }
 }
@@ -66,7 +64,7 @@ fn nobody_speaks_as_another_whatever_the_relay_passes_on() {
     let forged =
         Envelope::new(header, *envelope.iv(), envelope.enc().to_vec(), *envelope.sig()).unwrap().to_cbor();
     assert!(
-        world.accept(mallory.secret.api_key().hint(), vec![forged.clone()]).is_err(),
+        world.post(mallory.secret.api_key().hint(), vec![forged.clone()]).is_err(),
         "the relay refuses it"
     );
     world.push_to_all(mallory.secret.api_key().hint(), &forged);
@@ -139,7 +137,7 @@ fn a_flood_of_control_events_pushes_out_itself_and_no_channel() {
         })
         .collect();
     for batch in flood.chunks(256) {
-        world.accept(mallory.secret.api_key().hint(), batch.to_vec()).expect("well signed");
+        world.post(mallory.secret.api_key().hint(), batch.to_vec()).expect("well signed");
     }
     world.run(5_000);
     world.restart(0);
@@ -189,7 +187,7 @@ fn the_relay_holds_no_plaintext() {
     };
     world.ask(0, made).unwrap();
     world.run(1_000);
-    let held = world.relay_bytes();
+    let held = world.relay.bytes();
     assert!(!held.is_empty());
     for secret in ["greenhouse", "garden club", "rhododendron", "hydrangea", "member 0"] {
         assert!(!held.windows(secret.len()).any(|window| window == secret.as_bytes()), "{secret}");

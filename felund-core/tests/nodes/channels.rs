@@ -3,10 +3,9 @@
 use felund_core::{
     ids::{ChannelId, CircleId},
     io::Command,
+    sim::World,
     view::{Access, ChannelView, Membership, Reply},
 };
-
-use crate::world::World;
 
 fn channel<'a>(world: &'a World, at: usize, circle: CircleId, name: &str) -> Option<&'a ChannelView> {
     world.devices[at].model.circle(circle)?.channels.iter().find(|channel| channel.name == name)

@@ -3,10 +3,11 @@
 use felund_core::{
     config::MAX_FUTURE_MS,
     io::{Command, Event, Input},
+    sim::World,
     view::{Delivery, LinkView},
 };
 
-use crate::{live, send, world::World};
+use crate::{live, send};
 
 #[test]
 fn a_message_sent_while_the_relay_is_down_arrives_when_it_is_back() {
@@ -53,11 +54,11 @@ fn what_was_not_durable_is_neither_shown_nor_sent() {
     let mut world = World::new(2);
     let circle = world.circle("garden club");
     world.run(1_000);
-    world.devices[0].hold_writes = true;
+    world.devices[0].disk.held = true;
     let channel = world.devices[0].model.circle(circle).unwrap().channels[0].id;
     world.tell(0, Command::Send { circle, channel, text: "lost with the power".into() });
     world.run(5_000);
-    assert!(!world.devices[0].events.iter().any(|event| matches!(event, Event::Message(_))));
+    assert!(!world.events(0).any(|event| matches!(event, Event::Message(_))));
     assert!(world.texts(1, circle, "general").is_empty());
 }
 
@@ -67,11 +68,11 @@ fn a_full_disk_is_said_and_costs_nothing_already_stored() {
     let circle = world.circle("garden club");
     send(&mut world, 0, circle, "before");
     world.run(1_000);
-    world.devices[0].full = Some("the disk is full".into());
+    world.devices[0].disk.full = Some("the disk is full".into());
     let channel = world.devices[0].model.circle(circle).unwrap().channels[0].id;
     let refused = world.ask(0, Command::Send { circle, channel, text: "during".into() });
     assert!(refused.unwrap_err().contains("the disk is full"));
-    world.devices[0].full = None;
+    world.devices[0].disk.full = None;
     send(&mut world, 0, circle, "after");
     world.run(1_000);
     for at in 0..2 {
@@ -82,7 +83,7 @@ fn a_full_disk_is_said_and_costs_nothing_already_stored() {
 #[test]
 fn polling_carries_the_chat_while_sockets_are_refused_and_the_socket_comes_back_by_itself() {
     let mut world = World::new(2);
-    world.sockets_allowed = false;
+    world.relay.sockets_allowed = false;
     let circle = world.circle("garden club");
     send(&mut world, 0, circle, "by post");
     world
@@ -90,13 +91,13 @@ fn polling_carries_the_chat_while_sockets_are_refused_and_the_socket_comes_back_
     assert_eq!(world.devices[0].model.circle(circle).unwrap().link, LinkView::Polling);
     world.run(5_000);
     assert_eq!(world.history(0, circle, "general")[0].delivery, Delivery::Stored);
-    world.sockets_allowed = true;
+    world.relay.sockets_allowed = true;
     world.run_until("the socket", |world| (0..2).all(|at| live(world, at, circle)));
     world.run(1_000);
-    let polls = world.requests["GET /v1/messages"];
+    let polls = world.relay.requests["GET /v1/messages"];
     send(&mut world, 1, circle, "by wire");
     world.run(30_000);
-    assert_eq!(world.requests["GET /v1/messages"], polls, "polling has stopped");
+    assert_eq!(world.relay.requests["GET /v1/messages"], polls, "polling has stopped");
     assert_eq!(world.texts(0, circle, "general"), ["by post", "by wire"]);
 }
 

@@ -8,13 +8,12 @@ mod faults;
 mod lan;
 mod mesh;
 mod strangers;
-mod world;
 
 use felund_core::{
     io::{Command, Event},
+    sim::World,
     view::{Delivery, LinkView, Reach, Retention},
 };
-use world::World;
 
 fn send(world: &mut World, at: usize, circle: felund_core::ids::CircleId, text: &str) {
     let channel = world.devices[at].model.circle(circle).unwrap().channels[0].id;
@@ -50,7 +49,7 @@ fn a_member_that_was_offline_catches_up_in_order() {
     let mut world = World::new(2);
     let circle = world.circle("garden club");
     world.run(2_000);
-    let (store, snapshot) = (world.devices[1].store.clone(), world.now);
+    let (store, snapshot) = (world.devices[1].disk.durable().clone(), world.now);
     for i in 0..300 {
         send(&mut world, 0, circle, &format!("message {i}"));
     }
@@ -95,7 +94,7 @@ fn retention_keeps_the_newest_and_says_what_went() {
         send(&mut world, 0, circle, &i.to_string());
     }
     assert_eq!(world.texts(0, circle, "general"), ["4", "5", "6", "7", "8"]);
-    assert!(world.devices[0].events.iter().any(|event| matches!(event, Event::Pruned { .. })));
+    assert!(world.events(0).any(|event| matches!(event, Event::Pruned { .. })));
     world.restart(0);
     world.run_until("ready", |world| world.devices[0].model.ready);
     world.run(5_000);
@@ -138,11 +137,11 @@ fn a_quiet_network_stays_quiet() {
     let circle = world.circle("garden club");
     world.run_until("everyone live", |world| (0..3).all(|at| live(world, at, circle)));
     world.run(10_000);
-    let before: usize = world.requests.values().sum();
-    let events: usize = world.devices.iter().map(|device| device.events.len()).sum();
+    let before: usize = world.relay.requests.values().sum();
+    let events: usize = world.told.len();
     world.run(600_000);
-    let asked = world.requests.values().sum::<usize>() - before;
+    let asked = world.relay.requests.values().sum::<usize>() - before;
     // Presence is renewed once a minute; nothing else is asked, and no view is told that did not change.
     assert!(asked <= 3 * 11, "{asked} requests in ten quiet minutes");
-    assert_eq!(world.devices.iter().map(|device| device.events.len()).sum::<usize>(), events);
+    assert_eq!(world.told.len(), events);
 }

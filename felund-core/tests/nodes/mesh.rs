@@ -3,10 +3,11 @@
 use felund_core::{
     ids::CircleId,
     io::Command,
+    sim::World,
     view::{Delivery, Reach},
 };
 
-use crate::{send, world::World};
+use crate::send;
 
 fn direct(world: &World, at: usize, circle: CircleId) -> usize {
     let view = world.devices[at].model.circle(circle).unwrap();
@@ -33,7 +34,7 @@ fn members_that_listen_find_each_other_without_any_relay() {
         "the one behind the middle confirmed too"
     );
     assert_eq!(world.devices[1].model.circle(circle).unwrap().unsent, 0);
-    assert!(world.requests.is_empty());
+    assert!(world.relay.requests.is_empty());
 }
 
 #[test]
@@ -44,15 +45,13 @@ fn the_relay_is_spared_what_every_member_confirmed() {
     let circle = world.circle("garden club");
     world.run_until("a direct path", |world| (0..2).all(|at| direct(world, at, circle) == 1));
     world.run(5_000);
-    let (before, posts) = (world.relay_bytes().len(), world.devices[0].events.len());
+    let (before, posts) = (world.relay.bytes().len(), world.events(0).count());
     send(&mut world, 0, circle, "between us");
     world.run(10_000);
     assert_eq!(world.texts(1, circle, "general"), ["between us"]);
     assert_eq!(world.history(0, circle, "general")[0].delivery, Delivery::Delivered { to: 1, of: 1 });
-    assert_eq!(world.relay_bytes().len(), before, "nothing was posted");
-    assert!(
-        world.devices[0].events.len() > posts && world.devices[0].model.circle(circle).unwrap().unsent == 0
-    );
+    assert_eq!(world.relay.bytes().len(), before, "nothing was posted");
+    assert!(world.events(0).count() > posts && world.devices[0].model.circle(circle).unwrap().unsent == 0);
 }
 
 #[test]
@@ -95,9 +94,13 @@ fn partitions_heal_to_the_same_history_everywhere_and_then_it_is_quiet() {
     for at in 1..4 {
         assert_eq!(world.texts(at, circle, "general"), reference, "device {at}");
     }
-    let before = world.direct_bytes;
+    let before = world.direct_bytes();
     world.run(60_000);
-    assert!(world.direct_bytes - before < 4_000, "{} bytes in a quiet minute", world.direct_bytes - before);
+    assert!(
+        world.direct_bytes() - before < 4_000,
+        "{} bytes in a quiet minute",
+        world.direct_bytes() - before
+    );
 }
 
 #[test]

@@ -4,10 +4,11 @@ use felund_core::{
     config::{HANDSHAKE_TIMEOUT_MS, MAX_HANDSHAKES},
     ids::CircleId,
     io::{Command, ConnId, Input, Origin},
+    sim::World,
     view::{Delivery, Reach, Reply},
 };
 
-use crate::{send, world::World};
+use crate::send;
 
 fn direct(world: &World, at: usize, circle: CircleId) -> usize {
     let view = world.devices[at].model.circle(circle).unwrap();

@@ -1,0 +1,141 @@
+//! A device's storage: what was handed out to be written, and what a power cut would leave of it.
+
+use std::{collections::VecDeque, fmt};
+
+use crate::{
+    ids::CircleId,
+    io::BatchId,
+    store::{Batch, Loaded, MemoryStore, Query},
+    view::Key,
+};
+
+/// Memory that behaves like a disk with a write cache.
+///
+/// Batches become durable in the order in which they were handed out. Reads see all of them. [`Disk::lose_power`]
+/// keeps a prefix of those that were not durable yet, each wholly or not at all.
+#[derive(Default)]
+pub struct Disk {
+    durable: MemoryStore,
+    /// With everything that was handed out; `None` where that is durable at once.
+    ahead: Option<MemoryStore>,
+    waiting: VecDeque<(BatchId, Batch)>,
+    /// Writes fail with this cause while it is set.
+    pub full: Option<String>,
+    /// Writes are taken and neither made durable nor confirmed while set: the device then crashes.
+    pub held: bool,
+}
+
+impl fmt::Debug for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Disk")
+            .field("waiting", &self.waiting.len())
+            .field("full", &self.full)
+            .field("held", &self.held)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Disk {
+    /// A disk that makes everything durable at once.
+    #[must_use]
+    pub fn instant(store: MemoryStore) -> Self {
+        Self { durable: store, ..Self::default() }
+    }
+
+    /// A disk whose writes take a while, and are lost until then.
+    #[must_use]
+    pub fn slow(store: MemoryStore) -> Self {
+        Self { ahead: Some(store.clone()), durable: store, ..Self::default() }
+    }
+
+    /// Whether everything handed out is durable at once.
+    #[must_use]
+    pub const fn is_instant(&self) -> bool {
+        self.ahead.is_none()
+    }
+
+    /// Hands out a batch.
+    pub(super) fn write(&mut self, id: BatchId, batch: Batch) {
+        match &mut self.ahead {
+            None => self.durable.write(batch),
+            Some(ahead) => {
+                ahead.write(batch.clone());
+                self.waiting.push_back((id, batch));
+            }
+        }
+    }
+
+    /// Makes a batch durable, and all before it.
+    pub(super) fn settle(&mut self, id: BatchId) {
+        while self.waiting.front().is_some_and(|(waiting, _)| *waiting <= id) {
+            if let Some((_, batch)) = self.waiting.pop_front() {
+                self.durable.write(batch);
+            }
+        }
+    }
+
+    /// The power fails: of the batches that are not durable the first few are, as it happens, and the others are gone.
+    /// `keep` is asked how many of so many. Answers how many are gone.
+    pub(super) fn lose_power(&mut self, keep: impl FnOnce(usize) -> usize) -> usize {
+        let kept = keep(self.waiting.len()).min(self.waiting.len());
+        for (_, batch) in self.waiting.drain(..kept) {
+            self.durable.write(batch);
+        }
+        let lost = self.waiting.len();
+        self.waiting.clear();
+        if let Some(ahead) = &mut self.ahead {
+            ahead.clone_from(&self.durable);
+        }
+        lost
+    }
+
+    /// Reads, seeing everything handed out.
+    #[must_use]
+    pub fn read(&self, query: Query) -> Loaded {
+        self.ahead.as_ref().unwrap_or(&self.durable).read(query)
+    }
+
+    /// What a power cut would leave at the least.
+    #[must_use]
+    pub const fn durable(&self) -> &MemoryStore {
+        &self.durable
+    }
+
+    /// Whether an envelope would survive a power cut.
+    #[must_use]
+    pub fn is_durable(&self, circle: CircleId, key: Key) -> bool {
+        let found = self.durable.read(Query::Envelopes(circle, vec![key]));
+        matches!(found, Loaded::Envelopes(rows) if !rows.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Op;
+
+    fn put(name: &str) -> Batch {
+        Batch { ops: vec![Op::PutRecord(name.into(), Vec::new())], strict: true }
+    }
+
+    fn names(loaded: Loaded) -> Vec<String> {
+        match loaded {
+            Loaded::Records(records) => records.into_iter().map(|(name, _)| name).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_power_cut_leaves_a_prefix_of_what_was_handed_out() {
+        let mut disk = Disk::slow(MemoryStore::default());
+        for (id, name) in ["a", "b", "c", "d"].into_iter().enumerate() {
+            disk.write(BatchId(id as u64), put(name));
+        }
+        disk.settle(BatchId(1));
+        assert_eq!(names(disk.read(Query::Records)), ["a", "b", "c", "d"], "reads see what was handed out");
+        assert_eq!(names(disk.durable().read(Query::Records)), ["a", "b"]);
+        assert_eq!(disk.lose_power(|waiting| waiting - 1), 1);
+        assert_eq!(names(disk.read(Query::Records)), ["a", "b", "c"]);
+        assert_eq!(names(disk.durable().read(Query::Records)), ["a", "b", "c"]);
+    }
+}

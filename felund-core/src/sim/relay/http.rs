@@ -1,0 +1,162 @@
+//! The relay's HTTP API.
+
+use super::{MAX_ENDPOINTS, Present, RELAY, Relay, unix_s};
+use crate::{
+    config::PRESENCE_TTL_S,
+    envelope::Envelope,
+    ids::{CircleHint, Cursor, NodeId},
+    io::{HttpRequest, HttpResponse},
+    relay_api::{
+        ErrorBody, ErrorCode, MessagesResponse, PeersResponse, PostMessages, PostMessagesResponse,
+        RegisterRequest, RegisterResponse, SessionResponse, StoredEnvelope, path,
+        signing::{Canonical, HEADER_CIRCLE, HEADER_NODE, HEADER_NONCE, HEADER_SIGNATURE, HEADER_TS},
+    },
+};
+
+/// Messages in one answer: few, so that there is something to page through.
+const PAGE: usize = 10;
+
+type Refusal = (u16, ErrorCode);
+
+/// A request whose headers have been read and whose signature holds.
+struct Caller {
+    hint: CircleHint,
+    node: NodeId,
+}
+
+impl Relay {
+    /// Answers a request; the second part is the cursor that must be durable before the answer may go out.
+    pub(in crate::sim) fn serve(&mut self, request: &HttpRequest, now: u64) -> (HttpResponse, Cursor) {
+        self.inspect("a request's body", &request.body);
+        self.inspect("a request's address", request.url.as_bytes());
+        if request.body.len() > super::MAX_HTTP_BODY {
+            self.faults.push(format!("a request of {} bytes", request.body.len()));
+        }
+        let (status, body, until) = match self.try_serve(request, now) {
+            Ok((body, until)) => (200, body, until),
+            Err((status, code)) => {
+                let (message, server_time) = (format!("{code:?}"), unix_s(now));
+                let error = ErrorBody { ok: false, code, message, retryable: true, server_time };
+                (status, json(&error), Cursor(0))
+            }
+        };
+        (HttpResponse { status, retry_after_s: None, body }, until)
+    }
+
+    fn try_serve(&mut self, request: &HttpRequest, now: u64) -> Result<(Vec<u8>, Cursor), Refusal> {
+        const BAD: Refusal = (400, ErrorCode::BadRequest);
+        let target = request.url.strip_prefix(RELAY).ok_or((404, ErrorCode::NotFound))?;
+        let (path, query) =
+            target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+        *self.requests.entry(format!("{} {path}", request.method)).or_default() += 1;
+        let Caller { hint, node } = self.authenticate(request, path, query, now)?;
+        let server_time = unix_s(now);
+        let body = match (request.method, path) {
+            ("POST", path::REGISTER) => {
+                let asked: RegisterRequest = serde_json::from_slice(&request.body).map_err(|_| BAD)?;
+                self.register(hint, asked, now);
+                let (expires_at, observed_endpoint) = (server_time + PRESENCE_TTL_S, "192.0.2.7:1".into());
+                json(&RegisterResponse { ok: true, server_time, expires_at, observed_endpoint })
+            }
+            ("POST", path::SESSION) => {
+                self.last_token += 1;
+                let token = format!("token-{}", self.last_token);
+                self.tokens.insert(token.clone(), (hint, node));
+                let (session_id, expires_at) = ("s".into(), server_time + 60);
+                let relay_url = path::SOCKET.into();
+                json(&SessionResponse { ok: true, relay_url, session_id, token, expires_at, server_time })
+            }
+            ("POST", path::MESSAGES) => {
+                let post: PostMessages = serde_json::from_slice(&request.body).map_err(|_| BAD)?;
+                let sealed = post.messages.iter().map(Envelope::to_cbor).collect();
+                let (stored, until) = self.accept(hint, sealed).map_err(|_| BAD)?;
+                return Ok((json(&PostMessagesResponse { ok: true, stored }), until));
+            }
+            ("GET", path::MESSAGES) => {
+                let after = query.and_then(|q| q.split('&').find_map(|pair| pair.strip_prefix("after=")));
+                let after: Cursor = after.map_or(Ok(Cursor(0)), |after| after.parse().map_err(|_| BAD))?;
+                let room = self.rooms.entry(hint).or_default();
+                if let Some(present) = room.present.get_mut(&node) {
+                    present.until = present.until.max(server_time + PRESENCE_TTL_S / 2);
+                }
+                let mut rest = room.log.iter().filter(|entry| entry.cursor > after);
+                let mut messages = Vec::new();
+                for entry in rest.by_ref().take(PAGE) {
+                    let envelope = Envelope::from_cbor(&entry.sealed).map_err(|_| BAD)?;
+                    messages.push(StoredEnvelope { cursor: entry.cursor, envelope });
+                }
+                let next = messages.last().map_or(after, |stored: &StoredEnvelope| stored.cursor);
+                json(&MessagesResponse { ok: true, messages, next, more: rest.next().is_some() })
+            }
+            ("GET", path::PEERS) => json(&PeersResponse { ok: true, peers: self.peers(hint, node, now) }),
+            (method, path) => {
+                self.faults.push(format!("no such endpoint: {method} {path}"));
+                return Err((404, ErrorCode::NotFound));
+            }
+        };
+        Ok((body, Cursor(0)))
+    }
+
+    /// Checks a request in the order of `docs/protocol.md` §8.1.
+    fn authenticate(
+        &mut self,
+        request: &HttpRequest,
+        path: &str,
+        query: Option<&str>,
+        now: u64,
+    ) -> Result<Caller, Refusal> {
+        const UNSIGNED: Refusal = (401, ErrorCode::InvalidSignature);
+        let header = |name| {
+            let found = request.headers.iter().find(|(other, _)| *other == name);
+            found.map(|(_, value)| value.as_str()).ok_or(UNSIGNED)
+        };
+        let hint: CircleHint = header(HEADER_CIRCLE)?.parse().map_err(|_| UNSIGNED)?;
+        let node: NodeId = header(HEADER_NODE)?.parse().map_err(|_| UNSIGNED)?;
+        let ts: u64 = header(HEADER_TS)?.parse().map_err(|_| UNSIGNED)?;
+        let nonce = header(HEADER_NONCE)?;
+        if path == path::REGISTER
+            && let Ok(asked) = serde_json::from_slice::<RegisterRequest>(&request.body)
+            && asked.signing_key.hint() == hint
+        {
+            self.rooms.entry(hint).or_default().key = Some(asked.signing_key);
+        }
+        let key = self.rooms.get(&hint).and_then(|room| room.key.clone());
+        let key = key.ok_or((401, ErrorCode::UnknownCircle))?;
+        if ts.abs_diff(unix_s(now)) > super::MAX_REQUEST_SKEW_S || ts < self.started_s {
+            return Err((400, ErrorCode::ExpiredTimestamp));
+        }
+        let (method, body, node_id) = (request.method, &request.body, &node);
+        let canonical = Canonical { method, path, query, body, ts, nonce, node_id }.text();
+        let mut mac = [0; 32];
+        hex::decode_to_slice(header(HEADER_SIGNATURE)?, &mut mac).map_err(|_| UNSIGNED)?;
+        if !key.check(&canonical, &mac) {
+            self.faults.push(format!("{method} {path} is not signed as it should be"));
+            return Err(UNSIGNED);
+        }
+        if !self.nonces.insert(nonce.to_owned()) {
+            return Err((409, ErrorCode::NonceReplay));
+        }
+        Ok(Caller { hint, node })
+    }
+
+    fn register(&mut self, hint: CircleHint, asked: RegisterRequest, now: u64) {
+        if asked.endpoints.len() > MAX_ENDPOINTS {
+            self.faults.push(format!("{} endpoints registered", asked.endpoints.len()));
+        }
+        let room = self.rooms.entry(hint).or_default();
+        let before = room.present.get(&asked.node_id).filter(|present| present.until > unix_s(now));
+        let news = before.is_none_or(|before| {
+            before.endpoints != asked.endpoints || before.capabilities != asked.capabilities
+        });
+        let (endpoints, capabilities) = (asked.endpoints, asked.capabilities);
+        let until = unix_s(now) + PRESENCE_TTL_S;
+        room.present.insert(asked.node_id, Present { endpoints, capabilities, until });
+        if news {
+            self.tell_presence(hint, asked.node_id, true, now);
+        }
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("these types have string keys only, and serialise without fail")
+}

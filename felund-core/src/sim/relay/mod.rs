@@ -1,0 +1,404 @@
+//! The relay, as `docs/protocol.md` §8 and §9 describe it: rooms, presence, the HTTP API and the sockets' frames. It
+//! keeps an account of what nodes do that they must not do.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use super::{EPOCH_MS, device::End};
+use crate::{
+    config::{MAX_BATCH, MAX_HTTP_BODY, MAX_REQUEST_SKEW_S, MAX_SOCKET_FRAME},
+    envelope::Envelope,
+    ids::{CircleHint, Cursor, MsgId, NodeId},
+    io::{HttpId, HttpResponse},
+    relay_api::{Capabilities, Peer, Stored, signing::ApiKey},
+    wire::{ClientFrame, Sealed, ServerFrame},
+};
+
+mod http;
+
+/// Where the relay is.
+pub const RELAY: &str = "http://relay.test";
+/// Addresses a member may register, as real relays have it.
+const MAX_ENDPOINTS: usize = 16;
+
+struct Entry {
+    cursor: Cursor,
+    sealed: Vec<u8>,
+}
+
+/// A registration.
+struct Present {
+    endpoints: Vec<String>,
+    capabilities: Capabilities,
+    /// Unix seconds.
+    until: u64,
+}
+
+/// The relay's side of one circle.
+#[derive(Default)]
+struct Room {
+    key: Option<ApiKey>,
+    log: Vec<Entry>,
+    known: BTreeMap<MsgId, Cursor>,
+    attached: BTreeMap<End, NodeId>,
+    present: BTreeMap<NodeId, Present>,
+}
+
+impl Room {
+    fn is_attached(&self, node: &NodeId) -> bool {
+        self.attached.values().any(|attached| attached == node)
+    }
+}
+
+/// What is said once a post is durable.
+pub(super) enum Answer {
+    Frame(End, ServerFrame),
+    Http { device: usize, life: u32, id: HttpId, response: HttpResponse },
+}
+
+/// The relay's process and its disk.
+pub struct Relay {
+    pub(super) up: bool,
+    /// WebSockets are accepted.
+    pub sockets_allowed: bool,
+    /// Requests by method and path.
+    pub requests: BTreeMap<String, usize>,
+    /// What nodes did that they must not do.
+    pub faults: Vec<String>,
+    /// What no byte that reaches the relay may hold.
+    pub secrets: Vec<Vec<u8>>,
+    /// How long a post takes to become durable, in milliseconds; it is passed on before that.
+    pub write_ms: u64,
+    /// Grows whenever the process ends.
+    pub(super) life: u32,
+    /// Requests from before this second are refused: nonces are not kept over a restart.
+    started_s: u64,
+    nonces: BTreeSet<String>,
+    rooms: BTreeMap<CircleHint, Room>,
+    tokens: BTreeMap<String, (CircleHint, NodeId)>,
+    last_token: u64,
+    last_cursor: Cursor,
+    durable_to: Cursor,
+    waiting: Vec<(Cursor, Answer)>,
+    pushes: Vec<(End, ServerFrame)>,
+}
+
+impl fmt::Debug for Relay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Relay")
+            .field("up", &self.up)
+            .field("rooms", &self.rooms.len())
+            .field("faults", &self.faults)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Relay {
+    pub(super) const fn new() -> Self {
+        Self {
+            up: true,
+            sockets_allowed: true,
+            requests: BTreeMap::new(),
+            faults: Vec::new(),
+            secrets: Vec::new(),
+            write_ms: 0,
+            life: 0,
+            started_s: 0,
+            nonces: BTreeSet::new(),
+            rooms: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+            last_token: 0,
+            last_cursor: Cursor(0),
+            durable_to: Cursor(0),
+            waiting: Vec::new(),
+            pushes: Vec::new(),
+        }
+    }
+
+    /// Everything the relay has on its disk of messages, as one blob.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
+        self.rooms.values().flat_map(|room| &room.log).flat_map(|entry| entry.sealed.clone()).collect()
+    }
+
+    /// Whether an envelope would survive a power cut at the relay.
+    #[must_use]
+    pub fn is_durable(&self, id: &MsgId) -> bool {
+        self.rooms.values().any(|room| room.known.get(id).is_some_and(|cursor| *cursor <= self.durable_to))
+    }
+
+    /// The process ends. With `power` what was not durable is gone from the log; sockets, tokens and presence are gone
+    /// in any case.
+    pub(super) fn stop(&mut self, power: bool) {
+        self.up = false;
+        self.life += 1;
+        self.tokens.clear();
+        self.nonces.clear();
+        self.waiting.clear();
+        self.pushes.clear();
+        let durable_to = self.durable_to;
+        for room in self.rooms.values_mut() {
+            room.attached.clear();
+            room.present.clear();
+            if power {
+                room.log.retain(|entry| entry.cursor <= durable_to);
+                room.known.retain(|_, cursor| *cursor <= durable_to);
+            }
+        }
+        if !power {
+            self.durable_to = self.last_cursor;
+        }
+    }
+
+    pub(super) fn start(&mut self, now: u64) {
+        if !self.up {
+            self.up = true;
+            self.started_s = unix_s(now);
+        }
+    }
+
+    /// Every socket is cut; tokens that wait to be used go with them.
+    pub(super) fn drop_sockets(&mut self) {
+        self.tokens.clear();
+        for room in self.rooms.values_mut() {
+            room.attached.clear();
+        }
+    }
+
+    /// Whether a socket may be opened with this token.
+    pub(super) fn knows_token(&self, token: &str) -> bool {
+        self.tokens.contains_key(token)
+    }
+
+    /// A socket is gone.
+    pub(super) fn detach(&mut self, end: End, now: u64) {
+        let hints: Vec<CircleHint> = self.rooms.keys().copied().collect();
+        for hint in hints {
+            self.leave(hint, end, now);
+        }
+    }
+
+    /// Every socket of a device is gone, and the relay has not noticed.
+    pub(super) fn forget(&mut self, device: usize) {
+        for room in self.rooms.values_mut() {
+            room.attached.retain(|end, _| end.device != device);
+        }
+    }
+
+    fn leave(&mut self, hint: CircleHint, end: End, now: u64) {
+        let Some(room) = self.rooms.get_mut(&hint) else { return };
+        if let Some(node) = room.attached.remove(&end)
+            && !room.is_attached(&node)
+        {
+            room.present.remove(&node);
+            self.tell_presence(hint, node, false, now);
+        }
+    }
+
+    /// What became durable by now may be answered.
+    pub(super) fn settle(&mut self, to: Cursor) -> Vec<Answer> {
+        self.durable_to = self.durable_to.max(to);
+        let durable_to = self.durable_to;
+        let (ready, waiting) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition(|(cursor, _): &(Cursor, Answer)| *cursor <= durable_to);
+        self.waiting = waiting;
+        ready.into_iter().map(|(_, answer)| answer).collect()
+    }
+
+    /// The cursor up to which something waits to be written.
+    pub(super) fn unwritten(&self) -> Option<Cursor> {
+        (self.last_cursor > self.durable_to).then_some(self.last_cursor)
+    }
+
+    pub(super) fn answer_once_durable(&mut self, cursor: Cursor, answer: Answer) {
+        self.waiting.push((cursor, answer));
+    }
+
+    pub(super) fn take_pushes(&mut self) -> Vec<(End, ServerFrame)> {
+        std::mem::take(&mut self.pushes)
+    }
+
+    /// Notes whatever arrived that the relay must not be able to read.
+    fn inspect(&mut self, what: &str, bytes: &[u8]) {
+        for secret in &self.secrets {
+            if holds(bytes, secret) {
+                self.faults.push(format!("{what} holds what the relay must not read"));
+            }
+        }
+    }
+
+    fn peer(&self, hint: CircleHint, node_id: NodeId, now: u64) -> Peer {
+        let present = self.rooms.get(&hint).and_then(|room| room.present.get(&node_id));
+        let (endpoints, capabilities) =
+            present.map(|present| (present.endpoints.clone(), present.capabilities)).unwrap_or_default();
+        Peer { node_id, endpoints, capabilities, observed_at: unix_s(now) }
+    }
+
+    /// Members that are there, but for the one who asks.
+    fn peers(&self, hint: CircleHint, but: NodeId, now: u64) -> Vec<Peer> {
+        let Some(room) = self.rooms.get(&hint) else { return Vec::new() };
+        let registered = room.present.iter().filter(|(_, present)| present.until > unix_s(now));
+        let mut nodes: BTreeSet<NodeId> = registered.map(|(node, _)| *node).collect();
+        nodes.extend(room.attached.values());
+        nodes.remove(&but);
+        nodes.into_iter().map(|node| self.peer(hint, node, now)).collect()
+    }
+
+    fn tell_presence(&mut self, hint: CircleHint, node: NodeId, online: bool, now: u64) {
+        let peer = self.peer(hint, node, now);
+        let Some(room) = self.rooms.get(&hint) else { return };
+        for to in room.attached.iter().filter(|(_, other)| **other != node).map(|(to, _)| *to) {
+            self.pushes.push((to, ServerFrame::Presence { hint, peer: peer.clone(), online }));
+        }
+    }
+
+    /// Stores verified envelopes and pushes the new ones; all or nothing. The second answer is the cursor that must be
+    /// durable before anybody may be told that these are.
+    pub(super) fn accept(
+        &mut self,
+        hint: CircleHint,
+        sealed: Vec<Vec<u8>>,
+    ) -> Result<(Vec<Stored>, Cursor), String> {
+        let mut envelopes = Vec::new();
+        for bytes in sealed {
+            self.inspect("an envelope", &bytes);
+            let verified =
+                Envelope::from_cbor(&bytes).and_then(Envelope::verify).map_err(|e| e.to_string())?;
+            envelopes.push((verified.header().msg_id, bytes));
+        }
+        let room = self.rooms.entry(hint).or_default();
+        let (mut stored, mut until) = (Vec::new(), Cursor(0));
+        for (msg_id, sealed) in envelopes {
+            let cursor = room.known.get(&msg_id).copied().unwrap_or_else(|| {
+                // Cursors grow, and not by one: nobody may count on that.
+                self.last_cursor = Cursor(self.last_cursor.0 + 7);
+                let cursor = self.last_cursor;
+                for to in room.attached.keys() {
+                    let envelope = Sealed(sealed.clone());
+                    self.pushes.push((*to, ServerFrame::Live { hint, cursor, envelope }));
+                }
+                room.known.insert(msg_id, cursor);
+                room.log.push(Entry { cursor, sealed });
+                cursor
+            });
+            until = until.max(cursor);
+            stored.push(Stored { msg_id, cursor });
+        }
+        Ok((stored, until))
+    }
+
+    /// A lying relay: passes bytes on as if they were in its log.
+    pub(super) fn push_to_all(&mut self, hint: CircleHint, bytes: &[u8]) {
+        let Some(room) = self.rooms.get(&hint) else { return };
+        let cursor = Cursor(self.last_cursor.0 + 3);
+        for to in room.attached.keys() {
+            self.pushes.push((*to, ServerFrame::Live { hint, cursor, envelope: Sealed(bytes.to_vec()) }));
+        }
+    }
+
+    /// A message on a socket.
+    pub(super) fn frame(&mut self, from: End, bytes: &[u8], now: u64) {
+        self.inspect("a socket's frame", bytes);
+        if bytes.len() > MAX_SOCKET_FRAME {
+            self.faults.push(format!("a socket's frame has {} bytes", bytes.len()));
+        }
+        let frame = match ClientFrame::from_bytes(bytes) {
+            Ok(frame) => frame,
+            Err(error) => return self.faults.push(error.to_string()),
+        };
+        match frame {
+            ClientFrame::Attach { token, after } => self.attach(from, &token, after, now),
+            ClientFrame::Post { hint, seq, envelopes } => {
+                let attached = self.rooms.get(&hint).is_some_and(|room| room.attached.contains_key(&from));
+                if !attached || envelopes.len() > MAX_BATCH {
+                    self.faults.push(format!("{} envelopes, attached: {attached}", envelopes.len()));
+                }
+                match self.accept(hint, envelopes.into_iter().map(|sealed| sealed.0).collect()) {
+                    Ok((stored, until)) => {
+                        let answer = Answer::Frame(from, ServerFrame::Stored { hint, seq, stored });
+                        self.answer_once_durable(until, answer);
+                    }
+                    Err(message) => self.refuse(from, Some(hint), Some(seq), "BAD_REQUEST", message),
+                }
+            }
+            ClientFrame::Detach { hint } => self.leave(hint, from, now),
+            ClientFrame::Ping { id } => self.pushes.push((from, ServerFrame::Pong { id })),
+            ClientFrame::Ephemeral { hint, envelope } => {
+                self.inspect("an ephemeral envelope", &envelope.0);
+                let Some(room) = self.rooms.get(&hint) else { return };
+                for to in room.attached.keys().filter(|to| **to != from) {
+                    let envelope = envelope.clone();
+                    self.pushes.push((*to, ServerFrame::Ephemeral { hint, envelope }));
+                }
+            }
+            // No node of this version signals.
+            ClientFrame::Signal { .. } => self.faults.push("a signal nobody asked for".into()),
+        }
+    }
+
+    fn attach(&mut self, from: End, token: &str, after: Cursor, now: u64) {
+        let Some((hint, node)) = self.tokens.remove(token) else {
+            return self.refuse(from, None, None, "INVALID_TOKEN", "the token is not known".into());
+        };
+        let (peers, server_time) = (self.peers(hint, node, now), unix_s(now));
+        self.pushes.push((from, ServerFrame::Attached { hint, peers, server_time }));
+        let room = self.rooms.entry(hint).or_default();
+        let news = !room.is_attached(&node);
+        room.attached.insert(from, node);
+        for entry in room.log.iter().filter(|entry| entry.cursor > after) {
+            let envelope = Sealed(entry.sealed.clone());
+            self.pushes.push((from, ServerFrame::Live { hint, cursor: entry.cursor, envelope }));
+        }
+        let cursor = room.log.last().map(|entry| entry.cursor).unwrap_or_default();
+        self.pushes.push((from, ServerFrame::CaughtUp { hint, cursor }));
+        if news {
+            self.tell_presence(hint, node, true, now);
+        }
+    }
+
+    fn refuse(&mut self, to: End, hint: Option<CircleHint>, seq: Option<u64>, code: &str, message: String) {
+        let (code, retryable) = (code.to_owned(), hint.is_none());
+        let refused = ServerFrame::Refused { hint, seq, code, message, retryable, retry_after_ms: 0 };
+        self.pushes.push((to, refused));
+    }
+}
+
+const fn unix_s(now: u64) -> u64 {
+    (EPOCH_MS + now) / 1_000
+}
+
+fn holds(bytes: &[u8], secret: &[u8]) -> bool {
+    let Some(first) = secret.first() else { return false };
+    let mut rest = bytes;
+    while let Some(at) = rest.iter().position(|byte| byte == first) {
+        rest = &rest[at..];
+        if rest.starts_with(secret) {
+            return true;
+        }
+        rest = &rest[1..];
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_found_wherever_they_are() {
+        assert!(holds(b"ababac", b"abac") && holds(b"x", b"x") && holds(b"..tulip", b"tulip"));
+        assert!(!holds(b"tuli", b"tulip") && !holds(b"", b"a") && !holds(b"abab", b"abac"));
+    }
+
+    #[test]
+    fn the_relay_notices_a_plaintext() {
+        let mut relay = Relay::new();
+        relay.secrets.push(b"greenhouse".to_vec());
+        let end = End { device: 0, life: 0, conn: crate::io::ConnId(1) };
+        relay.frame(end, b"behind the greenhouse", 0);
+        assert!(relay.faults[0].contains("must not read"), "{:?}", relay.faults);
+    }
+}
