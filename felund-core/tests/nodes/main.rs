@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod anchors;
 mod attacks;
 mod channels;
 mod faults;
@@ -41,7 +42,11 @@ fn two_members_chat_and_see_each_other() {
         assert_eq!(names, [(format!("member {at}").as_str(), Reach::You), (&other, Reach::Relay)]);
     }
     let mine = world.history(0, circle, "general").remove(0);
-    assert_eq!((mine.mine, mine.delivery), (true, Delivery::Stored));
+    assert_eq!(
+        (mine.mine, mine.delivery),
+        (true, Delivery::Delivered { to: 1, of: 1 }),
+        "a receipt came back"
+    );
 }
 
 #[test]
