@@ -104,7 +104,7 @@ impl Driver {
         let gate = Gate::new(setup.anchor, Instant::now());
         let listen = setup.listen.map(|address| tcp::listen(address, gate.clone(), inbox.clone()));
         let endpoints = listen.transpose()?.unwrap_or_default();
-        let platform = Platform { dials: true, anchor: setup.anchor, mobile: false };
+        let platform = Platform { dials: true, anchor: setup.anchor, ..Platform::default() };
         Ok(Self {
             endpoints,
             gate,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Disk;
 use crate::{
-    io::ConnId,
+    io::{Announcement, ConnId},
     model::Model,
     node::{Node, Platform},
 };
@@ -85,6 +85,10 @@ pub struct Device {
     pub write_ms: u64,
     /// What it has sent.
     pub traffic: Traffic,
+    /// What it wanted announced in its local network, in order.
+    pub announced: Vec<Option<Announcement>>,
+    /// Addresses it dialed, in order.
+    pub dialed: Vec<String>,
     pub(super) up: bool,
     pub(super) life: u32,
     pub(super) asleep_until: u64,
@@ -109,6 +113,8 @@ impl Device {
             skew: 0,
             write_ms: 0,
             traffic: Traffic::default(),
+            announced: Vec::new(),
+            dialed: Vec::new(),
             up: true,
             life: 0,
             asleep_until: 0,

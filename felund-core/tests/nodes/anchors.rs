@@ -175,7 +175,9 @@ fn a_person_who_anchors_keeps_the_own_history() {
 #[test]
 fn browsers_and_phones_do_not_anchor() {
     let mut world = World::seeded(1);
-    for platform in [Platform::default(), Platform { dials: true, mobile: true, anchor: true }] {
+    for platform in
+        [Platform::default(), Platform { dials: true, mobile: true, anchor: true, ..Platform::default() }]
+    {
         let at = world.add_device(platform, Disk::instant(MemoryStore::default()));
         world.ask(at, Command::SetAnchor { on: true }).expect_err("refused");
         assert!(!world.devices[at].model.identity.as_ref().unwrap().anchor);

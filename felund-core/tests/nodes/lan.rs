@@ -6,10 +6,9 @@ use felund_core::{
     config::{ANNOUNCE_MS, MAX_ENDPOINTS, MAX_NEARBY},
     ids::CircleId,
     io::{Announcement, Command, Input},
+    sim::World,
     view::Reach,
 };
-
-use crate::world::World;
 
 /// What a device announces at present, as another one hears it.
 fn heard(world: &World, from: usize, addresses: &[&str]) -> Announcement {
@@ -35,7 +34,7 @@ fn apart() -> (World, CircleId) {
 #[test]
 fn members_meet_through_what_one_of_them_announces() {
     let (mut world, circle) = apart();
-    let seen = heard(&world, 0, &["198.51.100.1:1", "192.0.2.0:4700"]);
+    let seen = heard(&world, 0, &["198.51.100.1:1", "10.0.0.0:4700"]);
     world.input(1, Input::Nearby(vec![seen]));
     world.run_until("a session", |world| direct(world, 0, circle) == 1 && direct(world, 1, circle) == 1);
     // There is one member behind both addresses: when one of them answers the other is left alone.
@@ -69,7 +68,7 @@ fn who_joins_later_recognises_what_was_there_before() {
     };
     world.ask(1, Command::LeaveCircle { circle }).expect("left");
     world.listen(0);
-    let seen = heard(&world, 0, &["192.0.2.0:4700"]);
+    let seen = heard(&world, 0, &["10.0.0.0:4700"]);
     world.input(1, Input::Nearby(vec![seen]));
     world.run(10_000);
     assert!(world.devices[1].dialed.is_empty());

@@ -35,6 +35,7 @@ impl World {
             }
             Output::Connect(conn, address) => {
                 self.devices[at].dialing.insert(conn);
+                self.devices[at].dialed.push(address.clone());
                 let delay = self.network.delay(self.network.path);
                 self.later(delay, Happening::Connect(self.end(at, conn), address));
             }
@@ -43,6 +44,7 @@ impl World {
                 self.trace.remark(self.now, || format!("{at}  closes {conn:?}: {reason}"));
                 self.close(at, conn);
             }
+            Output::Announce(announcement) => self.devices[at].announced.push(announcement),
             Output::Event(event) => self.tell_screen(at, event),
             Output::Timeout(_) => {}
         }

@@ -160,7 +160,10 @@ impl World {
 
     /// A device that dials, with an instant disk that has this on it; its index.
     pub fn add(&mut self, store: MemoryStore) -> usize {
-        self.add_device(Platform { dials: true, ..Platform::default() }, Disk::instant(store))
+        self.add_device(
+            Platform { dials: true, announces: true, ..Platform::default() },
+            Disk::instant(store),
+        )
     }
 
     /// A device; its index.
