@@ -12,6 +12,7 @@ pub mod browser;
 pub mod capture;
 pub mod control;
 pub mod felund;
+pub mod handshake;
 pub mod leak;
 pub mod member;
 pub mod netns;

@@ -1,4 +1,4 @@
-//! The network between a client and its relay: a TCP proxy that records everything, refuses WebSockets and cuts lines.
+//! The network between a client and its relay, or between two members: a TCP proxy that records everything, refuses WebSockets and cuts lines.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -10,7 +10,7 @@ use std::{
     thread,
 };
 
-/// A proxy in front of one relay.
+/// A proxy in front of one relay or member.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
@@ -20,6 +20,7 @@ pub struct Proxy {
 #[derive(Debug)]
 struct Shared {
     upstream: SocketAddr,
+    http: bool,
     ended: AtomicBool,
     refuse_upgrades: AtomicBool,
     refused: AtomicUsize,
@@ -34,16 +35,26 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Proxy {
-    /// Starts one.
-    ///
-    /// # Panics
-    /// When there is no free port.
+    /// Starts one in front of a relay.
     #[must_use]
     pub fn start(upstream: SocketAddr) -> Self {
+        Self::before(upstream, true)
+    }
+
+    /// Starts one in front of a member: what passes is no HTTP.
+    #[must_use]
+    pub fn between_members(upstream: SocketAddr) -> Self {
+        Self::before(upstream, false)
+    }
+
+    /// # Panics
+    /// When there is no free port.
+    fn before(upstream: SocketAddr, http: bool) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         let address = listener.local_addr().expect("an address");
         let shared = Arc::new(Shared {
             upstream,
+            http,
             ended: AtomicBool::new(false),
             refuse_upgrades: AtomicBool::new(false),
             refused: AtomicUsize::new(0),
@@ -68,6 +79,12 @@ impl Proxy {
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// From now on, answer requests for a WebSocket with 403, as some company's proxy would, or let them through.
@@ -115,7 +132,8 @@ impl Drop for Proxy {
 
 impl Shared {
     fn serve(self: &Arc<Self>, mut client: TcpStream) {
-        let Ok(head) = read_head(&mut client) else { return };
+        let head = if self.http { read_head(&mut client) } else { Ok(Vec::new()) };
+        let Ok(head) = head else { return };
         if is_upgrade(&head) {
             if self.refuse_upgrades.load(Ordering::SeqCst) {
                 self.refused.fetch_add(1, Ordering::SeqCst);
