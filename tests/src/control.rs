@@ -25,6 +25,8 @@ struct Seen {
     model: Model,
     replies: HashMap<u64, Result<Reply, String>>,
     events: Vec<Event>,
+    /// The client has ended or hung up.
+    ended: bool,
 }
 
 /// A connection to a running client.
@@ -46,8 +48,9 @@ impl Control {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let (reader, kept) = (stream.try_clone().expect("a socket can be cloned"), Arc::clone(&seen));
         thread::spawn(move || {
-            for line in BufReader::new(reader).lines() {
-                let Ok(line) = line else { return };
+            let (mut reader, mut line) = (BufReader::new(reader), String::new());
+            // Who is killed may leave half a line behind.
+            while reader.read_line(&mut line).is_ok() && line.ends_with('\n') {
                 let event: Event = serde_json::from_str(&line).expect("felund speaks the core's events");
                 let mut seen = kept.lock().unwrap_or_else(PoisonError::into_inner);
                 seen.model.apply(&event);
@@ -55,7 +58,10 @@ impl Control {
                     seen.replies.insert(*id, result.clone());
                 }
                 seen.events.push(event);
+                drop(seen);
+                line.clear();
             }
+            kept.lock().unwrap_or_else(PoisonError::into_inner).ended = true;
         });
         let control = Self { stream, seen, next: 0 };
         wait::until_true("a ready felund", || control.look(|seen| seen.model.ready));
@@ -82,6 +88,25 @@ impl Control {
         let seen = &self.seen;
         wait::until("an answer of the running felund", || {
             seen.lock().unwrap_or_else(PoisonError::into_inner).replies.remove(&id)
+        })
+    }
+
+    /// Asks a client that may die meanwhile; `None` if it did so without an answer.
+    ///
+    /// # Panics
+    /// When it lives and does not answer.
+    pub fn ask_mortal(&mut self, command: Command) -> Option<Result<Reply, String>> {
+        self.next += 1;
+        let id = self.next;
+        let mut line = serde_json::to_vec(&Request { id, command }).expect("commands are JSON");
+        line.push(b'\n');
+        // A client that is gone already takes nothing; the reader has seen its end then, or will.
+        let _ = self.stream.write_all(&line);
+        let seen = &self.seen;
+        wait::until("an answer of the running felund, or its end", || {
+            let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            let reply = seen.replies.remove(&id);
+            (reply.is_some() || seen.ended).then_some(reply)
         })
     }
 

@@ -114,6 +114,12 @@ impl Felund {
         command
     }
 
+    /// Starts a command that goes on.
+    #[must_use]
+    pub fn start(&self, args: &[&str]) -> Process {
+        Process::spawn(&format!("felund {args:?} of {}", self.name), &mut self.command(args))
+    }
+
     /// Runs a command to its end.
     ///
     /// # Panics
