@@ -1,10 +1,10 @@
 //! Where this node can be reached, and who is near: what it tells others of itself, and what it makes of announcements
 //! in the local network.
 
+use core::net::{IpAddr, SocketAddr};
 use std::{
     collections::{BTreeMap, VecDeque},
     mem,
-    net::{IpAddr, SocketAddr},
 };
 
 use super::{Node, Phase};
