@@ -272,9 +272,10 @@ BODIES = [
         "channel_id": CHANNEL.hex(), "member": OTHER.hex(), "wrapped": WRAPPED.hex()}),
     ("channel.rename", [CHANNEL, "bulbs"], {"channel_id": CHANNEL.hex(), "name": "bulbs"}),
     ("ANCHOR_ANNOUNCE", [[True, True, False], 20, ["192.0.2.1:4700"], min(NODE, OTHER)[:8],
-                         b"".join(sorted([NODE[:8], OTHER[:8]]))], {
+                         b"".join(sorted([NODE[:8], OTHER[:8]])), OTHER[:8]], {
         "can_anchor": True, "public_reachable": True, "is_mobile": False, "uptime": 20,
-        "endpoints": ["192.0.2.1:4700"], "present": [min(NODE, OTHER).hex()], "serves": [NODE.hex(), OTHER.hex()]}),
+        "endpoints": ["192.0.2.1:4700"], "present": [min(NODE, OTHER).hex()], "serves": [NODE.hex(), OTHER.hex()],
+        "elected": OTHER.hex()}),
     ("receipt", [[sha256(b"chat")[:16], sha256(b"reply")[:16]]], {
         "ids": [sha256(b"chat")[:16].hex(), sha256(b"reply")[:16].hex()]}),
 ]

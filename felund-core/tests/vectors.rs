@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use felund_core::{
-    anchor::Announce,
+    anchor::{Announce, short},
     circle::{Access, Body, channel_id},
     envelope::{Compression, Draft, Envelope, Verified, open, pad, receive, seal_with, unpad},
     ids::{ChannelId, CircleHint, CircleId, Cursor, MsgId, NodeId},
@@ -207,6 +207,7 @@ fn event_bodies_mean_what_they_say() {
                     list(&means["endpoints"]).iter().map(text).collect::<Vec<_>>()
                 );
                 assert_eq!(announce.present, Announce::list(&nodes(&means["present"])));
+                assert_eq!(announce.elected, Some(short(&NodeId(array(&means["elected"])))));
                 assert_eq!(announce.serves, Announce::list(&nodes(&means["serves"])));
             }
             Body::Receipt(ids) => {

@@ -67,7 +67,7 @@ pub(crate) fn delivery(delivery: Delivery) -> Option<(String, String)> {
     Some(match delivery {
         Delivery::Received => return None,
         Delivery::Pending => ("…".into(), "kept on this device, not sent yet".into()),
-        Delivery::Stored => ("✓".into(), "stored at the relay".into()),
+        Delivery::Stored => ("✓".into(), "stored at the relay or an anchor".into()),
         Delivery::Delivered { to, of } => {
             let count = [&*to.to_string(), "/", &of.to_string()].concat();
             let mark = if to >= of { "✓✓ " } else { "✓ " };

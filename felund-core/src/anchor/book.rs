@@ -43,6 +43,9 @@ pub struct Announce {
     /// Members that were connected to it within the time it keeps messages, in the same form.
     #[cbor(n(4), with = "minicbor::bytes")]
     pub serves: Vec<u8>,
+    /// Whom it takes for the circle's anchor, in the same form: the others follow the best candidate's choice.
+    #[cbor(n(5), with = "minicbor::bytes")]
+    pub elected: Option<[u8; 8]>,
 }
 
 impl Announce {
@@ -135,11 +138,14 @@ impl Book {
         self.known.get(node).filter(|known| Self::is_fresh(known, now)).map(|known| &known.announce)
     }
 
-    /// Chooses anew; whether the choice, or who may be chosen, changed.
-    pub fn elect(&mut self, now: u64) -> bool {
+    /// Chooses anew, for the node `me`; whether the choice, or who may be chosen, changed.
+    pub fn elect(&mut self, me: NodeId, now: u64) -> bool {
         self.known.retain(|_, known| now.saturating_sub(known.heard) <= FORGET_MS);
         let reachable = self.reachable(now);
-        let elected = self.election.decide(&reachable, now);
+        let best = reachable.first().filter(|best| **best != me);
+        let said = best.and_then(|best| self.announced(best, now)?.elected);
+        let followed = reachable.iter().find(|node| Some(short(node)) == said).copied();
+        let elected = self.election.decide(&reachable, followed, now);
         let moved = reachable != self.reachable;
         self.reachable = reachable;
         elected || moved
@@ -165,6 +171,8 @@ impl Book {
 mod tests {
     use super::*;
 
+    const ME: NodeId = NodeId([9; 32]);
+
     fn anchor() -> Announce {
         let capabilities = Capabilities { can_anchor: true, ..Capabilities::default() };
         Announce { capabilities, ..Announce::default() }
@@ -174,12 +182,12 @@ mod tests {
     fn an_old_announcement_repeated_does_not_keep_a_dead_anchor_in_office() {
         let (mut book, node) = (Book::default(), NodeId([1; 32]));
         assert!(book.heard(node, 100, anchor(), 0));
-        book.elect(0);
+        book.elect(ME, 0);
         assert_eq!(book.office(0), [Some(node), None]);
         assert!(!book.heard(node, 100, anchor(), 15_000));
         assert!(!book.heard(node, 99, anchor(), 15_000));
         assert_eq!(book.deadline(15_000), Some(20_001));
-        assert!(book.elect(20_001));
+        assert!(book.elect(ME, 20_001));
         assert_eq!(book.office(20_001), [None, None]);
     }
 

@@ -30,20 +30,24 @@ impl Election {
         self.current
     }
 
-    /// Chooses anew. `reachable` are the candidates heard of within [`STALE_MS`], best first; `now` is monotonic
-    /// milliseconds. Says whether the choice changed.
+    /// Chooses anew. `reachable` are the candidates heard of within [`STALE_MS`], best first; `followed` is what the best of
+    /// them announces as its own choice, if that is another node; `now` is monotonic milliseconds. Says whether the
+    /// choice changed.
     ///
-    /// One that fell silent is replaced at once, cooldown or not: holding on to it would only delay messages. Coming back
+    /// The best candidate decides for itself and all follow it, so that nodes that came at different times, and saw the
+    /// ranks change in different order, agree within one announcement. One that fell silent is replaced at once, cooldown or not: holding on to it would only delay messages. Coming back
     /// it takes over again only by the two-rank rule, so that an anchor with a bad connection does not make all
     /// move back and forth.
-    pub fn decide(&mut self, reachable: &[NodeId], now: u64) -> bool {
+    pub fn decide(&mut self, reachable: &[NodeId], followed: Option<NodeId>, now: u64) -> bool {
+        let followed = followed.filter(|node| reachable.contains(node));
         let best = reachable.first().copied();
         let place = self.current.and_then(|current| reachable.iter().position(|node| *node == current));
+        if self.current.is_none() {
+            self.settles = now + SETTLE_MS;
+        }
         let next = match (self.current, place) {
-            (None, _) => {
-                self.settles = now + SETTLE_MS;
-                best
-            }
+            _ if followed.is_some() => followed,
+            (None, _) => best,
             (Some(_), None) => best,
             (Some(_), Some(place)) if place > 0 && now < self.settles => best,
             (Some(_), Some(place)) if place >= RANKS_APART && now >= self.holds => best,
@@ -70,42 +74,52 @@ mod tests {
 
     fn settled(reachable: &[NodeId]) -> Election {
         let mut election = Election::default();
-        election.decide(reachable, 0);
+        election.decide(reachable, None, 0);
         election
+    }
+
+    #[test]
+    fn the_best_candidates_choice_is_followed_while_it_can_be_reached() {
+        let mut election = settled(&[A]);
+        election.decide(&[A, B, C], Some(B), 1_000);
+        assert_eq!(election.current(), Some(B), "who comes later takes the one in office");
+        assert!(!election.decide(&[A, B, C], Some(B), 70_000));
+        assert!(election.decide(&[A, C], Some(B), 90_000), "gone, whatever the best one still says");
+        assert_eq!(election.current(), Some(A));
     }
 
     #[test]
     fn the_best_is_taken_whoever_was_heard_first() {
         let mut election = settled(&[C]);
-        election.decide(&[B, C], 2_000);
-        election.decide(&[A, B, C], 7_000);
+        election.decide(&[B, C], None, 2_000);
+        election.decide(&[A, B, C], None, 7_000);
         assert_eq!(election.current(), Some(A));
     }
 
     #[test]
     fn silence_changes_the_anchor_at_once_and_coming_back_does_not() {
         let mut election = settled(&[A, B, C]);
-        assert!(election.decide(&[B, C], 30_000));
+        assert!(election.decide(&[B, C], None, 30_000));
         assert_eq!(election.current(), Some(B));
-        assert!(!election.decide(&[A, B, C], 31_000), "one rank is not worth a change");
-        assert!(!election.decide(&[A, B, C], 200_000));
-        assert!(election.decide(&[A, C], 201_000), "even within a cooldown");
+        assert!(!election.decide(&[A, B, C], None, 31_000), "one rank is not worth a change");
+        assert!(!election.decide(&[A, B, C], None, 200_000));
+        assert!(election.decide(&[A, C], None, 201_000), "even within a cooldown");
         assert_eq!(election.current(), Some(A));
     }
 
     #[test]
     fn two_ranks_are_worth_a_change_but_not_within_the_cooldown() {
         let mut election = settled(&[A]);
-        election.decide(&[C], 20_000);
-        assert!(!election.decide(&[A, B, C], 79_999));
-        assert!(election.decide(&[A, B, C], 80_000));
+        election.decide(&[C], None, 20_000);
+        assert!(!election.decide(&[A, B, C], None, 79_999));
+        assert!(election.decide(&[A, B, C], None, 80_000));
         assert_eq!(election.current(), Some(A));
     }
 
     #[test]
     fn nobody_there_is_nobody_chosen() {
         let mut election = settled(&[A]);
-        assert!(election.decide(&[], 20_001));
+        assert!(election.decide(&[], None, 20_001));
         assert_eq!(election.current(), None);
     }
 
@@ -119,7 +133,7 @@ mod tests {
                 let mut ranked = [(keys[0], A), (keys[1], B), (keys[2], C)];
                 ranked.sort_unstable();
                 let now = round * 8_000;
-                if election.decide(&ranked.map(|(_, node)| node), now) {
+                if election.decide(&ranked.map(|(_, node)| node), None, now) {
                     changes.push(now);
                 }
             }
@@ -131,10 +145,10 @@ mod tests {
         fn nodes_that_hear_the_same_within_the_settling_time_agree(first in 0..3_usize, second in 0..3_usize) {
             let all = [A, B, C];
             let (mut one, mut other) = (Election::default(), Election::default());
-            one.decide(&[all[first]], 0);
-            other.decide(&[all[second]], 0);
-            one.decide(&all, 8_000);
-            other.decide(&all, 8_000);
+            one.decide(&[all[first]], None, 0);
+            other.decide(&[all[second]], None, 0);
+            one.decide(&all, None, 8_000);
+            other.decide(&all, None, 8_000);
             prop_assert_eq!(one.current(), other.current());
         }
     }

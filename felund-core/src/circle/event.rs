@@ -312,6 +312,7 @@ mod tests {
                 endpoints: vec!["192.0.2.1:4700".into()],
                 present: Announce::list(&[NodeId([7; 32])]),
                 serves: Announce::list(&[NodeId([7; 32]), NodeId([8; 32])]),
+                elected: Some([7; 8]),
             })),
             Body::Receipt(vec![MsgId([9; 16]), MsgId([10; 16])]),
         ] {

@@ -2,7 +2,7 @@
 
 use super::{Node, circle::Circle, ephemeral::Way, publish::After, records};
 use crate::{
-    anchor::{Announce, MAX_TOTAL_BYTES, Stored, Uptime, beyond_total, bounded},
+    anchor::{Announce, MAX_TOTAL_BYTES, Stored, Uptime, beyond_total, bounded, short},
     circle::Body,
     config::ANNOUNCE_MAX_MS,
     ids::{CircleId, NodeId},
@@ -131,13 +131,14 @@ impl Node {
     }
 
     fn elect(&mut self, id: CircleId) {
-        let (now, me) = (self.now.mono, self.me.as_ref().map(|me| me.key.id()));
+        let now = self.now.mono;
+        let Some(me) = self.me.as_ref().map(|me| me.key.id()) else { return };
         let Some(circle) = self.circles.get_mut(&id) else { return };
-        let changed = circle.anchors.elect(now);
+        let changed = circle.anchors.elect(me, now);
         circle.elect_at = circle.anchors.deadline(now).unwrap_or(u64::MAX);
         if changed {
             let office = circle.anchors.office(now);
-            let wanted: Vec<NodeId> = office.into_iter().flatten().filter(|node| Some(*node) != me).collect();
+            let wanted: Vec<NodeId> = office.into_iter().flatten().filter(|node| *node != me).collect();
             self.direct.want(id, &wanted);
             self.dirty.insert(id);
         }
@@ -161,6 +162,7 @@ impl Node {
                 endpoints: endpoints.clone(),
                 present: Announce::list(&circle.direct),
                 serves: Announce::list(circle.served.keys()),
+                elected: circle.anchors.office(now)[0].as_ref().map(short),
             };
             let Some((ts, sealed)) = self.seal_ephemeral(id, &Body::Announce(Box::new(announce.clone())))
             else {

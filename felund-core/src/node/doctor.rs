@@ -1,7 +1,8 @@
 //! `/doctor`: tries every connection afresh and says in plain words what it found.
 
-use super::Node;
+use super::{Node, circle::Circle};
 use crate::{
+    ids::NodeId,
     io::{HttpId, HttpRequest, HttpResponse, Output},
     relay_api::{HealthResponse, path},
     session::SessionError,
@@ -94,6 +95,7 @@ impl Node {
                 advice,
             });
         }
+        findings.extend(self.circles.values().filter_map(|circle| self.anchor_finding(circle)));
         findings.extend(self.direct.refusals().iter().map(|(reason, times)| Finding {
             subject: "refused connections".into(),
             ok: true,
@@ -119,6 +121,40 @@ impl Node {
             },
         });
         findings
+    }
+}
+
+impl Node {
+    /// Who anchors a circle, if anybody does or this device offers to.
+    fn anchor_finding(&self, circle: &Circle) -> Option<Finding> {
+        let me = self.me.as_ref()?.key.id();
+        let finding = |ok, detail, advice: Option<&str>| {
+            let subject = format!("anchor of {}", circle.name());
+            Some(Finding { subject, ok, detail, advice: advice.map(str::to_owned) })
+        };
+        let name =
+            |node: NodeId| if node == me { "this device".to_owned() } else { circle.member_name(&node) };
+        let [current, next] = circle.anchors.office(self.now.mono);
+        let current = current?;
+        let after = next.map(|next| format!("; next: {}", name(next))).unwrap_or_default();
+        let detail = format!("{}{after}", name(current));
+        match (current == me, circle.direct.contains(&current)) {
+            (true, _) if !self.direct.is_public(self.now.mono) => finding(
+                true,
+                detail + "; nobody from outside this network has connected to it so far",
+                Some(
+                    "Give it an address that members can reach: --listen, and a port forwarded in the router.",
+                ),
+            ),
+            (true, _) | (false, true) => finding(true, detail, None),
+            (false, false) => finding(
+                false,
+                detail + "; there is no connection to it",
+                Some(
+                    "Messages go to other members and the relay meanwhile. Look whether its address can be reached from here.",
+                ),
+            ),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use felund_core::{
     node::Platform,
     sim::{Disk, World},
     store::{MemoryStore, Query},
-    view::{CircleView, Delivery, Reach},
+    view::{CircleView, Delivery, Reach, Reply},
 };
 
 use crate::send;
@@ -226,4 +226,21 @@ fn a_mesh_that_was_cut_in_two_and_content_finds_together_again() {
     for at in 0..16 {
         assert_eq!(world.texts(at, circle, "general").len(), 2, "device {at}");
     }
+}
+
+#[test]
+fn doctor_names_the_anchor_and_says_when_it_cannot_be_reached() {
+    let (mut world, circle) = anchored(2, 1, None);
+    let finding = |world: &mut World, at| {
+        let Ok(Reply::Doctor { findings }) = world.ask(at, Command::Doctor) else { panic!("no findings") };
+        findings.into_iter().find(|finding| finding.subject == "anchor of garden club").expect("a finding")
+    };
+    let first = anchor(&world, 2, circle).expect("an anchor");
+    let at = (0..2).find(|at| id(&world, *at) == first).unwrap();
+    let found = finding(&mut world, 2);
+    assert_eq!(found.detail, format!("member {at}; next: member {}", 1 - at));
+    assert!(found.ok && finding(&mut world, at).detail.starts_with("this device"));
+    world.set_reachable(2, at, false);
+    world.run(1_000);
+    assert!(!finding(&mut world, 2).ok);
 }

@@ -45,7 +45,7 @@ pub(crate) fn sent(msg_id: MsgId, delivery: Delivery, json: bool) {
     }
     match delivery {
         Delivery::Delivered { to, of } => println!("delivered to {to} of {of}"),
-        _ => println!("stored at the relay"),
+        _ => println!("stored at the relay or an anchor"),
     }
 }
 

@@ -66,7 +66,7 @@ fn Help(topic: Option<String>) -> impl IntoView {
                 }).collect_view()}
             </dl>
             <p class="quiet">
-                "Marks: … kept here, ✓ stored at the relay, ✓ 2/4 reached two of four, ✓✓ reached everyone. \
+                "Marks: … kept here, ✓ stored at the relay or an anchor, ✓ 2/4 reached two of four, ✓✓ reached everyone. \
                  Members: ● direct, ◐ through a relay or an anchor, ○ away."
             </p>
         </Dialog>
