@@ -159,11 +159,11 @@ impl Book {
         [current, next]
     }
 
-    /// When somebody falls silent next, monotonic milliseconds.
+    /// When somebody falls silent next, or the first choice is due; monotonic milliseconds.
     #[must_use]
     pub fn deadline(&self, now: u64) -> Option<u64> {
         let fresh = self.known.values().filter(|known| Self::is_fresh(known, now));
-        fresh.map(|known| known.heard + STALE_MS + 1).min()
+        fresh.map(|known| known.heard + STALE_MS + 1).chain(self.election.deadline()).min()
     }
 }
 
@@ -183,7 +183,8 @@ mod tests {
         let (mut book, node) = (Book::default(), NodeId([1; 32]));
         assert!(book.heard(node, 100, anchor(), 0));
         book.elect(ME, 0);
-        assert_eq!(book.office(0), [Some(node), None]);
+        book.elect(ME, 10_000);
+        assert_eq!(book.office(10_000), [Some(node), None]);
         assert!(!book.heard(node, 100, anchor(), 15_000));
         assert!(!book.heard(node, 99, anchor(), 15_000));
         assert_eq!(book.deadline(15_000), Some(20_001));

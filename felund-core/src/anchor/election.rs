@@ -9,16 +9,16 @@ pub const STALE_MS: u64 = 20_000;
 pub const RANKS_APART: usize = 2;
 /// After a change nothing but silence changes the anchor again for this long, in milliseconds.
 pub const COOLDOWN_MS: u64 = 60_000;
-/// How long after the first candidate was heard the best one is taken whoever came first, in milliseconds: every anchor
-/// announces itself within this time, and nodes that hear them in different orders still agree.
+/// How long after the first candidate was heard one is chosen, in milliseconds: every anchor announces itself within this
+/// time, so that nodes that hear them in different orders agree. Where one is in office already nobody waits.
 pub const SETTLE_MS: u64 = 10_000;
 
 /// The choice of one node for one circle.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Election {
     current: Option<NodeId>,
-    /// Until when the best is taken at once.
-    settles: u64,
+    /// When the first choice is due, once there is a candidate.
+    due: Option<u64>,
     /// Until when the current one stays as long as it is there.
     holds: u64,
 }
@@ -28,6 +28,12 @@ impl Election {
     #[must_use]
     pub const fn current(&self) -> Option<NodeId> {
         self.current
+    }
+
+    /// When the first choice is due, if there is none yet.
+    #[must_use]
+    pub fn deadline(&self) -> Option<u64> {
+        self.due.filter(|_| self.current.is_none())
     }
 
     /// Chooses anew. `reachable` are the candidates heard of within [`STALE_MS`], best first; `followed` is what the best of
@@ -42,14 +48,15 @@ impl Election {
         let followed = followed.filter(|node| reachable.contains(node));
         let best = reachable.first().copied();
         let place = self.current.and_then(|current| reachable.iter().position(|node| *node == current));
-        if self.current.is_none() {
-            self.settles = now + SETTLE_MS;
-        }
+        self.due = match self.due {
+            _ if reachable.is_empty() => None,
+            None => Some(now + SETTLE_MS),
+            due => due,
+        };
         let next = match (self.current, place) {
             _ if followed.is_some() => followed,
-            (None, _) => best,
-            (Some(_), None) => best,
-            (Some(_), Some(place)) if place > 0 && now < self.settles => best,
+            (None, _) if self.due.is_some_and(|due| now < due) => None,
+            (None, _) | (Some(_), None) => best,
             (Some(_), Some(place)) if place >= RANKS_APART && now >= self.holds => best,
             (current, Some(_)) => current,
         };
@@ -75,13 +82,16 @@ mod tests {
     fn settled(reachable: &[NodeId]) -> Election {
         let mut election = Election::default();
         election.decide(reachable, None, 0);
+        assert_eq!((election.current(), election.deadline()), (None, Some(SETTLE_MS)));
+        election.decide(reachable, None, SETTLE_MS);
+        assert_eq!((election.current(), election.deadline()), (reachable.first().copied(), None));
         election
     }
 
     #[test]
     fn the_best_candidates_choice_is_followed_while_it_can_be_reached() {
-        let mut election = settled(&[A]);
-        election.decide(&[A, B, C], Some(B), 1_000);
+        let mut election = Election::default();
+        election.decide(&[A, B, C], Some(B), 0);
         assert_eq!(election.current(), Some(B), "who comes later takes the one in office");
         assert!(!election.decide(&[A, B, C], Some(B), 70_000));
         assert!(election.decide(&[A, C], Some(B), 90_000), "gone, whatever the best one still says");
@@ -90,9 +100,12 @@ mod tests {
 
     #[test]
     fn the_best_is_taken_whoever_was_heard_first() {
-        let mut election = settled(&[C]);
+        let mut election = Election::default();
+        election.decide(&[C], None, 0);
         election.decide(&[B, C], None, 2_000);
         election.decide(&[A, B, C], None, 7_000);
+        assert_eq!(election.current(), None);
+        election.decide(&[A, B, C], None, SETTLE_MS);
         assert_eq!(election.current(), Some(A));
     }
 
@@ -147,8 +160,8 @@ mod tests {
             let (mut one, mut other) = (Election::default(), Election::default());
             one.decide(&[all[first]], None, 0);
             other.decide(&[all[second]], None, 0);
-            one.decide(&all, None, 8_000);
-            other.decide(&all, None, 8_000);
+            one.decide(&all, None, SETTLE_MS);
+            other.decide(&all, None, SETTLE_MS + 1);
             prop_assert_eq!(one.current(), other.current());
         }
     }

@@ -232,7 +232,8 @@ fn anchor(client: &mut Client, json: bool) -> Result<ExitCode, String> {
                 print::anchored(circle, &state, json);
             }
         }
-        client.next_or_reopen()?;
+        client.changed_or_reopen()?;
+        client.skip_messages();
     }
 }
 

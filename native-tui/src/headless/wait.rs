@@ -199,19 +199,31 @@ impl Client {
         }
     }
 
-    /// The next message or other event, through another owner when the present one ends.
+    /// The next message, through another owner when the present one ends.
     pub(crate) fn next_or_reopen(&mut self) -> Result<Box<Event>, String> {
         loop {
             if let Some(event) = self.early.pop_front() {
                 return Ok(event);
             }
-            match self.signals.recv() {
-                Ok(Signal::Event(event)) => self.take(event),
-                Ok(Signal::Closed(_)) => self.reopen()?,
-                Ok(Signal::Terminal(_) | Signal::Stop) => {}
-                Err(_) => return Err("Felund ended unexpectedly".to_owned()),
-            }
+            self.changed_or_reopen()?;
         }
+    }
+
+    /// Waits until anything happens, through another owner when the present one ends.
+    pub(crate) fn changed_or_reopen(&mut self) -> Result<(), String> {
+        match self.signals.recv() {
+            Ok(Signal::Event(event)) => self.take(event),
+            Ok(Signal::Closed(_)) => self.reopen()?,
+            Ok(Signal::Terminal(_) | Signal::Stop) => {}
+            Err(_) => return Err("Felund ended unexpectedly".to_owned()),
+        }
+        Ok(())
+    }
+
+    /// Drops messages that nobody reads here.
+    pub(crate) fn skip_messages(&mut self) {
+        self.early.clear();
+        self.delivered.clear();
     }
 
     /// Through whoever owns the data directory now; that may be a command which ends before it has told everything.
