@@ -1,5 +1,7 @@
 //! Replays every committed input: what the fuzzers found once stays found, without a fuzzer.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 use std::{collections::BTreeSet, fs, path::Path};
 
 use felund_fuzz_targets::TARGETS;
