@@ -4,7 +4,9 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, builder::FalseyValueParser};
+
+use crate::session::Setup;
 
 /// Exit status when something went wrong.
 pub(crate) const EXIT_FAILED: u8 = 1;
@@ -42,12 +44,23 @@ pub(crate) struct Options {
     /// Relay of new circles: its address, such as the one its web app is opened by.
     #[arg(long, global = true, env = "FELUND_RELAY", value_name = "URL")]
     pub(crate) relay: Option<String>,
-    /// Where other members may connect directly, such as 0.0.0.0:4700; invites then name it.
+    /// Where other members may connect directly, such as [::]:4700; invites then name it [default: for clients that
+    /// run on, a free port at all addresses, which members in the local network find].
     #[arg(long, global = true, env = "FELUND_LISTEN", value_name = "ADDR:PORT")]
     pub(crate) listen: Option<SocketAddr>,
+    /// Neither look for members in the local network nor let them find this device; without --listen nobody can connect to it then.
+    #[arg(long, global = true, env = "FELUND_NO_MDNS", value_parser = FalseyValueParser::new())]
+    pub(crate) no_mdns: bool,
     /// Answer in JSON.
     #[arg(long, global = true)]
     pub(crate) json: bool,
+}
+
+impl Options {
+    /// How a session takes part in the network that runs no longer than it must.
+    pub(crate) fn setup(&self) -> Setup {
+        Setup { listen: self.listen, mdns: !self.no_mdns, ..Setup::default() }
+    }
 }
 
 /// What can be done without a screen.

@@ -28,6 +28,7 @@ use crate::{
     disk::Disk,
     gate::{Gate, Place},
     net::Net,
+    reach::Reach,
     session::{Setup, Signal},
     tcp,
 };
@@ -65,8 +66,7 @@ pub(crate) enum Inbox {
 }
 
 pub(crate) struct Driver {
-    /// Where others may dial this node.
-    endpoints: Vec<String>,
+    reach: Reach,
     gate: Gate,
     node: Node,
     disk: Disk,
@@ -102,11 +102,11 @@ impl Driver {
             let _ = answers.blocking_send(Inbox::Node(input));
         })?;
         let gate = Gate::new(setup.anchor, Instant::now());
-        let listen = setup.listen.map(|address| tcp::listen(address, gate.clone(), inbox.clone()));
-        let endpoints = listen.transpose()?.unwrap_or_default();
-        let platform = Platform { dials: true, anchor: setup.anchor, ..Platform::default() };
+        let reach = Reach::open(setup, gate.clone(), inbox.clone())?;
+        let announces = reach.announces();
+        let platform = Platform { dials: true, announces, anchor: setup.anchor, mobile: false };
         Ok(Self {
-            endpoints,
+            reach,
             gate,
             node: Node::new(Box::new(UnwrapErr(SysRng)), platform),
             disk,
@@ -124,8 +124,10 @@ impl Driver {
 
     /// Drives until the process wants to end and everything handed to the disk is durable.
     pub(crate) async fn run(mut self, mut inbox: mpsc::Receiver<Inbox>) {
-        let endpoints = std::mem::take(&mut self.endpoints);
-        let mut deadline = self.feed(Input::Listening(endpoints)).await;
+        let mut deadline = self.feed(Input::Timeout).await;
+        for input in self.reach.start() {
+            deadline = self.feed(input).await;
+        }
         let mut check = time::interval(CLOCK_CHECK);
         check.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
         while !self.ended {
@@ -137,6 +139,9 @@ impl Driver {
                     if self.clock.has_slept() {
                         deadline = self.feed(Input::Wake).await;
                     }
+                    for input in self.reach.look(Instant::now()) {
+                        deadline = self.feed(input).await;
+                    }
                     let turned_away = self.gate.turned_away();
                     if turned_away > 0 {
                         deadline = self.feed(Input::TurnedAway(turned_away)).await;
@@ -146,6 +151,7 @@ impl Driver {
         }
         let _ = time::timeout(GOODBYE, self.finish(&mut inbox)).await;
         self.net.close_all();
+        self.reach.close().await;
     }
 
     /// Lets writes and the requests of mirrors come to their end.
@@ -177,7 +183,7 @@ impl Driver {
                 deadline
             }
             Inbox::Accepted(stream, place) => {
-                let origin = tcp::origin(&stream);
+                let origin = tcp::origin(&stream, self.reach.interfaces());
                 let conn = self.net.accept(stream, place);
                 self.feed(Input::Accepted(conn, origin)).await
             }
@@ -224,8 +230,7 @@ impl Driver {
                     Output::Connect(conn, address) => self.net.connect(conn, address),
                     Output::Transmit(conn, bytes) => inputs.extend(self.net.transmit(conn, bytes)),
                     Output::Close(conn, _) => self.net.close(conn),
-                    // Said only where the platform announces.
-                    Output::Announce(_) => {}
+                    Output::Announce(announcement) => self.reach.announce(announcement),
                     Output::Event(event) => self.tell(event).await,
                     Output::Timeout(at) => {
                         deadline = at;

@@ -33,6 +33,11 @@ pub struct Setup {
     pub listen: Option<SocketAddr>,
     /// Whether it does nothing but store and forward.
     pub anchor: bool,
+    /// Whether members in the local network may find it, and it them.
+    pub mdns: bool,
+    /// Whether it runs long enough for others to connect to it; then it listens at a port of the system's choice where none is
+    /// given, unless members could not find that.
+    pub stays: bool,
 }
 
 /// What arrives at the process.

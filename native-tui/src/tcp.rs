@@ -4,7 +4,7 @@
 //! than a record, or does not read what it is sent, loses its connection.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
@@ -13,6 +13,7 @@ use felund_core::{
     io::{ConnId, Input, Origin},
     session::{CUT_OFF, MAX_RECORD, SessionError},
 };
+use socket2::{Domain, Socket, Type};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
@@ -20,15 +21,18 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{driver::Inbox, gate::Gate};
+use crate::{driver::Inbox, gate::Gate, interfaces::Interfaces};
 
 /// How long to wait when the system has no more sockets to give.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
+/// Connections that wait for being accepted.
+const BACKLOG: i32 = 128;
+
 /// How long one message may take to be sent: whoever does not read for this long is not there any more.
 const WRITE_LIMIT: Duration = Duration::from_secs(30);
 
-/// Starts listening behind a gate; answers with the addresses others may dial.
+/// Starts listening behind a gate; answers with where. All of IPv6 takes in all of IPv4.
 ///
 /// # Errors
 /// A text for people: the address is taken, or not this machine's.
@@ -36,13 +40,11 @@ pub(crate) fn listen(
     address: SocketAddr,
     gate: Gate,
     inbox: mpsc::Sender<Inbox>,
-) -> Result<Vec<String>, String> {
+) -> Result<SocketAddr, String> {
     let fault =
         |e: std::io::Error| format!("cannot listen on {address}: {e}; choose another --listen ADDR:PORT");
-    let listener = std::net::TcpListener::bind(address).map_err(fault)?;
-    listener.set_nonblocking(true).map_err(fault)?;
-    let listener = TcpListener::from_std(listener).map_err(fault)?;
-    let port = listener.local_addr().map_err(fault)?.port();
+    let listener = TcpListener::from_std(bind(address).map_err(fault)?).map_err(fault)?;
+    let bound = listener.local_addr().map_err(fault)?;
     tokio::spawn(async move {
         loop {
             match listener.accept().await {
@@ -56,44 +58,28 @@ pub(crate) fn listen(
             }
         }
     });
-    Ok(endpoints(address, port))
+    Ok(bound)
 }
 
-/// An address that names no interface stands for all of the machine's.
-fn endpoints(address: SocketAddr, port: u16) -> Vec<String> {
-    if !address.ip().is_unspecified() {
-        return vec![SocketAddr::new(address.ip(), port).to_string()];
+fn bind(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    if address.is_ipv6() {
+        // Systems differ in what they take for granted.
+        socket.set_only_v6(!address.ip().is_unspecified())?;
     }
-    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
-    let fits = |ip: &IpAddr| match ip {
-        IpAddr::V4(ip) => !ip.is_loopback() && !ip.is_link_local(),
-        IpAddr::V6(ip) => address.is_ipv6() && !ip.is_loopback() && !ip.is_unicast_link_local(),
-    };
-    let addresses = interfaces.iter().map(if_addrs::Interface::ip).filter(fits);
-    addresses.take(4).map(|ip| SocketAddr::new(ip, port).to_string()).collect()
+    // As std does: a port whose last connections are still being wound up is free. On Windows it would mean something else.
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
 }
 
-/// Where a connection came from, by the networks this machine has addresses in.
-pub(crate) fn origin(stream: &TcpStream) -> Origin {
+/// Where a connection came from.
+pub(crate) fn origin(stream: &TcpStream, interfaces: &Interfaces) -> Origin {
     // A socket that is gone already proves nothing.
-    let Ok(peer) = stream.peer_addr() else { return Origin::Nearby };
-    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
-    let near = |at: &if_addrs::Interface| match (&at.addr, peer.ip().to_canonical()) {
-        (if_addrs::IfAddr::V4(own), IpAddr::V4(ip)) => {
-            let mask = u32::from(own.netmask);
-            u32::from(own.ip) & mask == u32::from(ip) & mask
-        }
-        (if_addrs::IfAddr::V6(own), IpAddr::V6(ip)) => {
-            let mask = u128::from(own.netmask);
-            u128::from(own.ip) & mask == u128::from(ip) & mask
-        }
-        _ => false,
-    };
-    if peer.ip().to_canonical().is_loopback() || interfaces.iter().any(near) {
-        Origin::Nearby
-    } else {
-        Origin::Outside
-    }
+    stream.peer_addr().map_or(Origin::Nearby, |peer| interfaces.origin(peer.ip()))
 }
 
 /// Dials and then moves messages until one side ends.
@@ -173,9 +159,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_named_interface_is_told_as_it_is_and_all_of_them_as_what_they_are() {
-        assert_eq!(endpoints("192.0.2.1:0".parse().expect("an address"), 4700), ["192.0.2.1:4700"]);
-        let all = endpoints("0.0.0.0:0".parse().expect("an address"), 4700);
-        assert!(all.iter().all(|a| a.ends_with(":4700") && !a.starts_with("0.") && !a.starts_with("127.")));
+    fn a_listener_at_all_addresses_takes_in_both_families() {
+        let reached = |bound: &str, from: &str| {
+            let listener = bind(bound.parse().expect("an address")).expect("a listener");
+            let port = listener.local_addr().expect("is bound").port();
+            std::net::TcpStream::connect((from, port)).is_ok()
+        };
+        assert!(reached("0.0.0.0:0", "127.0.0.1"));
+        assert!(!reached("0.0.0.0:0", "::1"));
+        if std::net::TcpListener::bind("[::1]:0").is_ok() {
+            assert!(reached("[::]:0", "127.0.0.1") && reached("[::]:0", "::1"));
+            assert!(!reached("[::1]:0", "127.0.0.1"));
+        }
     }
 }

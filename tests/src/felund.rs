@@ -24,6 +24,7 @@ pub struct Felund {
     name: String,
     relay: Option<String>,
     host: Option<Host>,
+    found: bool,
     data: TempDir,
 }
 
@@ -71,13 +72,21 @@ impl Felund {
     #[must_use]
     pub fn new(name: &str, relay: Option<&str>) -> Self {
         let data = tempfile::Builder::new().prefix("felund-").tempdir().expect("a temporary directory");
-        Self { name: name.to_owned(), relay: relay.map(str::to_owned), host: None, data }
+        Self { name: name.to_owned(), relay: relay.map(str::to_owned), host: None, found: false, data }
     }
 
     /// The same device on another machine.
     #[must_use]
     pub fn on(mut self, host: &Host) -> Self {
         self.host = Some(host.clone());
+        self
+    }
+
+    /// The same device, which looks for members in its local network and lets them find it; others don't, so that tests leave the
+    /// networks of whoever runs them alone.
+    #[must_use]
+    pub fn found_nearby(mut self) -> Self {
+        self.found = true;
         self
     }
 
@@ -98,6 +107,9 @@ impl Felund {
     pub fn options(&self) -> Vec<String> {
         let mut options = vec!["--data-dir".to_owned(), self.data.path().display().to_string()];
         options.extend(["--name".to_owned(), self.name.clone()]);
+        if !self.found {
+            options.push("--no-mdns".to_owned());
+        }
         if let Some(relay) = &self.relay {
             options.extend(["--relay".to_owned(), relay.clone()]);
         }

@@ -67,6 +67,82 @@ fn join(name: &str, host: &Host, circle: &Circle) -> Member {
     Member::listening(felund)
 }
 
+/// A running client that is told nothing about its network.
+fn by_itself(felund: Felund) -> Member {
+    let tail = felund.tail(None);
+    let control = felund.control();
+    Member { felund, tail, control }
+}
+
+#[test]
+fn members_in_one_local_network_find_each_other_with_nothing_set_up() {
+    let Some(mut net) = Network::new("members find each other in a local network") else { return };
+    let mut home = net.site(Nat::PortRestricted);
+    let hosts = [net.host(&mut home), net.host(&mut home), net.host(&mut home)];
+    let device = |name, host| Felund::new(name, None).on(host).found_nearby();
+    let alice = device("alice", &hosts[0]);
+    let circle = alice.create(CIRCLE);
+    let invite = Invite::parse(&circle.invite).expect("an invite");
+    assert!(invite.relay.is_none() && invite.peers.is_empty(), "the invite says nothing of where anybody is");
+    let alice = by_itself(alice);
+    // A command that ends at once dials whom it finds.
+    let bob = device("bob", &hosts[1]);
+    bob.join(&circle.invite);
+    let sent = bob.run(&["send", CIRCLE, "is anybody there"]);
+    assert!(sent.stdout.contains("delivered"), "{sent:?}");
+    alice.tail.wait_for("is anybody there");
+    let bob = by_itself(bob);
+    bob.until_reached(&circle, "alice", |reach| reach == Reach::Direct);
+    // A second client on the same machine is one more.
+    let dan = device("dan", &hosts[1]);
+    dan.join(&circle.invite);
+    let dan = by_itself(dan);
+    for other in ["alice", "bob"] {
+        dan.until_reached(&circle, other, |reach| reach == Reach::Direct);
+    }
+    // Who wants no such thing is neither found nor finds anybody.
+    let quiet = Felund::new("quiet", None).on(&hosts[2]);
+    quiet.join(&circle.invite);
+    let quiet = by_itself(quiet);
+    dan.says("the three of us");
+    for member in [&alice, &bob] {
+        member.tail.wait_for("the three of us");
+    }
+    assert!(quiet.felund.texts(CIRCLE).is_empty());
+    let findings = dan.felund.run(&["doctor", "--json"]).stdout;
+    assert!(findings.contains("members can connect at 192.168.1."), "{findings}");
+}
+
+#[test]
+fn what_is_announced_in_a_local_network_names_nobody() {
+    let Some(mut net) = Network::new("announcements name nobody") else { return };
+    let mut home = net.site(Nat::PortRestricted);
+    let hosts = [net.host(&mut home), net.host(&mut home)];
+    let on_wire = Capture::start_on(home.router(), "lan");
+    let alice = Felund::new("alice of the orchard", None).on(&hosts[0]).found_nearby();
+    let circle = alice.create(CIRCLE);
+    let alice = by_itself(alice);
+    let bob = Felund::new("bob of the meadow", None).on(&hosts[1]).found_nearby();
+    bob.join(&circle.invite);
+    let bob = by_itself(bob);
+    bob.until_reached(&circle, "alice of the orchard", |reach| reach == Reach::Direct);
+    let view = bob.control.circle(&circle.id).expect("there");
+    drop((alice, bob));
+    let packets = on_wire.finish();
+    assert!(leak::contains(&packets, b"_felund"), "the capture saw the announcements");
+    let secret = Invite::parse(&circle.invite).expect("an invite").secret;
+    let mut secrets = Secrets::default()
+        .text("alice of the orchard")
+        .text("bob of the meadow")
+        .text(CIRCLE)
+        .key("the circle's secret", secret.expose())
+        .key("the circle's id", &hex::decode(&circle.id).expect("hex"));
+    for member in &view.members {
+        secrets = secrets.key("a node's id", &member.id.0);
+    }
+    secrets.assert_absent("the packets of the local network", &packets);
+}
+
 #[test]
 fn who_cannot_reach_each_other_chat_through_a_member_that_both_can_reach() {
     let Some(mut net) = Network::new("chat through a third") else { return };

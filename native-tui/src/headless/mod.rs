@@ -21,6 +21,7 @@ use felund_core::{
 
 use crate::{
     args::{Cmd, EXIT_FAILED, EXIT_KEPT, Options},
+    session::Setup,
     target,
 };
 use wait::Client;
@@ -39,13 +40,21 @@ const CATCH_UP_PATIENCE: Duration = Duration::from_secs(4);
 pub(crate) fn run(options: Options, command: Cmd) -> Result<ExitCode, String> {
     let json = options.json;
     let (relay, listen) = (options.relay.clone(), options.listen);
-    let mut client = Client::open(options, matches!(command, Cmd::Anchor))?;
+    // Only what runs on is worth connecting to; the doctor looks at how that would go.
+    let stays = matches!(command, Cmd::Anchor | Cmd::Tail { .. } | Cmd::Doctor);
+    let setup = Setup { anchor: matches!(command, Cmd::Anchor), stays, ..options.setup() };
+    let mut client = Client::open(options, setup)?;
     match command {
         Cmd::Create { circle_name: name } => {
             if relay.is_none() && listen.is_none() {
+                let who = if setup.mdns {
+                    "only members in the same local network can be reached, while felund runs"
+                } else {
+                    "nobody else can be reached yet"
+                };
                 eprintln!(
-                    "felund: this circle has no relay, so nobody else can be reached yet; give one with \
-                     --relay URL or FELUND_RELAY, or let members connect with --listen ADDR:PORT"
+                    "felund: this circle has no relay, so {who}; give one with --relay URL or FELUND_RELAY, or let \
+                     members connect with --listen ADDR:PORT"
                 );
             }
             let reply = client.ask(&Command::CreateCircle { name, relay })?;

@@ -52,12 +52,10 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Opens a session and brings it to the point where commands work. An `anchor` does nothing else, as long as it
-    /// owns the data directory.
-    pub(crate) fn open(options: Options, anchor: bool) -> Result<Self, String> {
+    /// Opens a session and brings it to the point where commands work.
+    pub(crate) fn open(options: Options, setup: Setup) -> Result<Self, String> {
         let dir = DataDir::open(options.data_dir)?;
         let (sender, signals) = mpsc::sync_channel(1_024);
-        let setup = Setup { listen: options.listen, anchor };
         let session = Session::open(&dir, setup, &sender)?;
         let mut client = Self {
             dir,

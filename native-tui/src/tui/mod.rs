@@ -71,7 +71,7 @@ impl Loop {
         mut screen: Screen,
         sender: SyncSender<Signal>,
     ) -> Result<Self, String> {
-        let setup = Setup { listen: options.listen, anchor: false };
+        let setup = Setup { stays: true, ..options.setup() };
         let mut app = App::new(options, Theme::from_env(), TimeZone::system());
         draw(&mut app, &mut screen)?;
         let keys = sender.clone();
