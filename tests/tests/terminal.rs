@@ -15,7 +15,7 @@ const ROWS: u16 = 30;
 
 /// A device as it is before anything was set up.
 fn bare(device: &Felund) -> Vec<String> {
-    vec!["--data-dir".to_owned(), device.data_dir().display().to_string()]
+    vec!["--data-dir".to_owned(), device.data_dir().display().to_string(), "--no-mdns".to_owned()]
 }
 
 /// Alice at a terminal in a circle that Bob has joined without a screen.
