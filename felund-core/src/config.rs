@@ -136,3 +136,7 @@ pub const MESH_DEGREE: usize = 6;
 pub const EXPLORE_MS: u64 = 60_000;
 /// Own messages whose confirmations are counted, per circle.
 pub const MAX_COUNTED: usize = 512;
+/// Writes that storage refused are tried again after this long, in milliseconds.
+pub const STORE_RETRY_MS: u64 = 1_000;
+/// Most bytes of envelopes kept in memory while storage refuses them; beyond that nothing more is taken in.
+pub const MAX_UNWRITTEN_BYTES: usize = 8 * 1024 * 1024;

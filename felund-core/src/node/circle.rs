@@ -54,6 +54,8 @@ pub(super) struct Circle {
     /// Own envelopes that nobody has confirmed.
     pub(super) outbox: BTreeSet<Key>,
     pub(super) cursor: Cursor,
+    /// Something of the relay's log was not taken in since the start.
+    pub(super) skipped: bool,
     /// Seen at the relay.
     pub(super) online: BTreeSet<NodeId>,
     /// Reached by a session of our own.
@@ -96,6 +98,7 @@ impl Circle {
             drafts: BTreeMap::new(),
             outbox: BTreeSet::new(),
             cursor: Cursor::default(),
+            skipped: false,
             online: BTreeSet::new(),
             direct: BTreeSet::new(),
             confirms: BTreeMap::new(),

@@ -228,7 +228,8 @@ impl Node {
             Way::Session(conn) => {
                 let sharing = self.direct.sharing(id);
                 if let Some((_, _, circle)) = sharing.into_iter().find(|(other, ..)| *other == conn) {
-                    self.send_frame(conn, &PeerFrame::Ephemeral { circle, envelope: Sealed(sealed) });
+                    // A receipt is for what is durable, as a confirmation is.
+                    self.claim(conn, PeerFrame::Ephemeral { circle, envelope: Sealed(sealed) });
                 }
             }
         }

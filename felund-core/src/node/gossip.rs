@@ -1,5 +1,7 @@
 //! Anti-entropy between two nodes: what a frame means for a circle's log.
 
+use std::collections::VecDeque;
+
 use super::{Node, ephemeral::Way, ingest::Source, records, startup::Asked};
 use crate::{
     config::{MAX_BATCH, MAX_BATCH_BYTES},
@@ -29,6 +31,29 @@ pub(super) struct Stream {
     version: u64,
     window: Window,
     end: usize,
+}
+
+/// Summaries that have not been answered, oldest first: the newest own envelope that each covered. An answer says
+/// nothing about what came after its question.
+#[derive(Debug, Default)]
+pub(super) struct Summaries {
+    newest: VecDeque<Option<Key>>,
+    /// Too many were left unanswered: which answer belongs to which is not known any more in this session.
+    lost: bool,
+}
+
+/// Unanswered summaries that are remembered.
+const MAX_SUMMARIES: usize = 16;
+
+impl Summaries {
+    fn asked(&mut self, newest: Option<Key>) {
+        self.lost |= self.newest.len() >= MAX_SUMMARIES;
+        if self.lost {
+            self.newest.clear();
+        } else {
+            self.newest.push_back(newest);
+        }
+    }
 }
 
 impl Node {
@@ -62,7 +87,7 @@ impl Node {
             PeerFrame::MsgsSend { envelopes, more, .. } => self.sent(conn, id, place, &envelopes, more),
             PeerFrame::MsgNew { envelope, .. } => {
                 if let Some((msg, _)) = self.ingest(id, &envelope.0, Some(Source { conn, bulk: false })) {
-                    self.send_frame(conn, &PeerFrame::Confirm { circle: place, ids: vec![msg] });
+                    self.claim(conn, PeerFrame::Confirm { circle: place, ids: vec![msg] });
                 }
             }
             PeerFrame::Confirm { ids, .. } => {
@@ -76,13 +101,23 @@ impl Node {
         }
     }
 
+    /// The newest own envelope that the oldest unanswered summary covered.
+    fn summary_answered(&mut self, conn: ConnId, id: CircleId) -> Option<Option<Key>> {
+        self.summaries.get_mut(&(conn, id))?.newest.pop_front()
+    }
+
     /// Begins a reconciliation.
     pub(super) fn summarise(&mut self, conn: ConnId, id: CircleId, place: u32) {
         let (Some(circle), Some(salt)) = (self.circles.get(&id), self.salt(conn)) else { return };
         let window = circle.log.window(self.now.wall);
         let summary = summarise(&salt, circle.log.keys(&window));
         let have = Have::Summary { count: summary.count, fingerprint: summary.fingerprint, window };
-        self.send_frame(conn, &PeerFrame::MsgsHave { circle: place, have });
+        let newest = circle.confirms.last_key_value().map(|(key, _)| *key);
+        // A peer that lacks everything is answered with all of it.
+        if summary.count > 0 {
+            self.summaries.entry((conn, id)).or_default().asked(newest);
+        }
+        self.claim(conn, PeerFrame::MsgsHave { circle: place, have });
     }
 
     fn have(&mut self, conn: ConnId, node: NodeId, id: CircleId, place: u32, have: Have) {
@@ -92,7 +127,7 @@ impl Node {
                 let window = circle.log.window(self.now.wall).and(&window);
                 let ours = summarise(&salt, circle.log.keys(&window));
                 if (ours.count, ours.fingerprint) == (count, fingerprint) {
-                    self.send_frame(conn, &PeerFrame::MsgsHave { circle: place, have: Have::Same });
+                    self.claim(conn, PeerFrame::MsgsHave { circle: place, have: Have::Same });
                     self.all_confirmed(id, node, &window, |_| true);
                 } else if count == 0 {
                     // A newcomer lacks everything: no need to find out what.
@@ -104,11 +139,16 @@ impl Node {
                 }
             }
             Have::Same => {
+                let Some(newest) = self.summary_answered(conn, id) else { return };
                 let Some(circle) = self.circles.get(&id) else { return };
                 let window = circle.log.window(self.now.wall);
-                self.all_confirmed(id, node, &window, |_| true);
+                // It answers for what was there when it was asked; own clocks only grow.
+                self.all_confirmed(id, node, &window, |key| Some(*key) <= newest);
             }
             Have::Symbols { count, start, symbols, window } => {
+                if start == 0 && !self.exchanges.contains_key(&(conn, id)) {
+                    self.summary_answered(conn, id);
+                }
                 self.decode(conn, node, id, place, (count, start, symbols), &window);
             }
             Have::More { end } => {
@@ -142,7 +182,7 @@ impl Node {
         let version = circle.log.version();
         self.streams.insert((conn, id), Stream { version, window: window.clone(), end });
         let have = Have::Symbols { count, start: start as u64, symbols, window };
-        self.send_frame(conn, &PeerFrame::MsgsHave { circle: place, have });
+        self.claim(conn, PeerFrame::MsgsHave { circle: place, have });
     }
 
     fn decode(
@@ -248,11 +288,11 @@ impl Node {
             }
         }
         if !ids.is_empty() {
-            self.send_frame(conn, &PeerFrame::Confirm { circle: place, ids });
+            self.claim(conn, PeerFrame::Confirm { circle: place, ids });
         }
         if news && !more {
-            for (other, _, place) in self.direct.sharing(id).into_iter().filter(|(other, ..)| *other != conn)
-            {
+            // Whoever sent it as well: its answer tells both that the other has everything.
+            for (other, _, place) in self.direct.sharing(id) {
                 self.summarise(other, id, place);
             }
         }

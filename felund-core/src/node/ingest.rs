@@ -87,10 +87,16 @@ impl Node {
 
     /// An envelope of the relay's log. Whatever it is, its place is noted, so that it is not asked for again.
     fn arrived(&mut self, id: CircleId, url: &str, cursor: Cursor, bytes: &[u8]) {
-        self.ingest(id, bytes, None);
-        if let Some(circle) = self.circles.get_mut(&id) {
-            circle.cursor = cursor;
+        let full = self.staging_is_full();
+        let Some(circle) = self.circles.get_mut(&id) else { return };
+        // What is not taken in now is asked for after the next start: its place is not passed in the record.
+        circle.skipped |= full;
+        if circle.skipped {
+            self.ingest(id, bytes, None);
+            return;
         }
+        circle.cursor = cursor;
+        self.ingest(id, bytes, None);
         let record = records::cbor(&records::CursorRecord { relay: url.to_owned(), cursor });
         let name = records::cursor(&id);
         // Only the last of several in one batch counts.
@@ -108,6 +114,9 @@ impl Node {
         bytes: &[u8],
         from: Option<Source>,
     ) -> Option<(MsgId, bool)> {
+        if self.staging_is_full() {
+            return None;
+        }
         let verified = receive(bytes).ok()?;
         let (wall, me) = (self.now.wall, self.me.as_ref()?.key.id());
         let circle = self.circles.get_mut(&id)?;
@@ -119,12 +128,7 @@ impl Node {
         let key = Key { ts: header.created_ts, id: header.msg_id };
         match circle.log.merge(&verified, wall) {
             Merge::New => {}
-            Merge::Known => {
-                if from.is_none() {
-                    self.stored_at_relay(id, &key.id);
-                }
-                return Some((key.id, false));
-            }
+            Merge::Known => return Some((key.id, false)),
             Merge::FromTheFuture | Merge::Expired => return None,
         }
         self.clock.observe(key.ts);

@@ -56,6 +56,8 @@ impl Node {
                 direct.close(loser, "another connection stays", cx, events);
             });
             if loser == conn {
+                // The one that stays may be dead, and its peer started anew: that shows soon.
+                self.direct.doubt(node, self.now.mono);
                 return;
             }
         }
@@ -84,6 +86,7 @@ impl Node {
     fn closed(&mut self, conn: ConnId, node: NodeId, circles: &[CircleId]) {
         self.exchanges.retain(|(of, _), _| *of != conn);
         self.streams.retain(|(of, _), _| *of != conn);
+        self.summaries.retain(|(of, _), _| *of != conn);
         let wall = self.now.wall;
         self.announce_soon();
         for id in circles {
@@ -94,6 +97,13 @@ impl Node {
                 self.dirty.insert(*id);
             }
         }
+    }
+
+    /// A session shares the circles that both sides had when it opened: one more needs new ones.
+    pub(super) fn renew_sessions(&mut self) {
+        self.with_direct(|direct, _, cx, events| {
+            direct.renew("a circle was joined; another session will share it", cx, events);
+        });
     }
 
     /// A circle is left: nothing more is said about it, and sessions that shared it end.

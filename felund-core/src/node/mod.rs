@@ -22,6 +22,7 @@ mod lan;
 mod mesh;
 mod publish;
 mod records;
+mod staging;
 mod startup;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -103,7 +104,7 @@ pub struct Node {
     batches: BTreeMap<BatchId, Vec<publish::After>>,
     /// Writes nobody waits for, gathered while the last such batch is being written.
     staged: Vec<Op>,
-    staged_in_flight: Option<BatchId>,
+    staging: staging::Staging,
     waiting: Vec<Request>,
     direct: Direct,
     lan: lan::Lan,
@@ -112,6 +113,7 @@ pub struct Node {
     streams: BTreeMap<(ConnId, CircleId), gossip::Stream>,
     ladder: Ladder,
     anchoring: anchor::Anchoring,
+    summaries: BTreeMap<(ConnId, CircleId), gossip::Summaries>,
     probes: BTreeMap<HttpId, doctor::Probe>,
     dirty: BTreeSet<CircleId>,
     told_at: u64,
@@ -146,7 +148,7 @@ impl Node {
             queries: BTreeMap::new(),
             batches: BTreeMap::new(),
             staged: Vec::new(),
-            staged_in_flight: None,
+            staging: staging::Staging::default(),
             waiting: Vec::new(),
             direct: Direct::default(),
             lan: lan::Lan::new(platform.announces),
@@ -155,6 +157,7 @@ impl Node {
             streams: BTreeMap::new(),
             ladder: Ladder::default(),
             anchoring: anchor::Anchoring::default(),
+            summaries: BTreeMap::new(),
             probes: BTreeMap::new(),
             dirty: BTreeSet::new(),
             told_at: 0,
@@ -238,6 +241,7 @@ impl Node {
             self.ladder.deadline(),
             self.anchors_deadline(),
             self.direct.deadline(),
+            self.staging_deadline(),
             self.lan.deadline(self.now),
         ];
         links.chain(views).chain(waits.into_iter().flatten()).min()
@@ -373,22 +377,6 @@ impl Node {
     fn stage_record(&mut self, name: String, value: &[u8]) {
         let op = self.record(name, value);
         self.staged.extend(op);
-    }
-
-    fn flush_staged(&mut self) {
-        if self.staged_in_flight.is_none() {
-            self.flush_staged_now();
-        }
-    }
-
-    fn flush_staged_now(&mut self) {
-        if self.staged.is_empty() {
-            return;
-        }
-        let id = BatchId(self.id());
-        self.staged_in_flight = Some(id);
-        let ops = std::mem::take(&mut self.staged);
-        self.outputs.push_back(Output::Store(id, Batch { ops, strict: false }));
     }
 
     fn circle_and_channel(&self, circle: CircleId, channel: ChannelId) -> Result<&Circle, String> {

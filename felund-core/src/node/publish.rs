@@ -96,14 +96,13 @@ impl Node {
         if self.store_fault.take().is_some() {
             self.notice(false, "Storage works again.".into());
         }
-        if self.staged_in_flight == Some(id) {
-            self.staged_in_flight = None;
-        }
+        self.staged_committed(id);
         for after in self.batches.remove(&id).unwrap_or_default() {
             match after {
                 After::Circle(circle) => {
                     let id = circle.id;
                     self.circles.insert(id, *circle);
+                    self.renew_sessions();
                     self.link_up(id);
                     self.dirty.insert(id);
                 }
@@ -124,7 +123,8 @@ impl Node {
         let (Some(circle), Some(me)) = (self.circles.get_mut(&id), me) else { return };
         let header = verified.header();
         let key = Key { ts: header.created_ts, id: header.msg_id };
-        if circle.log.merge(verified, wall) != Merge::New {
+        // Where the wall clock has been put back, the node's own clock is ahead of it, and what it says no less its own.
+        if circle.log.merge(verified, wall.max(key.ts)) != Merge::New {
             return;
         }
         circle.outbox.insert(key);
@@ -185,9 +185,7 @@ impl Node {
     }
 
     pub(super) fn store_failed(&mut self, id: BatchId, cause: &str) {
-        if self.staged_in_flight == Some(id) {
-            self.staged_in_flight = None;
-        }
+        self.staged_refused(id);
         for after in self.batches.remove(&id).unwrap_or_default() {
             if let After::Reply(request, _) = after {
                 let text =
@@ -198,7 +196,7 @@ impl Node {
         // Said once, not for every message that comes in meanwhile.
         if self.store_fault.is_none() {
             let text = format!(
-                "Storage does not take anything: {cause}. What comes in is shown but not kept; the relay still has it."
+                "Storage does not take anything: {cause}. What comes in is shown, and kept as soon as storage works again."
             );
             self.notice(true, text);
             self.store_fault = Some(cause.into());

@@ -53,6 +53,18 @@ pub(super) enum Name {
 }
 
 impl Name {
+    /// Whose record it is.
+    pub(super) const fn circle(self) -> CircleId {
+        match self {
+            Self::Circle(circle)
+            | Self::Cursor(circle)
+            | Self::Read(circle, _)
+            | Self::Draft(circle, _)
+            | Self::ChannelKey(circle, _)
+            | Self::Outbox(circle, _) => circle,
+        }
+    }
+
     /// `None` for records of no circle, and for those of a later version.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split('/');

@@ -166,3 +166,71 @@ fn messages_from_far_in_the_future_are_refused() {
     world.run(5_000);
     assert!(world.texts(0, circle, "general").is_empty());
 }
+
+#[test]
+fn what_the_relay_lost_before_it_was_durable_is_posted_again() {
+    let mut world = World::new(2);
+    let circle = world.circle("garden club");
+    world.run_until("live", |world| (0..2).all(|at| live(world, at, circle)));
+    world.run(1_000);
+    world.relay.write_ms = 60_000;
+    send(&mut world, 0, circle, "passed on, not written");
+    world.run_until("it has come back", |world| {
+        world.devices[1].model.circle(circle).unwrap().channels[0].unread == 1
+    });
+    world.run(100);
+    assert_eq!(world.history(0, circle, "general")[0].delivery, Delivery::Pending);
+    world.stop_relay(true);
+    world.relay.write_ms = 0;
+    world.set_relay_up(true);
+    world.run_until("stored", |world| world.devices[0].model.circle(circle).unwrap().unsent == 0);
+    let message = world.history(0, circle, "general").remove(0);
+    assert!(world.relay.is_durable(&message.msg_id));
+    assert_eq!(world.texts(1, circle, "general"), ["passed on, not written"]);
+}
+
+#[test]
+fn what_comes_in_while_the_disk_is_full_is_kept_once_there_is_room() {
+    let mut world = World::new(2);
+    let circle = world.circle("garden club");
+    world.run_until("live", |world| (0..2).all(|at| live(world, at, circle)));
+    world.devices[1].disk.full = Some("the disk is full".into());
+    send(&mut world, 0, circle, "shown and not kept");
+    world.run(5_000);
+    assert!(world.events(1).any(|event| matches!(event, Event::Notice { error: true, .. })));
+    world.devices[1].disk.full = None;
+    world.run(3_000);
+    assert_eq!(world.texts(1, circle, "general"), ["shown and not kept"]);
+    world.restart(1);
+    world.run(5_000);
+    assert_eq!(world.texts(1, circle, "general"), ["shown and not kept"]);
+}
+
+#[test]
+fn what_came_in_while_the_disk_was_full_comes_again_after_a_crash() {
+    let mut world = World::new(2);
+    let circle = world.circle("garden club");
+    world.run_until("live", |world| (0..2).all(|at| live(world, at, circle)));
+    world.devices[1].disk.full = Some("the disk is full".into());
+    send(&mut world, 0, circle, "shown and not kept");
+    world.run(5_000);
+    world.restart(1);
+    world.devices[1].disk.full = None;
+    world.run(5_000);
+    assert_eq!(world.texts(1, circle, "general"), ["shown and not kept"]);
+}
+
+#[test]
+fn own_messages_go_out_although_the_clock_was_put_back() {
+    let mut world = World::new(2);
+    let circle = world.circle("garden club");
+    world.run(1_000);
+    send(&mut world, 0, circle, "before");
+    world.devices[0].skew = -3_600_000;
+    send(&mut world, 0, circle, "after");
+    world
+        .run_until("arrival", |world| world.devices[1].model.circle(circle).unwrap().channels[0].unread == 2);
+    for at in 0..2 {
+        assert_eq!(world.texts(at, circle, "general"), ["before", "after"]);
+    }
+}

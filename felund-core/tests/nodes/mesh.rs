@@ -4,7 +4,8 @@ use felund_core::{
     ids::CircleId,
     io::Command,
     sim::World,
-    view::{Delivery, Reach},
+    store::MemoryStore,
+    view::{Delivery, Reach, Reply},
 };
 
 use crate::send;
@@ -144,4 +145,75 @@ fn simultaneous_dials_leave_one_connection() {
     world.run(60_000);
     assert_eq!((direct(&world, 0, circle), direct(&world, 1, circle)), (1, 1));
     assert_eq!(world.streams(), 1);
+}
+
+#[test]
+fn a_circle_joined_later_is_shared_by_members_that_are_connected_already() {
+    let mut world = World::new(2);
+    world.listen(0);
+    let first = world.circle_at("garden club", None);
+    world.run_until("a direct path", |world| direct(world, 0, first) == 1);
+    let made = world.ask(0, Command::CreateCircle { name: "book club".into(), relay: None });
+    let Ok(Reply::Circle { circle_id: second, invite, .. }) = made else { panic!("{made:?}") };
+    world.ask(1, Command::JoinCircle { invite, relay: None }).unwrap();
+    world.run_until("a direct path", |world| direct(world, 0, second) == 1 && direct(world, 0, first) == 1);
+    send(&mut world, 0, second, "chapter one");
+    world.run(1_000);
+    assert_eq!(world.texts(1, second, "general"), ["chapter one"]);
+}
+
+#[test]
+fn nothing_is_confirmed_before_it_is_durable() {
+    let mut world = World::new(2);
+    world.listen(0);
+    let circle = world.circle_at("garden club", None);
+    world.run_until("a direct path", |world| (0..2).all(|at| direct(world, at, circle) == 1));
+    world.run(1_000);
+    world.devices[1].disk.held = true;
+    send(&mut world, 0, circle, "still in memory");
+    world.run(5_000);
+    assert!(has(&world, 1, circle, 1), "it is shown at once");
+    assert_eq!(world.history(0, circle, "general")[0].delivery, Delivery::Pending);
+    // The power fails there: the author still has it to send.
+    world.restart(1);
+    world.run(5_000);
+    assert_eq!(world.texts(1, circle, "general"), ["still in memory"]);
+    assert_eq!(world.history(0, circle, "general")[0].delivery, Delivery::Delivered { to: 1, of: 1 });
+}
+
+#[test]
+fn an_answer_confirms_only_what_was_there_when_it_was_asked_for() {
+    let mut world = World::new(2);
+    world.listen(0);
+    let circle = world.circle_at("garden club", None);
+    world.run_until("a direct path", |world| (0..2).all(|at| direct(world, at, circle) == 1));
+    world.run(1_000);
+    world.restart(1);
+    world.run_until("a summary is under way", |world| {
+        world.devices[1].model.circle(circle).is_some() && direct(world, 1, circle) == 1
+    });
+    world.devices[0].disk.held = true;
+    send(&mut world, 1, circle, "overtaking");
+    world.run(3_000);
+    assert_eq!(world.history(1, circle, "general")[0].delivery, Delivery::Pending);
+}
+
+#[test]
+fn a_peer_that_lost_power_is_connected_again_within_seconds() {
+    for seed in 0..6 {
+        let mut world = World::seeded(seed);
+        for at in 0..2 {
+            world.add(MemoryStore::default());
+            world.listen(at);
+        }
+        // Both learn of the other from the relay and dial at once: whose session stays depends on their ids.
+        let circle = world.circle("garden club");
+        world.run_until("a direct path", |world| (0..2).all(|at| direct(world, at, circle) == 1));
+        world.run(1_000);
+        // The other side still believes in the session from before.
+        world.crash(1, true);
+        world.start(1);
+        world.run(8_000);
+        assert_eq!((direct(&world, 0, circle), direct(&world, 1, circle)), (1, 1), "seed {seed}");
+    }
 }

@@ -233,6 +233,24 @@ impl Direct {
         }
     }
 
+    /// Probes the sessions with a node, now.
+    pub(crate) fn doubt(&mut self, node: NodeId, now: u64) {
+        for conn in self.conns.values_mut().filter(|conn| !conn.probed) {
+            if matches!(&conn.state, State::Open(session) if session.peer() == node) {
+                conn.deadline = now;
+            }
+        }
+    }
+
+    /// Closes whatever has told or been told which circles this node has.
+    pub(crate) fn renew(&mut self, why: &'static str, cx: &mut Cx<'_>, events: &mut Vec<DirectEvent>) {
+        let told = |conn: &Conn| !matches!(conn.state, State::Dialing | State::Responding(_));
+        let told: Vec<ConnId> = self.conns.iter().filter(|(_, conn)| told(conn)).map(|(id, _)| *id).collect();
+        for id in told {
+            self.drop_conn(id, Some(why), cx, events);
+        }
+    }
+
     /// Deadlines and due addresses.
     pub(crate) fn drive(&mut self, cx: &mut Cx<'_>, events: &mut Vec<DirectEvent>) {
         let now = cx.now.mono;

@@ -1,0 +1,106 @@
+//! Writes that nobody waits for: gathered while the last batch of them is being written, and written again when storage
+//! refused them. And what may be said to others only once these are durable.
+
+use std::collections::BTreeMap;
+
+use super::{Node, records};
+use crate::{
+    config::{MAX_UNWRITTEN_BYTES, STORE_RETRY_MS},
+    io::{BatchId, ConnId, Output},
+    store::{Batch, Op},
+    wire::PeerFrame,
+};
+
+/// A batch that may still be refused, and what it holds up.
+#[derive(Debug)]
+struct InFlight {
+    ops: Vec<Op>,
+    claims: Vec<(ConnId, PeerFrame)>,
+}
+
+/// What is between being taken in and being durable.
+#[derive(Debug, Default)]
+pub(super) struct Staging {
+    in_flight: BTreeMap<BatchId, InFlight>,
+    /// Said once what is gathered now is durable.
+    claims: Vec<(ConnId, PeerFrame)>,
+    /// Storage refused: it is not tried again before this, monotonic milliseconds.
+    retry_at: u64,
+    /// More has been refused than may be kept in memory.
+    full: bool,
+}
+
+impl Node {
+    /// Says what rests on envelopes being held, once they are: a member that has been told so will not offer them again,
+    /// and its author spares the relay.
+    pub(super) fn claim(&mut self, conn: ConnId, frame: PeerFrame) {
+        if !self.staged.is_empty() {
+            self.staging.claims.push((conn, frame));
+        } else if let Some(mut last) = self.staging.in_flight.last_entry() {
+            last.get_mut().claims.push((conn, frame));
+        } else {
+            self.send_frame(conn, &frame);
+        }
+    }
+
+    /// Whether nothing more can be taken in until storage works again.
+    pub(super) const fn staging_is_full(&self) -> bool {
+        self.staging.full
+    }
+
+    pub(super) fn staging_deadline(&self) -> Option<u64> {
+        (!self.staged.is_empty() && self.staging.in_flight.is_empty()).then_some(self.staging.retry_at)
+    }
+
+    pub(super) fn flush_staged(&mut self) {
+        if self.staging.in_flight.is_empty() && self.now.mono >= self.staging.retry_at {
+            self.flush_staged_now();
+        }
+    }
+
+    pub(super) fn flush_staged_now(&mut self) {
+        if self.staged.is_empty() {
+            return;
+        }
+        let id = BatchId(self.id());
+        let ops = std::mem::take(&mut self.staged);
+        let claims = std::mem::take(&mut self.staging.claims);
+        // What others are told must survive power loss; the rest is had from them again.
+        let strict = !claims.is_empty();
+        self.outputs.push_back(Output::Store(id, Batch { ops: ops.clone(), strict }));
+        self.staging.in_flight.insert(id, InFlight { ops, claims });
+    }
+
+    pub(super) fn staged_committed(&mut self, id: BatchId) {
+        let Some(batch) = self.staging.in_flight.remove(&id) else { return };
+        self.staging.full = false;
+        for (conn, frame) in batch.claims {
+            self.send_frame(conn, &frame);
+        }
+    }
+
+    /// Keeps what storage refused for another try.
+    pub(super) fn staged_refused(&mut self, id: BatchId) {
+        let Some(mut batch) = self.staging.in_flight.remove(&id) else { return };
+        let later: Vec<&Op> =
+            self.staging.in_flight.values().flat_map(|b| &b.ops).chain(&self.staged).collect();
+        batch.ops.retain(|op| match op {
+            Op::PutEnvelope(row) => self.circles.contains_key(&row.circle),
+            // What has been written since then is newer.
+            Op::PutRecord(name, _) | Op::DeleteRecord(name) => {
+                let again = |op: &&&Op| matches!(op, Op::PutRecord(n, _) | Op::DeleteRecord(n) if n == name);
+                let left =
+                    records::Name::parse(name).is_some_and(|name| !self.circles.contains_key(&name.circle()));
+                !left && !later.iter().any(|op| again(&op))
+            }
+            Op::DeleteEnvelopes(circle, _) => self.circles.contains_key(circle),
+            Op::DeleteCircle(_) => true,
+        });
+        batch.ops.append(&mut self.staged);
+        batch.claims.append(&mut self.staging.claims);
+        (self.staged, self.staging.claims) = (batch.ops, batch.claims);
+        self.staging.retry_at = self.now.mono + STORE_RETRY_MS;
+        let bytes = |op: &Op| if let Op::PutEnvelope(row) = op { row.sealed.len() } else { 0 };
+        self.staging.full = self.staged.iter().map(bytes).sum::<usize>() > MAX_UNWRITTEN_BYTES;
+    }
+}
