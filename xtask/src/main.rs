@@ -12,6 +12,7 @@ mod process;
 mod qr;
 mod run;
 mod setup;
+mod sim;
 mod test;
 mod web;
 
@@ -42,7 +43,11 @@ Commands:
   fuzz [TARGET]      Look for bytes that make a decoder panic, hang or eat memory (default: every target)
       --seconds N          how long each target runs (default 60)
       TARGET INPUT...      run these inputs once
-  bench NAME         Run a benchmark: relay, sync, tui or web
+  sim                Let generated stories happen in the simulator, and judge them
+      --seeds N            this many (default 1000), a failing one with the command that replays it
+      --from M             beginning with this seed (default 0)
+      --seed N [--trace]   this one alone, told whole
+  bench NAME         Run a benchmark: mesh, relay, sync, tui or web
   screenshots        Make the pictures in docs/images from the running programs
   help               Print this
 ";
@@ -104,6 +109,7 @@ fn dispatch() -> Result<ExitCode> {
             setup::fuzz(&mut context)?;
             fuzz::fuzz(&context, &options)?;
         }
+        "sim" => sim::sim(&Context::discover()?, args.raw_args()?.collect())?,
         "bench" => bench(&mut args)?,
         "screenshots" => {
             no_more(&mut args)?;
@@ -123,17 +129,17 @@ fn no_more(args: &mut lexopt::Parser) -> Result<()> {
 
 /// Runs one benchmark; whatever follows the name goes to it.
 fn bench(args: &mut lexopt::Parser) -> Result<()> {
-    let name = args.value().context("name a benchmark: relay, sync, tui or web")?.string()?;
+    let name = args.value().context("name a benchmark: mesh, relay, sync, tui or web")?.string()?;
     let rest: Vec<_> = args.raw_args()?.collect();
     let mut context = Context::discover()?;
     let package = match name.as_str() {
         "relay" => "felund-relay",
-        "sync" => "felund-core",
+        "mesh" | "sync" => "felund-core",
         "tui" => "native-tui",
         "web" => "felund-tests",
-        other => bail!("there is no benchmark `{other}`; there are relay, sync, tui and web"),
+        other => bail!("there is no benchmark `{other}`; there are mesh, relay, sync, tui and web"),
     };
-    if name != "sync" {
+    if package != "felund-core" {
         setup::build(&mut context)?;
         web::build(&context)?;
     }

@@ -54,7 +54,7 @@ struct Step {
     run: fn(&mut Context, &mut Counts) -> Result<()>,
 }
 
-const STEPS: [Step; 13] = [
+const STEPS: [Step; 14] = [
     Step { name: "setup", what: "tools, browsers and their drivers", needs: &[], run: set_up },
     Step {
         name: "format",
@@ -72,6 +72,7 @@ const STEPS: [Step; 13] = [
     Step { name: "lint", what: "clippy, native", needs: &["web"], run: lint },
     Step { name: "lint-web", what: "clippy, for browsers", needs: &["setup"], run: lint_web },
     Step { name: "unit", what: "tests of the native crates", needs: &["web"], run: unit },
+    Step { name: "sim", what: "a thousand stories in the simulator", needs: &[], run: simulate },
     Step { name: "core-wasm", what: "the core's tests as WebAssembly", needs: &["setup"], run: core_wasm },
     Step { name: "browser", what: "felund-wasm's tests in a browser", needs: &["setup"], run: browser },
     Step { name: "doc", what: "the documentation builds without warnings", needs: &["web"], run: doc },
@@ -210,6 +211,21 @@ fn unit(context: &mut Context, counts: &mut Counts) -> Result<()> {
         "--exclude",
         "felund-tests",
         "--no-fail-fast",
+    ]);
+    run_tests(&mut tests, counts)
+}
+
+/// Optimised, or most of the time would go into unoptimised ciphers; nothing but the core is compiled anew for this.
+fn simulate(context: &mut Context, counts: &mut Counts) -> Result<()> {
+    let mut tests = context.cargo();
+    tests.env("FELUND_SIM_SEEDS", "1000").args([
+        "test",
+        "--config",
+        "profile.dev.package.felund-core.opt-level=2",
+        "-p",
+        "felund-core",
+        "--test",
+        "sim",
     ]);
     run_tests(&mut tests, counts)
 }

@@ -27,6 +27,8 @@ pub struct Traffic {
     pub direct_messages: u64,
     /// Their bytes, with the four of their length.
     pub direct_bytes: u64,
+    /// Messages on direct connections of at least [`Device::large`] bytes.
+    pub direct_large: u64,
     /// Messages on sockets to the relay.
     pub frames: u64,
     /// Their bytes.
@@ -39,8 +41,9 @@ pub struct Traffic {
 const LENGTH_PREFIX: u64 = 4;
 
 impl Traffic {
-    pub(super) const fn direct(&mut self, bytes: &[u8]) {
+    pub(super) const fn direct(&mut self, bytes: &[u8], large: usize) {
         self.direct_messages += 1;
+        self.direct_large += (bytes.len() >= large) as u64;
         self.direct_bytes += bytes.len() as u64 + LENGTH_PREFIX;
     }
 
@@ -83,6 +86,8 @@ pub struct Device {
     pub skew: i64,
     /// Longest time a write takes, in milliseconds, if its disk is slow.
     pub write_ms: u64,
+    /// From how many bytes on its messages are counted as large.
+    pub large: usize,
     /// What it has sent.
     pub traffic: Traffic,
     /// What it wanted announced in its local network, in order.
@@ -112,6 +117,7 @@ impl Device {
             model: Model::default(),
             skew: 0,
             write_ms: 0,
+            large: usize::MAX,
             traffic: Traffic::default(),
             announced: Vec::new(),
             dialed: Vec::new(),

@@ -23,6 +23,8 @@ mod dice;
 mod disk;
 mod network;
 mod relay;
+mod run;
+mod scenario;
 mod trace;
 mod world;
 
@@ -31,6 +33,8 @@ pub use dice::Dice;
 pub use disk::Disk;
 pub use network::{Block, Network, Path};
 pub use relay::{RELAY, Relay};
+pub use run::{Report, run};
+pub use scenario::{ChannelPlan, CirclePlan, DevicePlan, SECRET, Scenario, Step, channel_name, passphrase};
 pub use trace::Trace;
 pub use world::{Told, World};
 

@@ -129,6 +129,12 @@ impl Relay {
         self.rooms.values().any(|room| room.known.get(id).is_some_and(|cursor| *cursor <= self.durable_to))
     }
 
+    /// Whether an envelope is in the relay's log, durable or not.
+    #[must_use]
+    pub fn holds(&self, id: &MsgId) -> bool {
+        self.rooms.values().any(|room| room.known.contains_key(id))
+    }
+
     /// The process ends. With `power` what was not durable is gone from the log; sockets, tokens and presence are gone
     /// in any case.
     pub(super) fn stop(&mut self, power: bool) {

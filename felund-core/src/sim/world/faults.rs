@@ -164,6 +164,12 @@ impl World {
         self.later(ms, Happening::Wake(at, self.devices[at].life));
     }
 
+    /// Whether a device's process runs and the device does not sleep.
+    #[must_use]
+    pub fn is_awake(&self, at: usize) -> bool {
+        self.devices[at].up && self.devices[at].asleep_until <= self.now
+    }
+
     /// The relay's process ends or starts; its log survives, sockets and tokens do not.
     pub fn set_relay_up(&mut self, up: bool) {
         if up {

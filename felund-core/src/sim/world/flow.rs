@@ -122,7 +122,7 @@ impl World {
         let (now, end) = (self.now, self.end(at, conn));
         let device = &mut self.devices[at];
         if let Some(stream) = device.streams.get_mut(&conn) {
-            device.traffic.direct(&bytes);
+            device.traffic.direct(&bytes, device.large);
             if stream.dead {
                 return;
             }
