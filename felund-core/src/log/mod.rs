@@ -180,6 +180,13 @@ impl Log {
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 
+    /// Whether an envelope of a channel is here.
+    #[must_use]
+    pub fn holds(&self, channel: &ChannelId, key: &Key) -> bool {
+        let entries = self.channels.get(channel);
+        entries.is_some_and(|entries| entries.binary_search_by_key(key, |entry| entry.key).is_ok())
+    }
+
     /// The channel that holds an envelope.
     #[must_use]
     pub fn channel_of(&self, key: &Key) -> Option<ChannelId> {

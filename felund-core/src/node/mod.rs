@@ -235,7 +235,9 @@ impl Node {
     }
 
     fn deadline(&self) -> Option<u64> {
-        let views = (!self.dirty.is_empty()).then_some(self.told_at + VIEW_INTERVAL_MS);
+        // Before everything is loaded nothing is told, and waiting for it must not be a loop.
+        let ready = matches!(self.phase, Phase::Ready);
+        let views = (ready && !self.dirty.is_empty()).then_some(self.told_at + VIEW_INTERVAL_MS);
         let links = self.links.values().filter_map(|link| link.deadline(self.now.mono));
         let waits = [
             self.ladder.deadline(),

@@ -2,6 +2,7 @@
 
 use std::{collections::VecDeque, fmt};
 
+use super::relay::holds;
 use crate::{
     ids::CircleId,
     io::BatchId,
@@ -99,6 +100,27 @@ impl Disk {
     #[must_use]
     pub const fn durable(&self) -> &MemoryStore {
         &self.durable
+    }
+
+    /// Whether these bytes are anywhere on the disk, in a record or in an envelope of these circles.
+    #[must_use]
+    pub fn contains(&self, circles: &[CircleId], secret: &[u8]) -> bool {
+        let in_records = match self.read(Query::Records) {
+            Loaded::Records(records) => records.iter().any(|(_, value)| holds(value, secret)),
+            _ => false,
+        };
+        in_records
+            || circles.iter().any(|circle| self.envelopes(*circle).iter().any(|row| holds(row, secret)))
+    }
+
+    /// The envelopes of a circle, sealed as they are.
+    #[must_use]
+    pub fn envelopes(&self, circle: CircleId) -> Vec<Vec<u8>> {
+        let Loaded::Index(rows) = self.read(Query::Index(circle)) else { return Vec::new() };
+        match self.read(Query::Envelopes(circle, rows.into_iter().map(|row| row.key).collect())) {
+            Loaded::Envelopes(rows) => rows.into_iter().map(|(_, sealed)| sealed).collect(),
+            _ => Vec::new(),
+        }
     }
 
     /// Whether an envelope would survive a power cut.

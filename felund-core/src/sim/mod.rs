@@ -34,7 +34,9 @@ pub use disk::Disk;
 pub use network::{Block, Network, Path};
 pub use relay::{RELAY, Relay};
 pub use run::{Report, run};
-pub use scenario::{ChannelPlan, CirclePlan, DevicePlan, SECRET, Scenario, Step, channel_name, passphrase};
+pub use scenario::{
+    ChannelPlan, CirclePlan, DevicePlan, Part, SECRET, Scenario, Step, channel_name, passphrase,
+};
 pub use trace::Trace;
 pub use world::{Told, World};
 

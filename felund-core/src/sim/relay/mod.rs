@@ -376,7 +376,8 @@ const fn unix_s(now: u64) -> u64 {
     (EPOCH_MS + now) / 1_000
 }
 
-fn holds(bytes: &[u8], secret: &[u8]) -> bool {
+/// Whether bytes hold a secret anywhere.
+pub(super) fn holds(bytes: &[u8], secret: &[u8]) -> bool {
     let Some(first) = secret.first() else { return false };
     let mut rest = bytes;
     while let Some(at) = rest.iter().position(|byte| byte == first) {

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Runner, ledger::Sent};
-use crate::sim::{Traffic, scenario::channel_name};
 use crate::{
+    anchor::{MAX_MESSAGES, MAX_TOTAL_BYTES},
+    ids::{ChannelId, NodeId},
     io::{Command, Input},
+    sim::{Part, SECRET, Traffic, channel_name},
     store::{Loaded, Query},
     view::{Delivery, Key, Membership, MessageView, Reply},
 };
@@ -18,6 +20,8 @@ const SILENCE_MS: u64 = 120_000;
 const DIRECT_BYTES: u64 = 400;
 /// Bytes that a quiet node may send per minute on its socket to the relay: a probe three times.
 const FRAME_BYTES: u64 = 200;
+/// Bytes of an anchor's announcements a minute: at most one in four seconds.
+const ANNOUNCED_BYTES: u64 = 15 * 700;
 /// Requests that a quiet node may make per minute and circle: presence is renewed once.
 const REQUESTS: u64 = 2;
 /// What a quiet node may tell its screen per minute: how it is connected, now and then.
@@ -130,13 +134,22 @@ impl Runner<'_> {
             let device = &self.world.devices[at];
             let circles = self.ledger.members.iter().filter(|(of, _)| *of == at).count() as u64;
             let used = |now: u64, then: u64| (now - then) / minutes;
+            // Everybody hands on what anchors announce, to each but where it came from; its author to the relay, too.
+            let direct = device.connections() as u64;
+            let heard = ANNOUNCED_BYTES * self.announcing(at);
+            let own =
+                if self.scenario.devices[at].part == Part::Person { 0 } else { ANNOUNCED_BYTES * circles };
             let checks = [
                 (
                     "direct bytes",
                     used(device.traffic.direct_bytes, before.direct_bytes),
-                    DIRECT_BYTES * device.connections() as u64,
+                    (DIRECT_BYTES + heard) * direct,
                 ),
-                ("bytes to the relay", used(device.traffic.frame_bytes, before.frame_bytes), FRAME_BYTES),
+                (
+                    "bytes to the relay",
+                    used(device.traffic.frame_bytes, before.frame_bytes),
+                    FRAME_BYTES + own,
+                ),
                 ("requests", used(device.traffic.requests, before.requests), REQUESTS * circles),
                 ("events", told[at] / minutes, EVENTS),
             ];
@@ -149,8 +162,58 @@ impl Runner<'_> {
         }
     }
 
+    /// Anchors that a device hears of, in each circle anew.
+    fn announcing(&self, device: usize) -> u64 {
+        let circles = self.ledger.members.iter().filter(|(of, _)| *of == device).map(|(_, circle)| *circle);
+        let anchor = |(at, _): &&(usize, usize)| self.scenario.devices[*at].part != Part::Person;
+        let in_circle = |circle| self.ledger.members.iter().filter(move |(_, of)| *of == circle);
+        circles.map(|circle| in_circle(circle).filter(anchor).count() as u64).sum()
+    }
+
+    /// Anchors hold no more than they may; nobody's disk holds anything that is not sealed; everyone who can hear the
+    /// same agrees on the anchor in office.
+    fn check_anchors(&mut self) {
+        for at in 0..self.scenario.devices.len() {
+            if self.world.devices[at].disk.contains(&self.ledger.circles, SECRET.as_bytes()) {
+                self.ledger.violation(&self.world, format!("the disk of device {at} holds a plaintext"));
+            }
+            let mut bytes = 0;
+            for circle in self.ledger.circles.clone() {
+                bytes += self.world.devices[at].disk.envelopes(circle).iter().map(Vec::len).sum::<usize>();
+                let Loaded::Index(rows) = self.world.devices[at].disk.read(Query::Index(circle)) else {
+                    continue;
+                };
+                let mut channels: BTreeMap<ChannelId, usize> = BTreeMap::new();
+                for row in rows.iter().filter(|row| row.chat) {
+                    *channels.entry(row.channel).or_default() += 1;
+                }
+                let most = channels.values().max().copied().unwrap_or(0);
+                if !self.scenario.is_used(at) && most > MAX_MESSAGES as usize {
+                    self.ledger
+                        .violation(&self.world, format!("anchor {at} holds {most} messages of a channel"));
+                }
+            }
+            if !self.scenario.is_used(at) && bytes as u64 > MAX_TOTAL_BYTES {
+                self.ledger.violation(&self.world, format!("anchor {at} holds {bytes} bytes"));
+            }
+        }
+        for circle in
+            (0..self.ledger.circles.len()).filter(|circle| self.is_exact(*circle)).collect::<Vec<_>>()
+        {
+            let id = self.ledger.circles[circle];
+            let choice = |at: usize| Some((at, self.world.devices[at].model.circle(id)?.anchor));
+            let chosen: Vec<(usize, Option<NodeId>)> =
+                self.honest(circle).into_iter().filter_map(choice).collect();
+            if chosen.windows(2).any(|pair| pair[0].1 != pair[1].1) {
+                let what = format!("members of circle {circle} have different anchors: {chosen:?}");
+                self.ledger.violation(&self.world, what);
+            }
+        }
+    }
+
     /// What people see in the end.
     pub(super) fn judge(&mut self) {
+        self.check_anchors();
         if !self.ledger.asked.is_empty() {
             let what = format!("never answered: {:?}", self.ledger.asked);
             self.ledger.violation(&self.world, what);
@@ -161,7 +224,7 @@ impl Runner<'_> {
         for (circle, channel) in places.collect::<Vec<_>>() {
             let mut reference: Option<(usize, Vec<Key>)> = None;
             for device in 0..self.scenario.devices.len() {
-                if self.lost.contains(&device) {
+                if self.lost.contains(&device) || !self.scenario.is_used(device) {
                     continue;
                 }
                 let Some(messages) = self.read(device, circle, channel) else { continue };

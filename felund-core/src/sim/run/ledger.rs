@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::{EPOCH_MS, SECRET, Told, World};
+use super::super::{EPOCH_MS, SECRET, Scenario, Told, World};
 use crate::{
     ids::{ChannelId, CircleId, MsgId, NodeId},
     io::Event,
@@ -81,9 +81,15 @@ impl Ledger {
         self.shown.retain(|(of, _)| *of != device);
     }
 
-    pub(super) fn note(&mut self, world: &World, told: &Told) {
+    pub(super) fn note(&mut self, world: &World, scenario: &Scenario, told: &Told) {
         let device = told.device;
         match &told.event {
+            Event::Message(_) if !scenario.is_used(device) => {
+                self.violation(
+                    world,
+                    format!("device {device} does nothing but anchor, and opened a message"),
+                );
+            }
             Event::Message(message) => self.shown(world, device, message),
             Event::Delivery { circle_id, msg_id, delivery, .. } => {
                 self.delivery(world, device, *circle_id, *msg_id, *delivery);

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use self::ledger::{Asked, Ledger};
 use super::{
-    Disk, RELAY, Scenario, Trace, World,
+    Disk, Part, RELAY, Scenario, Trace, World,
     scenario::{SECRET, Step, channel_name, passphrase},
 };
 use crate::{
@@ -108,7 +108,12 @@ impl<'a> Runner<'a> {
         world.trace = Trace::new(lines);
         world.relay.secrets.push(SECRET.into());
         for (at, plan) in scenario.devices.iter().enumerate() {
-            let platform = Platform { dials: plan.dials, mobile: plan.mobile, ..Platform::default() };
+            let platform = Platform {
+                dials: plan.dials,
+                mobile: plan.mobile,
+                anchor: plan.part == Part::Anchor,
+                ..Platform::default()
+            };
             world.add_device(platform, Disk::slow(MemoryStore::default()));
             (world.devices[at].skew, world.devices[at].write_ms) = (plan.skew_ms, plan.write_ms);
             if plan.listens {
@@ -146,6 +151,9 @@ impl<'a> Runner<'a> {
             self.world.ask(at, Command::SetName { name: format!("{SECRET} {at}") })?;
             let identity = self.world.devices[at].model.identity.as_ref();
             self.ledger.nodes.push(identity.map(|identity| identity.node_id));
+            if self.scenario.devices[at].part == Part::Helper {
+                self.world.ask(at, Command::SetAnchor { on: true })?;
+            }
         }
         for (circle, plan) in self.scenario.circles.iter().enumerate() {
             let (name, relay) = (format!("{SECRET} circle {circle}"), plan.relay.then(|| RELAY.to_owned()));
@@ -200,7 +208,7 @@ impl<'a> Runner<'a> {
 
     fn look(&mut self) {
         for told in std::mem::take(&mut self.world.told) {
-            self.ledger.note(&self.world, &told);
+            self.ledger.note(&self.world, self.scenario, &told);
         }
     }
 

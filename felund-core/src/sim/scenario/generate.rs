@@ -1,6 +1,6 @@
 //! Scenarios from seeds.
 
-use super::{ChannelPlan, CirclePlan, DevicePlan, Scenario, Step};
+use super::{ChannelPlan, CirclePlan, DevicePlan, Part, Scenario, Step};
 use crate::{
     sim::{Block, Dice, Path},
     view::Access,
@@ -18,12 +18,16 @@ impl Scenario {
     pub fn generate(seed: u64) -> Self {
         let mut dice = Dice::new(seed);
         let count = usize::try_from(dice.between(3, 6)).unwrap_or(3);
-        let mut devices: Vec<DevicePlan> = (0..count).map(|_| device(&mut dice)).collect();
-        let mut circles = vec![circle(&mut dice, (0..count).collect())];
+        let mut devices: Vec<DevicePlan> = (0..count).map(|at| device(&mut dice, at > 0)).collect();
+        let used = |at: &usize| devices[*at].part != Part::Anchor;
+        let mut circles = vec![circle(&mut dice, (0..count).collect(), used)];
         if dice.chance(250) {
-            let members = (0..count).filter(|_| dice.chance(600)).collect();
-            circles.push(circle(&mut dice, members));
-            circles.retain(|circle| circle.members.len() > 1);
+            let mut members: Vec<usize> = (0..count).filter(|_| dice.chance(600)).collect();
+            // Somebody makes it.
+            members.sort_by_key(|at| !used(at));
+            if members.len() > 1 && used(&members[0]) {
+                circles.push(circle(&mut dice, members, used));
+            }
         }
         let mut no_dial = Vec::new();
         for from in 0..count {
@@ -58,22 +62,31 @@ impl Scenario {
     }
 }
 
-fn device(dice: &mut Dice) -> DevicePlan {
+fn device(dice: &mut Dice, may_anchor: bool) -> DevicePlan {
+    let part = match dice.below(10) {
+        0 | 1 if may_anchor => Part::Anchor,
+        2 => Part::Helper,
+        _ => Part::Person,
+    };
+    // Neither phones nor browsers anchor.
+    let anchors = part != Part::Person;
     let skew = dice.between(0, 2 * MAX_SKEW_MS).cast_signed() - MAX_SKEW_MS.cast_signed();
     DevicePlan {
-        listens: dice.chance(600),
-        dials: dice.chance(850),
-        mobile: dice.chance(250),
+        part,
+        listens: dice.chance(600) || part == Part::Anchor,
+        dials: dice.chance(850) || anchors,
+        mobile: dice.chance(250) && !anchors,
         skew_ms: if dice.chance(500) { skew } else { 0 },
         write_ms: dice.between(1, 60),
     }
 }
 
-fn circle(dice: &mut Dice, members: Vec<usize>) -> CirclePlan {
+fn circle(dice: &mut Dice, members: Vec<usize>, used: impl Fn(&usize) -> bool) -> CirclePlan {
+    let people: Vec<usize> = members.iter().copied().filter(used).collect();
     let mut channels = Vec::new();
     for (access, permille) in [(Access::Public, 200), (Access::Key, 200), (Access::Invite, 350)] {
-        if !members.is_empty() && dice.chance(permille) {
-            channels.push(ChannelPlan { access, owner: members[dice.index(members.len())] });
+        if dice.chance(permille) {
+            channels.push(ChannelPlan { access, owner: people[dice.index(people.len())] });
         }
     }
     CirclePlan { members, relay: dice.chance(700), channels }
@@ -154,7 +167,8 @@ impl Author<'_> {
             for (channel, ChannelPlan { access, owner }) in plan.channels.iter().enumerate() {
                 let made = self.dice.between(0, 5_000);
                 self.at(made, Step::Create { circle, channel });
-                let others = plan.members.iter().copied().filter(|member| member != owner);
+                let people = plan.members.iter().copied().filter(|member| self.scenario.is_used(*member));
+                let others = people.filter(|member| member != owner).collect::<Vec<_>>().into_iter();
                 let odd = self.odd;
                 for device in others.filter(|device| Some(*device) != odd) {
                     let joined = self.dice.between(made + 3_000, self.length);
@@ -182,7 +196,9 @@ impl Author<'_> {
         for _ in 0..self.dice.between(10, 30) {
             let circle = self.dice.index(self.scenario.circles.len());
             let plan = &self.scenario.circles[circle];
-            let device = plan.members[self.dice.index(plan.members.len())];
+            let people: Vec<usize> =
+                plan.members.iter().copied().filter(|member| self.scenario.is_used(*member)).collect();
+            let device = people[self.dice.index(people.len())];
             let channels = plan.channels.len();
             let channel = (channels > 0 && self.dice.chance(500)).then(|| self.dice.index(channels));
             let length = match self.dice.below(20) {

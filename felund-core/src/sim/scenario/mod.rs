@@ -28,9 +28,22 @@ pub struct Scenario {
     pub timeline: Vec<(u64, Step)>,
 }
 
+/// What a device is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Somebody reads and writes on it.
+    Person,
+    /// Somebody reads and writes on it, and it stores and forwards for others as well.
+    Helper,
+    /// Nobody uses it: it stores and forwards, and opens nothing.
+    Anchor,
+}
+
 /// A device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DevicePlan {
+    /// What it is there for.
+    pub part: Part,
     /// It listens; others still may not be able to dial it.
     pub listens: bool,
     /// It dials, as a browser does not.
@@ -196,16 +209,16 @@ pub fn passphrase(channel: usize) -> String {
 }
 
 impl Scenario {
+    /// Whether somebody reads and writes on a device.
+    #[must_use]
+    pub fn is_used(&self, device: usize) -> bool {
+        self.devices[device].part != Part::Anchor
+    }
+
     /// Devices whose clocks are wrong beyond what is tolerated at some time: what they say then may be refused, and
     /// what others say may be refused by them.
     #[must_use]
     pub fn has_odd_clock(&self, device: usize) -> bool {
         self.timeline.iter().any(|(_, step)| matches!(step, Step::Clock { device: of, .. } if *of == device))
-    }
-
-    /// Whether somebody is lost for ever.
-    #[must_use]
-    pub fn loses(&self, device: usize) -> bool {
-        self.timeline.iter().any(|(_, step)| *step == Step::Lose { device })
     }
 }
