@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{ephemeral::Passing, records::CircleRecord};
+use super::{
+    ephemeral::Passing,
+    records::{CircleRecord, Confirmed, DeliveredRecord},
+};
 use crate::{
     anchor::Book,
     circle::{Access, Channel, Standing, State},
@@ -230,9 +233,34 @@ impl Circle {
 
     /// Starts counting confirmations of an own message, and stops for the oldest one counted.
     pub(super) fn count(&mut self, key: Key) {
-        self.confirms.insert(key, BTreeSet::new());
+        self.confirms.entry(key).or_default();
         if self.confirms.len() > MAX_COUNTED {
             self.confirms.pop_first();
+        }
+    }
+
+    /// Who has confirmed what, to be kept.
+    pub(super) fn delivered(&self) -> DeliveredRecord {
+        let members: BTreeSet<NodeId> = self.confirms.values().flatten().copied().collect();
+        let members: Vec<NodeId> = members.into_iter().collect();
+        let place = |node| members.binary_search(node).ok().and_then(|at| u32::try_from(at).ok());
+        let confirmed = self.confirms.iter().filter(|(_, by)| !by.is_empty()).map(|(key, by)| Confirmed {
+            ts: key.ts,
+            id: key.id,
+            by: by.iter().filter_map(place).collect(),
+        });
+        DeliveredRecord { confirmed: confirmed.collect(), members }
+    }
+
+    /// Takes back what was kept.
+    pub(super) fn restore_delivered(&mut self, record: &DeliveredRecord) {
+        for Confirmed { ts, id, by } in &record.confirmed {
+            let member = |at: &u32| record.members.get(usize::try_from(*at).ok()?).copied();
+            let key = Key { ts: *ts, id: *id };
+            self.count(key);
+            if let Some(confirmed) = self.confirms.get_mut(&key) {
+                confirmed.extend(by.iter().filter_map(member));
+            }
         }
     }
 
@@ -333,7 +361,7 @@ impl Circle {
     pub(super) fn record_names(&self) -> Vec<String> {
         use super::records;
         let id = &self.id;
-        let mut names = vec![records::circle(id), records::cursor(id)];
+        let mut names = vec![records::circle(id), records::cursor(id), records::delivered(id)];
         names.extend(self.read.keys().map(|channel| records::read(id, channel)));
         names.extend(self.drafts.keys().map(|channel| records::draft(id, channel)));
         names.extend(self.keys.keys().map(|channel| records::channel_key(id, channel)));

@@ -16,6 +16,9 @@ use crate::{
     wire::{Have, PeerFrame, Sealed, Window},
 };
 
+/// Confirmations are gathered this long before they are written, in milliseconds.
+const SAVE_MS: u64 = 2_000;
+
 /// A reconciliation under way, at the side that decodes.
 #[derive(Debug)]
 pub(super) struct Exchange {
@@ -321,6 +324,20 @@ impl Node {
         self.confirmed_by(id, node, &keys);
     }
 
+    /// Keeps who has confirmed what, gathered: after a restart a message shows as delivered as before.
+    pub(super) fn save_confirmations(&mut self) {
+        if self.unsaved.is_empty() || self.now.mono < self.save_at {
+            return;
+        }
+        for id in std::mem::take(&mut self.unsaved) {
+            let Some(circle) = self.circles.get(&id) else { continue };
+            let (name, record) = (records::delivered(&id), records::cbor(&circle.delivered()));
+            // Only the last of several in one batch counts.
+            self.staged.retain(|op| !matches!(op, Op::PutRecord(other, _) if *other == name));
+            self.stage_record(name, &record);
+        }
+    }
+
     /// A member confirmed own messages: the user sees how many have them, and the relay is spared what all have.
     pub(super) fn confirmed_by(&mut self, id: CircleId, node: NodeId, keys: &[Key]) {
         for key in keys {
@@ -335,6 +352,10 @@ impl Node {
             }
             self.climb(id, key);
             self.dirty.insert(id);
+            if self.unsaved.is_empty() {
+                self.save_at = self.now.mono + SAVE_MS;
+            }
+            self.unsaved.insert(id);
             self.event(Event::Delivery { circle_id: id, channel_id, msg_id: key.id, delivery });
         }
     }

@@ -117,6 +117,9 @@ pub struct Node {
     probes: BTreeMap<HttpId, doctor::Probe>,
     dirty: BTreeSet<CircleId>,
     told_at: u64,
+    /// Circles whose confirmations have changed since they were written, and when they will be.
+    unsaved: BTreeSet<CircleId>,
+    save_at: u64,
     store_fault: Option<String>,
 }
 
@@ -161,6 +164,8 @@ impl Node {
             probes: BTreeMap::new(),
             dirty: BTreeSet::new(),
             told_at: 0,
+            unsaved: BTreeSet::new(),
+            save_at: 0,
             store_fault: None,
         };
         node.direct.dials = platform.dials;
@@ -218,6 +223,7 @@ impl Node {
         self.with_direct(|direct, _, cx, events| direct.drive(cx, events));
         self.escalate();
         self.with_link(|_| true, RelayLink::drive);
+        self.save_confirmations();
         self.flush_staged();
         self.flush_views(false);
     }
@@ -239,7 +245,9 @@ impl Node {
         let ready = matches!(self.phase, Phase::Ready);
         let views = (ready && !self.dirty.is_empty()).then_some(self.told_at + VIEW_INTERVAL_MS);
         let links = self.links.values().filter_map(|link| link.deadline(self.now.mono));
+        let save = (!self.unsaved.is_empty()).then_some(self.save_at);
         let waits = [
+            save,
             self.ladder.deadline(),
             self.anchors_deadline(),
             self.direct.deadline(),

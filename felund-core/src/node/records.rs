@@ -6,7 +6,7 @@ use minicbor::{Decode, Encode};
 use rand_core::CryptoRng;
 
 use crate::{
-    ids::{ChannelId, CircleId, Cursor},
+    ids::{ChannelId, CircleId, Cursor, NodeId},
     keys::{NodeKey, StoreKey, random},
     redact::Secret,
     view::Key,
@@ -23,6 +23,10 @@ pub(super) fn circle(id: &CircleId) -> String {
 
 pub(super) fn cursor(id: &CircleId) -> String {
     format!("cursor/{id}")
+}
+
+pub(super) fn delivered(id: &CircleId) -> String {
+    format!("delivered/{id}")
 }
 
 pub(super) fn read(id: &CircleId, channel: &ChannelId) -> String {
@@ -46,6 +50,7 @@ pub(super) fn outbox(id: &CircleId, key: &Key) -> String {
 pub(super) enum Name {
     Circle(CircleId),
     Cursor(CircleId),
+    Delivered(CircleId),
     Read(CircleId, ChannelId),
     Draft(CircleId, ChannelId),
     ChannelKey(CircleId, ChannelId),
@@ -73,6 +78,7 @@ impl Name {
         Some(match kind {
             "circle" => Self::Circle(circle),
             "cursor" => Self::Cursor(circle),
+            "delivered" => Self::Delivered(circle),
             "read" => Self::Read(circle, id()?),
             "draft" => Self::Draft(circle, id()?),
             "key" => Self::ChannelKey(circle, id()?),
@@ -166,6 +172,28 @@ pub(super) struct CursorRecord {
     pub(super) cursor: Cursor,
 }
 
+/// `delivered/…`: which members have confirmed which own envelopes.
+#[derive(Debug, Encode, Decode)]
+#[cbor(array)]
+pub(super) struct DeliveredRecord {
+    #[n(0)]
+    pub(super) members: Vec<NodeId>,
+    #[n(1)]
+    pub(super) confirmed: Vec<Confirmed>,
+}
+
+/// One envelope, and the places among the members of those who have confirmed it.
+#[derive(Debug, Encode, Decode)]
+#[cbor(array)]
+pub(super) struct Confirmed {
+    #[n(0)]
+    pub(super) ts: u64,
+    #[n(1)]
+    pub(super) id: crate::ids::MsgId,
+    #[n(2)]
+    pub(super) by: Vec<u32>,
+}
+
 /// `read/…`: the last message seen.
 #[derive(Debug, Encode, Decode)]
 #[cbor(array)]
@@ -191,6 +219,7 @@ mod tests {
         for (text, name) in [
             (circle(&c), Name::Circle(c)),
             (cursor(&c), Name::Cursor(c)),
+            (delivered(&c), Name::Delivered(c)),
             (read(&c, &ch), Name::Read(c, ch)),
             (draft(&c, &ch), Name::Draft(c, ch)),
             (channel_key(&c, &ch), Name::ChannelKey(c, ch)),

@@ -274,6 +274,9 @@ fn restore(
                 circle.cursor = record.cursor;
             }
         }
+        Name::Delivered(id) => {
+            circles.get_mut(&id)?.restore_delivered(&minicbor::decode(&value).ok()?);
+        }
         Name::Read(id, channel) => {
             let record: records::ReadRecord = minicbor::decode(&value).ok()?;
             circles.get_mut(&id)?.read.insert(channel, Key { ts: record.ts, id: record.id });

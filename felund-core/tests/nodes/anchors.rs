@@ -81,6 +81,14 @@ fn members_that_cannot_reach_each_other_see_each_other_through_the_anchor() {
     assert_eq!(world.texts(2, circle, "general"), ["hey everyone"]);
     let sent = world.history(1, circle, "general").remove(0);
     assert_eq!(sent.delivery, Delivery::Delivered { to: 2, of: 2 }, "the anchor and the one behind it");
+    world.run(5_000);
+    world.restart(1);
+    world.run(1_000);
+    assert_eq!(
+        world.history(1, circle, "general").remove(0).delivery,
+        sent.delivery,
+        "and it is not forgotten"
+    );
 }
 
 #[test]
