@@ -63,6 +63,7 @@ impl Name {
         match self {
             Self::Circle(circle)
             | Self::Cursor(circle)
+            | Self::Delivered(circle)
             | Self::Read(circle, _)
             | Self::Draft(circle, _)
             | Self::ChannelKey(circle, _)
