@@ -31,10 +31,10 @@ pub fn write_symbols(symbols: &[Symbol], count: u64, start: u64) -> Vec<u8> {
 #[must_use]
 pub fn read_symbols(mut bytes: &[u8], count: u64, start: u64) -> Option<Vec<Symbol>> {
     let mut symbols = Vec::with_capacity(bytes.len() / 13);
-    for index in start.. {
-        if bytes.is_empty() {
-            break;
-        }
+    let mut next = Some(start);
+    while !bytes.is_empty() {
+        let index = next?;
+        next = index.checked_add(1);
         let (sum, rest) = bytes.split_first_chunk::<8>()?;
         let (check, mut rest) = rest.split_first_chunk::<4>()?;
         let (mut zigzag, mut shift) = (0_u64, 0_u32);
@@ -73,6 +73,7 @@ mod tests {
             let bytes = write_symbols(&symbols, count, start);
             prop_assert_eq!(read_symbols(&bytes, count, start), Some(symbols));
             let _ = read_symbols(&noise, count, start);
+            let _ = read_symbols(&noise, count, u64::MAX - start / 500_000);
         }
     }
 }

@@ -24,11 +24,16 @@ impl Symbol {
     const fn add(&mut self, id: ShortId, sign: i64) {
         self.sum ^= id;
         self.check ^= check(id);
-        self.count += sign;
+        // A lying peer chooses what it starts from.
+        self.count = self.count.wrapping_add(sign);
     }
 
     const fn minus(self, other: Self) -> Self {
-        Self { sum: self.sum ^ other.sum, check: self.check ^ other.check, count: self.count - other.count }
+        Self {
+            sum: self.sum ^ other.sum,
+            check: self.check ^ other.check,
+            count: self.count.wrapping_sub(other.count),
+        }
     }
 
     const fn is_pure(&self) -> bool {

@@ -8,7 +8,7 @@ use felund_fuzz_targets::TARGETS;
 
 fn names(dir: &Path) -> BTreeSet<String> {
     let entries = fs::read_dir(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
-    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    entries.map(|entry| entry.expect("a readable folder").file_name().into_string().expect("UTF-8")).collect()
 }
 
 #[test]
