@@ -1,7 +1,7 @@
 //! `cargo xtask fuzz`: builds the programs in `fuzz/` for libFuzzer and runs them, two at a time.
 //!
 //! Without cargo-fuzz and without a nightly compiler: coverage instrumentation is a matter of stable flags, and the
-//! address sanitizer, where its runtime comes with the toolchain, of one that is not. The layout is cargo-fuzz's all the
+//! address sanitizer, where its runtime comes with the toolchain, of one that has to be asked for. The layout is cargo-fuzz's all the
 //! same. What a run learns is kept in `target/fuzz/corpus`, where the next one goes on.
 
 use std::fs::{self, File};
@@ -16,6 +16,26 @@ use lexopt::prelude::*;
 use crate::context::Context;
 use crate::process;
 
+/// How libFuzzer sees where an input leads.
+const COVERAGE: [&str; 5] = [
+    "-Cpasses=sancov-module",
+    "-Cllvm-args=-sanitizer-coverage-level=4",
+    "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
+    "-Cllvm-args=-sanitizer-coverage-pc-table",
+    "-Cllvm-args=-sanitizer-coverage-trace-compares",
+];
+/// Compiled without it: no input leads anywhere else in constant-time arithmetic, and there it costs most.
+const CONSTANT_TIME: [&str; 9] = [
+    "aes",
+    "chacha20",
+    "curve25519-dalek",
+    "ed25519-dalek",
+    "ghash",
+    "polyval",
+    "sha2",
+    "subtle",
+    "x25519-dalek",
+];
 /// Programs that run at once.
 const AT_ONCE: usize = 2;
 /// A corpus with more inputs than this is reduced to those that cover something of their own before the run.
@@ -125,20 +145,12 @@ fn build(context: &Context) -> Result<Place> {
     let host = about.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc names no host")?;
     let sysroot = process::capture(context.command("rustc").args(["--print", "sysroot"]))?;
     let runtimes = Path::new(sysroot.trim()).join("lib/rustlib").join(host).join("lib");
-    let mut flags = vec![
-        "-Cpasses=sancov-module",
-        "-Cllvm-args=-sanitizer-coverage-level=4",
-        "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
-        "-Cllvm-args=-sanitizer-coverage-pc-table",
-        "-Cllvm-args=-sanitizer-coverage-trace-compares",
-        "--cfg=fuzzing",
-    ];
+    let mut flags = vec!["--cfg=fuzzing"];
     let fuzz = context.root.join("fuzz");
     let dir = context.target.join("fuzz");
     let mut cargo = context.cargo();
     if has_address_sanitizer(&runtimes) {
         flags.push("-Zsanitizer=address");
-        cargo.env("RUSTC_BOOTSTRAP", "1");
     } else {
         eprintln!(
             "This toolchain comes without the address sanitizer: fuzzing finds panics and hangs, but no misuse of \
@@ -150,9 +162,22 @@ fn build(context: &Context) -> Result<Place> {
     if is_newer(&ours, &theirs) {
         fs::copy(&ours, &theirs).with_context(|| format!("cannot write {}", theirs.display()))?;
     }
-    // `--target` keeps the flags from build scripts.
+    // Flags by package are what a stable cargo is asked to let through; `--target` keeps the others from build scripts.
     cargo
+        .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
+        .args([
+            "-Zprofile-rustflags",
+            "--config",
+            "profile.release.build-override.rustflags=[]",
+            "--config",
+            &format!("profile.release.rustflags={COVERAGE:?}"),
+        ])
+        .args(
+            CONSTANT_TIME.iter().flat_map(|name| {
+                ["--config".to_owned(), format!("profile.release.package.{name}.rustflags=[]")]
+            }),
+        )
         .args(["build", "--release", "--bins", "--target", host, "--manifest-path"])
         .arg(fuzz.join("Cargo.toml"))
         .arg("--target-dir")
@@ -203,21 +228,29 @@ fn run(context: &Context, place: &Place, name: &str, seconds: u32) -> Result<Str
     if succeeded {
         return Ok(summary(name, &said));
     }
-    let last: Vec<&str> = said.lines().rev().take(60).collect();
-    let last: Vec<&str> = last.into_iter().rev().collect();
     let input = said.lines().find_map(|line| line.split_once("Test unit written to ")).map(|(_, path)| path);
+    let (found, log) = (findings(&said), log.display());
     match input {
         Some(input) => bail!(
-            "{}\n\nThe input that did it: {input}\nTo run it alone: cargo xtask fuzz {name} {input}\nOnce mended, keep \
-             it in fuzz/corpus/{name}.",
-            last.join("\n")
+            "{found}\nAll it said is in {log}.\nThe input that did it: {input}\nTo run it alone: cargo xtask fuzz {name} \
+             {input}\nOnce mended, keep it in fuzz/corpus/{name}."
         ),
-        None => bail!(
-            "{}\n\nIt ended without naming an input; all it said is in {}",
-            last.join("\n"),
-            log.display()
-        ),
+        None => bail!("{found}\nIt ended without naming an input; all it said is in {log}"),
     }
+}
+
+/// Of everything that libFuzzer and a panic say, what names the fault.
+fn findings(said: &str) -> String {
+    let mut lines = said.lines();
+    let mut found = Vec::new();
+    while let Some(line) = lines.next() {
+        if line.contains("panicked at") {
+            found.extend([line, lines.next().unwrap_or_default()]);
+        } else if line.contains("ERROR: ") || line.contains("SUMMARY: ") {
+            found.push(line);
+        }
+    }
+    found.join("\n")
 }
 
 fn limits(fuzzer: &mut Command) -> &mut Command {
@@ -280,5 +313,14 @@ mod tests {
         let figures: Vec<&str> = line.split_whitespace().filter(|word| word.parse::<u64>().is_ok()).collect();
         assert_eq!(figures, ["153515", "1234", "5678", "90"]);
         assert!(summary("envelope", "nothing").contains('?'));
+    }
+
+    #[test]
+    fn of_a_crash_the_panic_and_the_verdict_are_told() {
+        let said = "#4 NEW\nthread '<unnamed>' (1) panicked at src/a.rs:1:2:\nindex out of bounds\nnote: run\n\
+                    ==1== ERROR: libFuzzer: deadly signal\n    #0 0x1 in x\nSUMMARY: libFuzzer: deadly signal\n";
+        let found = findings(said);
+        assert_eq!(found.lines().count(), 4, "{found}");
+        assert!(found.contains("src/a.rs:1:2") && found.contains("index out of bounds"));
     }
 }
