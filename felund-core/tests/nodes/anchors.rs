@@ -10,7 +10,7 @@ use felund_core::{
     view::{CircleView, Delivery, Reach, Reply},
 };
 
-use crate::send;
+use crate::{mesh, send};
 
 fn view(world: &World, at: usize, circle: CircleId) -> &CircleView {
     world.devices[at].model.circle(circle).unwrap()
@@ -194,11 +194,7 @@ fn browsers_and_phones_do_not_anchor() {
 
 #[test]
 fn a_large_circle_is_a_mesh_of_few_sessions_that_reaches_everyone() {
-    let mut world = World::new(30);
-    for at in 0..30 {
-        world.listen(at);
-    }
-    let circle = world.circle_at("garden club", None);
+    let (mut world, circle) = mesh(30);
     world.run(120_000);
     let sessions: usize = (0..30)
         .map(|at| view(&world, at, circle).members.iter().filter(|m| m.reach == Reach::Direct).count())
@@ -213,11 +209,7 @@ fn a_large_circle_is_a_mesh_of_few_sessions_that_reaches_everyone() {
 
 #[test]
 fn a_mesh_that_was_cut_in_two_and_content_finds_together_again() {
-    let mut world = World::new(16);
-    for at in 0..16 {
-        world.listen(at);
-    }
-    let circle = world.circle_at("garden club", None);
+    let (mut world, circle) = mesh(16);
     world.run(60_000);
     for a in 0..8 {
         for b in 8..16 {

@@ -2,6 +2,7 @@
 
 use felund_core::{
     config::MAX_FUTURE_MS,
+    ids::CircleId,
     io::{Command, Event, Input},
     sim::World,
     view::{Delivery, LinkView},
@@ -189,14 +190,20 @@ fn what_the_relay_lost_before_it_was_durable_is_posted_again() {
     assert_eq!(world.texts(1, circle, "general"), ["passed on, not written"]);
 }
 
-#[test]
-fn what_comes_in_while_the_disk_is_full_is_kept_once_there_is_room() {
+/// A member whose disk was full when something came in.
+fn received_without_room() -> (World, CircleId) {
     let mut world = World::new(2);
     let circle = world.circle("garden club");
     world.run_until("live", |world| (0..2).all(|at| live(world, at, circle)));
     world.devices[1].disk.full = Some("the disk is full".into());
     send(&mut world, 0, circle, "shown and not kept");
     world.run(5_000);
+    (world, circle)
+}
+
+#[test]
+fn what_comes_in_while_the_disk_is_full_is_kept_once_there_is_room() {
+    let (mut world, circle) = received_without_room();
     assert!(world.events(1).any(|event| matches!(event, Event::Notice { error: true, .. })));
     world.devices[1].disk.full = None;
     world.run(3_000);
@@ -208,12 +215,7 @@ fn what_comes_in_while_the_disk_is_full_is_kept_once_there_is_room() {
 
 #[test]
 fn what_came_in_while_the_disk_was_full_comes_again_after_a_crash() {
-    let mut world = World::new(2);
-    let circle = world.circle("garden club");
-    world.run_until("live", |world| (0..2).all(|at| live(world, at, circle)));
-    world.devices[1].disk.full = Some("the disk is full".into());
-    send(&mut world, 0, circle, "shown and not kept");
-    world.run(5_000);
+    let (mut world, circle) = received_without_room();
     world.restart(1);
     world.devices[1].disk.full = None;
     world.run(5_000);

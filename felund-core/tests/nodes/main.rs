@@ -21,6 +21,16 @@ fn send(world: &mut World, at: usize, circle: felund_core::ids::CircleId, text: 
     world.ask(at, Command::Send { circle, channel, text: text.into() }).expect("sent");
 }
 
+/// So many members that all listen, in a circle without a relay.
+fn mesh(members: usize) -> (World, felund_core::ids::CircleId) {
+    let mut world = World::new(members);
+    for at in 0..members {
+        world.listen(at);
+    }
+    let circle = world.circle_at("garden club", None);
+    (world, circle)
+}
+
 fn live(world: &World, at: usize, circle: felund_core::ids::CircleId) -> bool {
     world.devices[at].model.circle(circle).is_some_and(|view| view.link == LinkView::Live)
 }

@@ -8,7 +8,7 @@ use felund_core::{
     view::{Delivery, Reach, Reply},
 };
 
-use crate::send;
+use crate::{mesh, send};
 
 fn direct(world: &World, at: usize, circle: CircleId) -> usize {
     let view = world.devices[at].model.circle(circle).unwrap();
@@ -70,11 +70,7 @@ fn a_silent_direct_path_escalates_to_the_relay_within_its_budget() {
 
 #[test]
 fn partitions_heal_to_the_same_history_everywhere_and_then_it_is_quiet() {
-    let mut world = World::new(4);
-    for at in 0..4 {
-        world.listen(at);
-    }
-    let circle = world.circle_at("garden club", None);
+    let (mut world, circle) = mesh(4);
     world.run_until("a mesh", |world| (0..4).all(|at| direct(world, at, circle) >= 1));
     world.run(5_000);
     for (a, b) in [(0, 2), (0, 3), (1, 2), (1, 3)] {
@@ -106,11 +102,7 @@ fn partitions_heal_to_the_same_history_everywhere_and_then_it_is_quiet() {
 
 #[test]
 fn a_member_that_was_away_catches_up_from_another_than_the_author() {
-    let mut world = World::new(3);
-    for at in 0..3 {
-        world.listen(at);
-    }
-    let circle = world.circle_at("garden club", None);
+    let (mut world, circle) = mesh(3);
     world.run_until("a mesh", |world| (0..3).all(|at| direct(world, at, circle) >= 1));
     world.set_reachable(0, 2, false);
     world.set_reachable(1, 2, false);
