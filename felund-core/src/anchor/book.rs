@@ -5,12 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use minicbor::{Decode, Encode};
 
 use super::{Candidate, Election, STALE_MS, rank};
-use crate::{ids::NodeId, relay_api::Capabilities};
+use crate::{config::MAX_ENDPOINTS, ids::NodeId, relay_api::Capabilities};
 
 /// Most members an announcement names as present, and as served.
 pub const MAX_LISTED: usize = 256;
-/// Most addresses in an announcement.
-const MAX_ENDPOINTS: usize = 4;
 /// Most anchors known of one circle.
 const MAX_ANCHORS: usize = 64;
 /// An anchor not heard of for this long is forgotten, in milliseconds.
@@ -110,11 +108,6 @@ impl Book {
         }
         self.known.insert(node, Known { announce, ts, heard: now });
         true
-    }
-
-    /// A member says that it anchors no more, or this node stops anchoring.
-    pub fn forget(&mut self, node: &NodeId) {
-        self.known.remove(node);
     }
 
     fn is_fresh(known: &Known, now: u64) -> bool {

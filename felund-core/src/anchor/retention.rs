@@ -33,6 +33,10 @@ pub struct Stored {
 #[must_use]
 pub fn beyond_total(mut stored: Vec<Stored>, limit: u64) -> Vec<Stored> {
     let mut total: u64 = stored.iter().map(|of| u64::from(of.size)).sum();
+    // Nearly always there is nothing to look for.
+    if total <= limit {
+        return Vec::new();
+    }
     stored.sort_unstable();
     let goes = |of: &Stored| {
         let over = total > limit;

@@ -4,9 +4,9 @@ use super::{Node, circle::Circle, ephemeral::Way, publish::After, records};
 use crate::{
     anchor::{Announce, MAX_TOTAL_BYTES, Stored, Uptime, beyond_total, bounded, short},
     circle::Body,
-    config::ANNOUNCE_MAX_MS,
+    config::{ANNOUNCE_MAX_MS, MAX_ENDPOINTS},
     ids::{CircleId, NodeId},
-    io::{ConnId, Event},
+    io::Event,
     relay_api::Capabilities,
     route::ladder::Paths,
     view::Reply,
@@ -61,12 +61,6 @@ impl Node {
         if !on {
             // Said at once, so that nobody waits for messages here.
             self.announce();
-            let me = self.me.as_ref().map(|me| me.key.id());
-            for circle in self.circles.values_mut() {
-                if let Some(me) = me {
-                    circle.anchors.forget(&me);
-                }
-            }
         }
         let ops = self.record(records::ANCHOR.into(), &[u8::from(on)]).into_iter().collect();
         self.store(ops, vec![After::Reply(id, Reply::Done)]);
@@ -91,8 +85,8 @@ impl Node {
     pub(super) fn limit_anchor(&mut self, id: CircleId) {
         let only_anchors = self.platform.anchor && self.can_anchor();
         if let Some(circle) = self.circles.get_mut(&id) {
-            let personal = circle.log.has_own_chat() || !circle.read.is_empty();
-            circle.sealed_only = only_anchors && !personal;
+            let personal = || !circle.read.is_empty() || circle.log.has_own_chat();
+            circle.sealed_only = only_anchors && !personal();
             let kept = circle.retention;
             circle.log.set_retention(if circle.sealed_only { bounded(kept) } else { kept });
         }
@@ -113,7 +107,7 @@ impl Node {
         for id in self.circles.keys().copied().collect::<Vec<_>>() {
             let Some(circle) = self.circles.get_mut(&id) else { continue };
             let gone = circle.passing.expire(now);
-            if circle.elect_at <= now {
+            if circle.elect_at.is_some_and(|at| at <= now) {
                 self.elect(id);
             } else if gone {
                 self.dirty.insert(id);
@@ -123,19 +117,19 @@ impl Node {
 
     pub(super) fn anchors_deadline(&self) -> Option<u64> {
         let announce = (self.is_anchor() && !self.circles.is_empty()).then_some(self.anchoring.announce_at);
-        let circles = self.circles.values().filter_map(|circle| {
-            let elect = Some(circle.elect_at).filter(|at| *at < u64::MAX);
-            elect.into_iter().chain(circle.passing.deadline()).min()
-        });
+        let circles = self
+            .circles
+            .values()
+            .flat_map(|circle| [circle.elect_at, circle.passing.deadline()].into_iter().flatten());
         announce.into_iter().chain(circles).min()
     }
 
     fn elect(&mut self, id: CircleId) {
         let now = self.now.mono;
-        let Some(me) = self.me.as_ref().map(|me| me.key.id()) else { return };
+        let Some(me) = self.my_id() else { return };
         let Some(circle) = self.circles.get_mut(&id) else { return };
         let changed = circle.anchors.elect(me, now);
-        circle.elect_at = circle.anchors.deadline(now).unwrap_or(u64::MAX);
+        circle.elect_at = circle.anchors.deadline(now);
         if changed {
             let office = circle.anchors.office(now);
             let wanted: Vec<NodeId> = office.into_iter().flatten().filter(|node| *node != me).collect();
@@ -148,10 +142,10 @@ impl Node {
     fn announce(&mut self) {
         let (now, wall) = (self.now.mono, self.now.wall);
         self.anchoring.announced_at = now;
-        self.anchoring.announce_at = now + ANNOUNCE_MAX_MS / 2 + self.jitter(ANNOUNCE_MAX_MS / 2);
+        self.anchoring.announce_at = now + self.rng.jitter(ANNOUNCE_MAX_MS);
         let (capabilities, uptime) = (self.capabilities(), self.anchoring.uptime.score());
-        let endpoints: Vec<String> = self.direct.endpoints().iter().take(4).cloned().collect();
-        let Some(me) = self.me.as_ref().map(|me| me.key.id()) else { return };
+        let endpoints: Vec<String> = self.direct.endpoints().iter().take(MAX_ENDPOINTS).cloned().collect();
+        let Some(me) = self.my_id() else { return };
         for id in self.circles.keys().copied().collect::<Vec<_>>() {
             let Some(circle) = self.circles.get_mut(&id) else { continue };
             circle.served.extend(circle.direct.iter().map(|member| (*member, wall)));
@@ -191,7 +185,6 @@ impl Node {
     ) -> bool {
         let now = self.now.mono;
         let Some(circle) = self.circles.get_mut(&id) else { return false };
-        let endpoints = announce.endpoints.clone();
         let before = circle.anchors.announced(&node, now);
         let moved = before.is_none_or(|before| before.present != announce.present);
         if !circle.anchors.heard(node, ts, announce.clone(), now) {
@@ -201,7 +194,7 @@ impl Node {
             self.dirty.insert(id);
         }
         if self.me.as_ref().is_some_and(|me| me.key.id() != node) {
-            self.direct.learn(id, Some(node), endpoints);
+            self.direct.learn(id, Some(node), announce.endpoints.clone());
         }
         self.elect(id);
         true
@@ -228,7 +221,7 @@ impl Node {
     pub(super) fn paths<'a>(&self, circle: &'a Circle) -> Paths<'a> {
         let now = self.now.mono;
         let announced = |node: NodeId| Some((node, circle.anchors.announced(&node, now)?));
-        let me = self.me.as_ref().map(|me| me.key.id());
+        let me = self.my_id();
         let office = circle.anchors.office(now).into_iter().flatten();
         Paths {
             direct: circle.direct.clone(),
@@ -239,16 +232,6 @@ impl Node {
                 .collect(),
             anchors: circle.anchors.reachable(now).into_iter().filter_map(announced).collect(),
         }
-    }
-
-    /// Whether a connection's peer wrote an envelope itself.
-    pub(super) fn is_from(&self, conn: ConnId, author: NodeId) -> bool {
-        self.direct.session(conn).is_some_and(|session| session.peer() == author)
-    }
-
-    fn jitter(&mut self, ms: u64) -> u64 {
-        use rand_core::Rng as _;
-        self.rng.0.next_u64() % (ms + 1)
     }
 }
 

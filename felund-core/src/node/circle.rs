@@ -47,7 +47,7 @@ pub(super) struct Circle {
     pub(super) sealed_only: bool,
     pub(super) anchors: Book,
     /// When an anchor may have fallen silent, monotonic milliseconds.
-    pub(super) elect_at: u64,
+    pub(super) elect_at: Option<u64>,
     /// Members this anchor was connected to, and when last; unix milliseconds.
     pub(super) served: BTreeMap<NodeId, u64>,
     pub(super) passing: Passing,
@@ -93,7 +93,7 @@ impl Circle {
             retention,
             sealed_only: false,
             anchors: Book::default(),
-            elect_at: u64::MAX,
+            elect_at: None,
             served: BTreeMap::new(),
             passing: Passing::default(),
             keys: BTreeMap::new(),

@@ -30,14 +30,45 @@ pub(super) enum Way {
     Relay,
 }
 
+/// Something of each of the last `N` envelopes.
+#[derive(Debug)]
+struct Recent<T, const N: usize> {
+    of: BTreeMap<MsgId, T>,
+    order: VecDeque<MsgId>,
+}
+
+impl<T, const N: usize> Default for Recent<T, N> {
+    fn default() -> Self {
+        Self { of: BTreeMap::new(), order: VecDeque::new() }
+    }
+}
+
+impl<T, const N: usize> Recent<T, N> {
+    /// Whether the envelope was not among them.
+    fn insert(&mut self, id: MsgId, value: T) -> bool {
+        let news = self.of.insert(id, value).is_none();
+        if news {
+            self.order.push_back(id);
+            if self.order.len() > N
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.of.remove(&oldest);
+            }
+        }
+        news
+    }
+
+    fn get(&self, id: &MsgId) -> Option<&T> {
+        self.of.get(id)
+    }
+}
+
 /// What a circle remembers of what passed through.
 #[derive(Debug, Default)]
 pub(super) struct Passing {
-    seen: BTreeSet<MsgId>,
-    seen_order: VecDeque<MsgId>,
+    seen: Recent<(), MAX_EPHEMERAL_SEEN>,
     /// Which way envelopes came, for receipts to go back.
-    upstream: BTreeMap<MsgId, Way>,
-    upstream_order: VecDeque<MsgId>,
+    upstream: Recent<Way, MAX_UPSTREAM>,
     /// Envelopes whose authors are to be told that they are here.
     owed: Vec<MsgId>,
     /// When they are told.
@@ -47,31 +78,6 @@ pub(super) struct Passing {
 }
 
 impl Passing {
-    /// Whether an ephemeral envelope is new here.
-    fn is_news(&mut self, id: MsgId) -> bool {
-        let news = self.seen.insert(id);
-        if news {
-            self.seen_order.push_back(id);
-            if self.seen_order.len() > MAX_EPHEMERAL_SEEN
-                && let Some(oldest) = self.seen_order.pop_front()
-            {
-                self.seen.remove(&oldest);
-            }
-        }
-        news
-    }
-
-    fn came(&mut self, id: MsgId, way: Way) {
-        if self.upstream.insert(id, way).is_none() {
-            self.upstream_order.push_back(id);
-            if self.upstream_order.len() > MAX_UPSTREAM
-                && let Some(oldest) = self.upstream_order.pop_front()
-            {
-                self.upstream.remove(&oldest);
-            }
-        }
-    }
-
     fn owe(&mut self, id: MsgId, now: u64) {
         if self.owed.is_empty() {
             self.owed_at = now + RECEIPT_DELAY_MS;
@@ -131,12 +137,13 @@ impl Node {
         let ours =
             header.circle_id == id && header.channel_id == circle.control && header.author_node_id != me;
         // The cheap checks first: floods bring every envelope more than once.
-        if !fresh || !ours || !is_ephemeral(&header.kind) || circle.passing.seen.contains(&header.msg_id) {
+        if !fresh || !ours || !is_ephemeral(&header.kind) || circle.passing.seen.get(&header.msg_id).is_some()
+        {
             return;
         }
         let Ok(verified) = envelope.verify() else { return };
         let header = verified.header();
-        if !circle.passing.is_news(header.msg_id) {
+        if !circle.passing.seen.insert(header.msg_id, ()) {
             return;
         }
         let cbor = circle.open(&verified);
@@ -185,12 +192,17 @@ impl Node {
         );
     }
 
+    /// Whether a connection's peer wrote an envelope itself.
+    fn is_from(&self, conn: ConnId, author: NodeId) -> bool {
+        self.direct.session(conn).is_some_and(|session| session.peer() == author)
+    }
+
     /// An envelope of somebody else is new here: its author is told, over the way it came.
     pub(super) fn owe_receipt(&mut self, id: CircleId, msg: MsgId, author: NodeId, way: Way) {
         let now = self.now.mono;
         let told = matches!(way, Way::Session(conn) if self.is_from(conn, author));
         let Some(circle) = self.circles.get_mut(&id) else { return };
-        circle.passing.came(msg, way);
+        circle.passing.upstream.insert(msg, way);
         let members = circle.state.members().count();
         let limit = if way == Way::Relay { RELAY_RECEIPT_MEMBERS } else { RECEIPT_MEMBERS };
         // A session with the author confirms by itself.

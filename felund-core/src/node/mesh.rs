@@ -5,9 +5,8 @@ use crate::{
     config::MAX_ENDPOINTS,
     ids::{CircleId, NodeId},
     io::ConnId,
-    keys::CircleSecret,
     route::{
-        direct::{Direct, DirectEvent},
+        direct::{Direct, DirectEvent, Secrets},
         relay::Cx,
     },
     wire::{PeerAddress, PeerFrame},
@@ -20,10 +19,10 @@ impl Node {
     /// Lets the direct connections work, then takes in what happened on them.
     pub(super) fn with_direct(
         &mut self,
-        act: impl FnOnce(&mut Direct, &[CircleSecret], &mut Cx<'_>, &mut Vec<DirectEvent>),
+        act: impl FnOnce(&mut Direct, Secrets<'_>, &mut Cx<'_>, &mut Vec<DirectEvent>),
     ) {
         let Some(me) = &self.me else { return };
-        let secrets: Vec<CircleSecret> = self.circles.values().map(|circle| circle.secret.clone()).collect();
+        let secrets = || self.circles.values().map(|circle| circle.secret.clone()).collect();
         let (mut events, mut learned) = (Vec::new(), Vec::new());
         let mut cx = Cx {
             now: self.now,
@@ -50,7 +49,7 @@ impl Node {
     }
 
     fn opened(&mut self, conn: ConnId, node: NodeId, circles: &[CircleId], initiated: bool) {
-        let Some(me) = self.me.as_ref().map(|me| me.key.id()) else { return };
+        let Some(me) = self.my_id() else { return };
         if let Some(loser) = self.loser(conn, node, me) {
             self.with_direct(|direct, _, cx, events| {
                 direct.close(loser, "another connection stays", cx, events);
@@ -117,7 +116,7 @@ impl Node {
 
     /// PEERS: this node's own addresses and those known of other members.
     pub(super) fn tell_peers(&mut self, conn: ConnId, id: CircleId, place: u32) {
-        let Some(me) = self.me.as_ref().map(|me| me.key.id()) else { return };
+        let Some(me) = self.my_id() else { return };
         let endpoints = self.direct.endpoints().to_vec();
         let mut peers: Vec<PeerAddress> = Vec::new();
         if !endpoints.is_empty() {
@@ -134,7 +133,7 @@ impl Node {
 
     /// Takes note of addresses, and passes on what was news: everyone hears of everyone.
     pub(super) fn told_peers(&mut self, from: ConnId, id: CircleId, peers: Vec<PeerAddress>) {
-        let me = self.me.as_ref().map(|me| me.key.id());
+        let me = self.my_id();
         let mut news = Vec::new();
         for peer in peers.into_iter().take(MAX_TOLD).filter(|peer| Some(peer.node_id) != me) {
             let told = peer.endpoints.into_iter().take(MAX_ENDPOINTS).collect();

@@ -31,7 +31,7 @@ use rand_core::CryptoRng;
 
 use self::circle::Circle;
 use crate::{
-    ids::{ChannelId, CircleId},
+    ids::{ChannelId, CircleId, NodeId},
     io::{BatchId, ConnId, Event, HttpId, Input, Output, QueryId, Request},
     keys::{NodeKey, StoreKey},
     log::Clock,
@@ -255,6 +255,11 @@ impl Node {
             self.lan.deadline(self.now),
         ];
         links.chain(views).chain(waits.into_iter().flatten()).min()
+    }
+
+    /// Who this device is, once its keys are open.
+    fn my_id(&self) -> Option<NodeId> {
+        self.me.as_ref().map(|me| me.key.id())
     }
 
     fn id(&mut self) -> u64 {

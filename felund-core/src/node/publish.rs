@@ -119,7 +119,7 @@ impl Node {
     }
 
     fn published(&mut self, id: CircleId, verified: &Verified, body: Body) {
-        let (wall, me) = (self.now.wall, self.me.as_ref().map(|me| me.key.id()));
+        let (wall, me) = (self.now.wall, self.my_id());
         let (Some(circle), Some(me)) = (self.circles.get_mut(&id), me) else { return };
         let header = verified.header();
         let key = Key { ts: header.created_ts, id: header.msg_id };

@@ -27,6 +27,9 @@ use crate::{
 pub(crate) use refusals::Refusals;
 use refusals::{TOO_MANY, UNFINISHED};
 
+/// The secrets of this node's circles, copied only where they are needed.
+pub(crate) type Secrets<'a> = &'a dyn Fn() -> Vec<CircleSecret>;
+
 /// An address of a member, and how dialing it has gone.
 #[derive(Debug, Default)]
 struct Address {
@@ -293,9 +296,10 @@ impl Direct {
         self.conns.insert(id, Conn { since, address: None, origin, state, deadline, probed: false });
     }
 
-    pub(crate) fn connected(&mut self, id: ConnId, secrets: &[CircleSecret], cx: &mut Cx<'_>) {
+    pub(crate) fn connected(&mut self, id: ConnId, secrets: Secrets<'_>, cx: &mut Cx<'_>) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
-        let local = Local { key: cx.key, circles: secrets };
+        let secrets = secrets();
+        let local = Local { key: cx.key, circles: &secrets };
         let (initiator, hello) = Initiator::new(local, Vec::new(), &mut cx.rng.0);
         conn.state = State::Initiating(Box::new(initiator));
         conn.deadline = cx.now.mono + HANDSHAKE_TIMEOUT_MS;
@@ -374,7 +378,7 @@ impl Direct {
         &mut self,
         id: ConnId,
         bytes: &[u8],
-        secrets: &[CircleSecret],
+        secrets: Secrets<'_>,
         cx: &mut Cx<'_>,
         events: &mut Vec<DirectEvent>,
     ) {
@@ -383,7 +387,9 @@ impl Direct {
             return self.refuse(id, TOO_MANY, cx, events);
         }
         let Some(mut conn) = self.conns.remove(&id) else { return };
-        let local = Local { key: cx.key, circles: secrets };
+        // Only a handshake needs them; nearly all that comes in belongs to an open session.
+        let secrets = if matches!(conn.state, State::Open(_)) { Vec::new() } else { secrets() };
+        let local = Local { key: cx.key, circles: &secrets };
         let stepped = step(conn.state, id, bytes, local, cx, events);
         match stepped {
             Ok((state, news)) => {

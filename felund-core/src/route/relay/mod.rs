@@ -40,15 +40,22 @@ impl std::fmt::Debug for RngRef {
     }
 }
 
+impl RngRef {
+    /// A wait of at least half of `ms` and at most all of it, so that nodes do not march in step.
+    pub(crate) fn jitter(&mut self, ms: u64) -> u64 {
+        ms / 2 + self.0.next_u64() % (ms / 2 + 1)
+    }
+}
+
 impl Cx<'_> {
     pub(crate) fn id(&mut self) -> u64 {
         *self.next_id += 1;
         *self.next_id
     }
 
-    /// A wait of at least half of `ms` and at most all of it, so that clients do not march in step.
+    /// [`RngRef::jitter`] of the node's randomness.
     pub(crate) fn jitter(&mut self, ms: u64) -> u64 {
-        ms / 2 + self.rng.0.next_u64() % (ms / 2 + 1)
+        self.rng.jitter(ms)
     }
 }
 
