@@ -2,7 +2,7 @@
 //! (`docs/protocol.md` §14).
 //!
 //! Nobody is asked and nobody votes: every node ranks the same announcements with the same pure function ([`rank`]) and
-//! so comes to the same choice; [`Election`] keeps it from flapping. What an anchor may keep is in [`retention`]. No key
+//! so comes to the same choice; [`Election`] keeps it from flapping. What an anchor may keep is [`bounded`]. No key
 //! is within reach of this room: an anchor serves envelopes, it does not open them.
 
 mod book;
