@@ -4,6 +4,8 @@
 //! An announcement names nobody: its instance name and salt are random, and a circle is a tag under the salt that only
 //! its members recognise. It holds for an hour, so that a recording played elsewhere later tells nobody who answers to it.
 
+use core::net::IpAddr;
+
 use rand_core::CryptoRng;
 
 use crate::{
@@ -54,6 +56,32 @@ pub fn recognise(circles: &[CircleSecret], hour: u64, seen: &Announcement) -> Ve
         hours.into_iter().any(|hour| tags.contains(&tag(circle, salt, hour).as_slice()))
     };
     (0..).zip(circles).filter(|(_, circle)| names(circle)).map(|(place, _)| place).collect()
+}
+
+/// Whether an address means the same everywhere.
+#[must_use]
+pub fn is_public(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => {
+            let [a, b, ..] = ip.octets();
+            // 100.64.0.0/10 is between a provider and its customers (RFC 6598).
+            let shared = a == 100 && (64..128).contains(&b);
+            !(shared
+                || ip.is_private()
+                || ip.is_loopback()
+                || ip.is_link_local()
+                || ip.is_unspecified()
+                || ip.is_multicast()
+                || ip.is_broadcast())
+        }
+        IpAddr::V6(ip) => {
+            !(ip.is_loopback()
+                || ip.is_unspecified()
+                || ip.is_multicast()
+                || ip.is_unicast_link_local()
+                || ip.is_unique_local())
+        }
+    }
 }
 
 /// The first 8 bytes of HMAC-SHA256(HKDF(secret, –, `felund-lan-tag-v1`), salt ‖ hour).

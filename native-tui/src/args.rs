@@ -51,6 +51,9 @@ pub(crate) struct Options {
     /// Neither look for members in the local network nor let them find this device; without --listen nobody can connect to it then.
     #[arg(long, global = true, env = "FELUND_NO_MDNS", value_parser = FalseyValueParser::new())]
     pub(crate) no_mdns: bool,
+    /// Do not ask the router to let members through to this device (PCP, NAT-PMP, UPnP).
+    #[arg(long, global = true, env = "FELUND_NO_PORT_MAPPING", value_parser = FalseyValueParser::new())]
+    pub(crate) no_port_mapping: bool,
     /// Answer in JSON.
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -59,7 +62,7 @@ pub(crate) struct Options {
 impl Options {
     /// How a session takes part in the network that runs no longer than it must.
     pub(crate) fn setup(&self) -> Setup {
-        Setup { listen: self.listen, mdns: !self.no_mdns, ..Setup::default() }
+        Setup { listen: self.listen, mdns: !self.no_mdns, mapping: !self.no_port_mapping, ..Setup::default() }
     }
 }
 

@@ -70,7 +70,7 @@ impl Interfaces {
 const DOCUMENTATION_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 
 /// What a packet to there would come from. None is sent: a datagram socket that is connected only looks up its route.
-fn source(to: IpAddr) -> Option<IpAddr> {
+pub(crate) fn source(to: IpAddr) -> Option<IpAddr> {
     let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let socket = UdpSocket::bind((any, 0)).ok()?;
     socket.connect((to, 9)).ok()?;

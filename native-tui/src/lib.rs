@@ -19,6 +19,7 @@ mod headless;
 mod interfaces;
 mod lan;
 mod net;
+mod portmap;
 mod reach;
 pub mod session;
 pub mod storage;

@@ -1,20 +1,35 @@
-//! How members reach this node: its listener, the addresses that lead to it, and the local network it is announced in.
+//! How members reach this node: its listener, the addresses that lead to it, the router's port that does, and the local
+//! network it is announced in.
 
 use std::{
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    num::NonZeroU16,
     time::{Duration, Instant},
 };
 
 use felund_core::{
     io::{Announcement, Input},
+    lan,
     view::Finding,
 };
 use tokio::sync::mpsc;
 
-use crate::{driver::Inbox, gate::Gate, interfaces::Interfaces, lan::Lan, session::Setup, tcp};
+use crate::{
+    driver::Inbox,
+    gate::Gate,
+    interfaces::Interfaces,
+    lan::Lan,
+    portmap::{Mapper, Mapping},
+    session::Setup,
+    tcp,
+};
 
 /// How often the machine's addresses are looked up: those of IPv6 change by themselves, and laptops move.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// What `felund doctor` calls the router, and what it says while that has not answered.
+pub(crate) const ROUTER: &str = "router";
+pub(crate) const ASKING: &str = "being asked to let members through";
 
 /// Listener, addresses and local network.
 pub(crate) struct Reach {
@@ -24,6 +39,8 @@ pub(crate) struct Reach {
     looked: Instant,
     /// Absent when it is not wanted.
     lan: Option<Result<Lan, String>>,
+    /// Absent when it is not wanted, or there is nothing to map to.
+    mapper: Option<Mapper>,
     /// What the node was told last.
     told: (Vec<String>, Vec<Finding>),
 }
@@ -47,13 +64,10 @@ impl Reach {
             None => Err("this command ends too soon to be worth connecting to".to_owned()),
         };
         let lan = setup.mdns.then(|| Lan::open(inbox));
-        Ok(Self {
-            bound,
-            interfaces: Interfaces::now(),
-            looked: Instant::now(),
-            lan,
-            told: Default::default(),
-        })
+        let far = bound.as_ref().ok().filter(|bound| setup.mapping && setup.stays && is_mapped(bound.ip()));
+        let mapper = far.and_then(|bound| NonZeroU16::new(bound.port())).map(Mapper::start);
+        let (interfaces, looked) = (Interfaces::now(), Instant::now());
+        Ok(Self { bound, interfaces, looked, lan, mapper, told: Default::default() })
     }
 
     /// Whether announcements can be made.
@@ -89,6 +103,7 @@ impl Reach {
             let interfaces = Interfaces::now();
             if interfaces != self.interfaces {
                 self.interfaces = interfaces;
+                self.mapper.iter().for_each(Mapper::moved);
                 news.push(Input::Wake);
             }
         }
@@ -99,9 +114,13 @@ impl Reach {
 
     /// What is news of addresses and findings.
     fn tell(&mut self) -> Vec<Input> {
-        let endpoints =
-            self.bound.as_ref().map(|bound| self.interfaces.endpoints(*bound)).unwrap_or_default();
-        let findings = self.findings(&endpoints);
+        let own = self.bound.as_ref().map(|bound| self.interfaces.endpoints(*bound));
+        let mut endpoints = own.unwrap_or_default();
+        let mapping = self.mapper.as_ref().map(Mapper::state);
+        if let Some(Mapping::At { external, .. }) = &mapping {
+            endpoints.push(external.to_string());
+        }
+        let findings = self.findings(&endpoints, mapping.as_ref());
         let mut inputs = Vec::new();
         if self.told.0 != endpoints {
             self.told.0.clone_from(&endpoints);
@@ -114,7 +133,7 @@ impl Reach {
         inputs
     }
 
-    fn findings(&self, endpoints: &[String]) -> Vec<Finding> {
+    fn findings(&self, endpoints: &[String], mapping: Option<&Mapping>) -> Vec<Finding> {
         let finding = |subject: &str, ok, detail: String, advice: Option<&str>| Finding {
             subject: subject.to_owned(),
             ok,
@@ -145,13 +164,35 @@ impl Reach {
                 Some("Members still find each other by invites, through the relay and through each other."),
             ),
         };
-        vec![finding("listening", true, listening, None), lan]
+        let mapped = match mapping {
+            None if self.bound.as_ref().is_ok_and(|bound| is_mapped(bound.ip())) => {
+                "not asked: --no-port-mapping".to_owned()
+            }
+            None => "not asked: there is no listener that it could lead to".to_owned(),
+            Some(Mapping::Asking) => ASKING.to_owned(),
+            Some(Mapping::None(why)) => format!("no port leads here: {why}"),
+            Some(Mapping::At { external, by }) => format!("{external} leads here, by {by}"),
+        };
+        vec![finding("listening", true, listening, None), lan, finding(ROUTER, true, mapped, None)]
     }
 
     /// Takes back what was said of this node outside.
     pub(crate) async fn close(self) {
-        if let Some(Ok(lan)) = self.lan {
-            lan.close().await;
-        }
+        let mapping = async {
+            if let Some(mapper) = self.mapper {
+                mapper.close().await;
+            }
+        };
+        let lan = async {
+            if let Some(Ok(lan)) = self.lan {
+                lan.close().await;
+            }
+        };
+        tokio::join!(mapping, lan);
     }
+}
+
+/// Whether a router could lead to a listener there.
+fn is_mapped(bound: IpAddr) -> bool {
+    bound.is_unspecified() || (bound.is_ipv4() && !bound.is_loopback() && !lan::is_public(bound))
 }

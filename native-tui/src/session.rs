@@ -9,7 +9,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
-        mpsc::SyncSender,
+        mpsc::{SyncSender, TrySendError},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -35,6 +35,8 @@ pub struct Setup {
     pub anchor: bool,
     /// Whether members in the local network may find it, and it them.
     pub mdns: bool,
+    /// Whether a router may be asked to let members through to the listener.
+    pub mapping: bool,
     /// Whether it runs long enough for others to connect to it; then it listens at a port of the system's choice where none is
     /// given, unless members could not find that.
     pub stays: bool,
@@ -144,6 +146,43 @@ impl Drop for Session {
             }
         }
     }
+}
+
+/// Turns being asked to end into a [`Signal::Stop`], so that what others were told of this device can be taken back. A process that is
+/// stuck ends at once, as without this.
+///
+/// # Errors
+/// A text for people.
+#[cfg(unix)]
+pub(crate) fn end_politely(signals: &SyncSender<Signal>) -> Result<(), String> {
+    use signal_hook::{
+        consts::{SIGHUP, SIGINT, SIGTERM},
+        iterator::Signals,
+        low_level::emulate_default_handler,
+    };
+    let mut asked =
+        Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(|e| format!("cannot handle signals: {e}"))?;
+    let signals = signals.clone();
+    let wait = move || {
+        for signal in asked.forever() {
+            match signals.try_send(Signal::Stop) {
+                Ok(()) => {}
+                Err(TrySendError::Full(_)) => {
+                    // What these three do by default cannot fail: it ends the process.
+                    let _ = emulate_default_handler(signal);
+                }
+                Err(TrySendError::Disconnected(_)) => return,
+            }
+        }
+    };
+    let thread = thread::Builder::new().name("signals".to_owned()).stack_size(128 * 1024);
+    thread.spawn(wait).map(|_| ()).map_err(|e| format!("cannot start a thread: {e}"))
+}
+
+/// Elsewhere processes are just ended.
+#[cfg(not(unix))]
+pub(crate) fn end_politely(_: &SyncSender<Signal>) -> Result<(), String> {
+    Ok(())
 }
 
 fn own(dir: &DataDir, setup: Setup, lock: Lock, signals: SyncSender<Signal>) -> Result<Link, String> {

@@ -268,6 +268,15 @@ impl Felund {
         self.tail_with(&["--listen", &SocketAddr::new(address.into(), port).to_string()], None)
     }
 
+    /// Asks for an invite that is as good as one can be had now.
+    ///
+    /// # Panics
+    /// When it cannot be read.
+    #[must_use]
+    pub fn invite(&self, circle: &str) -> Invite {
+        Invite::parse(&Self::circle(&self.ok(&["invite", circle])).invite).expect("an invite")
+    }
+
     fn tail_with(&self, options: &[&str], target: Option<&str>) -> Tail {
         let mut args = options.to_vec();
         args.push("tail");

@@ -12,6 +12,7 @@ pub mod browser;
 pub mod capture;
 pub mod control;
 pub mod felund;
+pub mod gateway;
 pub mod handshake;
 pub mod leak;
 pub mod member;

@@ -9,8 +9,10 @@ use felund_tests::{
     capture::Capture,
     control::Control,
     felund::{Circle, Felund, Tail},
+    gateway::Gateway,
     leak::{self, Secrets},
     netns::{Host, Nat, Network},
+    wait,
 };
 
 const CIRCLE: &str = "garden club";
@@ -189,6 +191,34 @@ fn a_circle_without_a_relay_spans_routed_networks() {
     }
     for member in others.iter().chain([&alice]) {
         member.felund.until_texts(CIRCLE, &["one", "two", "three"]);
+    }
+}
+
+#[test]
+fn a_router_that_opens_ports_lets_members_in_until_the_client_ends() {
+    for (kind, open) in [("NAT-PMP", Gateway::nat_pmp as fn(&_) -> _), ("UPnP", Gateway::upnp)] {
+        let Some(mut net) = Network::new("a router opens a port") else { return };
+        let (mut home, mut office) = (net.site(Nat::PortRestricted), net.site(Nat::PortRestricted));
+        let hosts = [net.host(&mut home), net.host(&mut office)];
+        let gateway = open(&home);
+        let (mut alice, circle) = founder("alice", &hosts[0]);
+        let external = std::net::SocketAddrV4::new(home.public_address(), PORT);
+        let invite = wait::until("an invite with the router's address", || {
+            let invite = alice.felund.invite(CIRCLE);
+            invite.peers.contains(&external.to_string()).then_some(invite)
+        });
+        let inside = std::net::SocketAddrV4::new(hosts[0].address(), PORT);
+        assert_eq!(gateway.ports().into_iter().collect::<Vec<_>>(), [(PORT, inside)]);
+        let findings = alice.felund.run(&["doctor"]).stdout;
+        assert!(findings.contains(&format!("{external} leads here, by {kind}")), "{findings}");
+        let bob = Felund::new("bob", None).on(&hosts[1]);
+        bob.join(&invite.encode());
+        let bob = by_itself(bob);
+        bob.until_reached(&circle, "alice", |reach| reach == Reach::Direct);
+        bob.says("from another network");
+        alice.tail.wait_for("from another network");
+        alice.tail.process().terminate();
+        assert!(gateway.ports().is_empty(), "{kind}: the port is closed again");
     }
 }
 

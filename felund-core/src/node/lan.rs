@@ -82,7 +82,7 @@ impl Reach {
         let mut observed: Vec<IpAddr> = self.observed.values().copied().collect();
         observed.sort_unstable();
         observed.dedup();
-        observed.retain(|ip| is_public(*ip) && own.iter().all(|own| own.ip() != *ip));
+        observed.retain(|ip| lan::is_public(*ip) && own.iter().all(|own| own.ip() != *ip));
         endpoints
             .extend(observed.into_iter().take(MAX_OBSERVED).map(|ip| SocketAddr::new(ip, port).to_string()));
         endpoints
@@ -173,31 +173,6 @@ impl Node {
         self.direct.set_nearby(services.collect());
         self.lan.found = found;
         self.lan.judged = Some(scope);
-    }
-}
-
-/// Whether an address means the same everywhere.
-fn is_public(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => {
-            let [a, b, ..] = ip.octets();
-            // 100.64.0.0/10 is between a provider and its customers (RFC 6598).
-            let shared = a == 100 && (64..128).contains(&b);
-            !(shared
-                || ip.is_private()
-                || ip.is_loopback()
-                || ip.is_link_local()
-                || ip.is_unspecified()
-                || ip.is_multicast()
-                || ip.is_broadcast())
-        }
-        IpAddr::V6(ip) => {
-            !(ip.is_loopback()
-                || ip.is_unspecified()
-                || ip.is_multicast()
-                || ip.is_unicast_link_local()
-                || ip.is_unique_local())
-        }
     }
 }
 

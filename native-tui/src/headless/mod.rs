@@ -16,11 +16,12 @@ use felund_core::{
     config::MAX_TEXT_LEN,
     ids::{ChannelId, CircleId, MsgId},
     io::{Command, Event},
-    view::{Delivery, LinkView, MessageView, Reply},
+    view::{Delivery, Finding, LinkView, MessageView, Reply},
 };
 
 use crate::{
     args::{Cmd, EXIT_FAILED, EXIT_KEPT, Options},
+    reach::{ASKING, ROUTER},
     session::Setup,
     target,
 };
@@ -30,6 +31,8 @@ use wait::Client;
 const SEND_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a new member waits for the circle's history.
 const JOIN_PATIENCE: Duration = Duration::from_secs(15);
+/// How long the doctor waits for the router.
+const ROUTER_PATIENCE: Duration = Duration::from_secs(10);
 /// How long commands that only read wait for what is new at the relay.
 const CATCH_UP_PATIENCE: Duration = Duration::from_secs(4);
 
@@ -79,8 +82,14 @@ pub(crate) fn run(options: Options, command: Cmd) -> Result<ExitCode, String> {
             print::left(&circle, json);
         }
         Cmd::Send { target, text } => return send(&mut client, &target, &text, json),
-        Cmd::Anchor => return anchor(&mut client, json),
-        Cmd::Tail { target } => return tail(&mut client, target.as_deref()),
+        Cmd::Anchor => {
+            let end = anchor(&mut client, json);
+            return until_stopped(&client, end);
+        }
+        Cmd::Tail { target } => {
+            let end = tail(&mut client, target.as_deref());
+            return until_stopped(&client, end);
+        }
         Cmd::History { target, limit } => history(&mut client, &target, limit)?,
         Cmd::Who { circle } => {
             let circle = target::circle_or_only(client.model.circles(), circle.as_deref())?.id;
@@ -98,9 +107,7 @@ pub(crate) fn run(options: Options, command: Cmd) -> Result<ExitCode, String> {
         }
         Cmd::Doctor => {
             client.until_all_caught_up(CATCH_UP_PATIENCE);
-            let Reply::Doctor { findings } = client.ask(&Command::Doctor)? else {
-                return Err(wait::UNEXPECTED.to_owned());
-            };
+            let findings = doctor(&mut client)?;
             print::findings(&findings, json);
             if findings.iter().any(|finding| !finding.ok) {
                 return Ok(ExitCode::from(EXIT_FAILED));
@@ -216,6 +223,26 @@ fn history(client: &mut Client, wanted: &str, limit: u32) -> Result<(), String> 
     match client.ask(&Command::History { circle, channel, before: None, limit })? {
         Reply::History { messages, .. } => print::messages(&messages),
         _ => Err(wait::UNEXPECTED.to_owned()),
+    }
+}
+
+/// What runs until it is asked to end has done its work then.
+fn until_stopped(client: &Client, end: Result<ExitCode, String>) -> Result<ExitCode, String> {
+    if client.is_stopped() { Ok(ExitCode::SUCCESS) } else { end }
+}
+
+/// What the doctor finds, when the router has answered or taken its time.
+fn doctor(client: &mut Client) -> Result<Vec<Finding>, String> {
+    let until = Instant::now() + ROUTER_PATIENCE;
+    loop {
+        let Reply::Doctor { findings } = client.ask(&Command::Doctor)? else {
+            return Err(wait::UNEXPECTED.to_owned());
+        };
+        let asking = findings.iter().any(|finding| finding.subject == ROUTER && finding.detail == ASKING);
+        if !asking || Instant::now() >= until {
+            return Ok(findings);
+        }
+        client.step(Instant::now() + Duration::from_millis(500))?;
     }
 }
 

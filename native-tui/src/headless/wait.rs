@@ -17,7 +17,7 @@ use felund_core::{
 use crate::{
     args::Options,
     datadir::DataDir,
-    session::{Session, Setup, Signal},
+    session::{Session, Setup, Signal, end_politely},
     target,
 };
 
@@ -49,6 +49,8 @@ pub(crate) struct Client {
     replies: HashMap<u64, Result<Reply, String>>,
     /// Why the node will not get ready.
     fault: Option<String>,
+    /// Whether the process was asked to end.
+    stopped: bool,
 }
 
 impl Client {
@@ -56,6 +58,9 @@ impl Client {
     pub(crate) fn open(options: Options, setup: Setup) -> Result<Self, String> {
         let dir = DataDir::open(options.data_dir)?;
         let (sender, signals) = mpsc::sync_channel(1_024);
+        if setup.stays {
+            end_politely(&sender)?;
+        }
         let session = Session::open(&dir, setup, &sender)?;
         let mut client = Self {
             dir,
@@ -70,6 +75,7 @@ impl Client {
             generation: 0,
             replies: HashMap::new(),
             fault: None,
+            stopped: false,
         };
         match client.until_ready() {
             Err(_) if client.closed => client.reopen()?,
@@ -175,7 +181,8 @@ impl Client {
                 self.closed = true;
                 Err(reason)
             }
-            Ok(Signal::Terminal(_) | Signal::Stop) => Ok(true),
+            Ok(Signal::Stop) => Err(self.stop()),
+            Ok(Signal::Terminal(_)) => Ok(true),
             Err(RecvTimeoutError::Timeout) => Ok(false),
             Err(RecvTimeoutError::Disconnected) => Err("Felund ended unexpectedly".to_owned()),
         }
@@ -212,7 +219,8 @@ impl Client {
         match self.signals.recv() {
             Ok(Signal::Event(event)) => self.take(event),
             Ok(Signal::Closed(_)) => self.reopen()?,
-            Ok(Signal::Terminal(_) | Signal::Stop) => {}
+            Ok(Signal::Stop) => return Err(self.stop()),
+            Ok(Signal::Terminal(_)) => {}
             Err(_) => return Err("Felund ended unexpectedly".to_owned()),
         }
         Ok(())
@@ -222,6 +230,16 @@ impl Client {
     pub(crate) fn skip_messages(&mut self) {
         self.early.clear();
         self.delivered.clear();
+    }
+
+    fn stop(&mut self) -> String {
+        self.stopped = true;
+        "interrupted".to_owned()
+    }
+
+    /// Whether the process was asked to end: for what runs until then that is no failure.
+    pub(crate) const fn is_stopped(&self) -> bool {
+        self.stopped
     }
 
     /// Through whoever owns the data directory now; that may be a command which ends before it has told everything.

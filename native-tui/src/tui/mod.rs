@@ -29,7 +29,7 @@ use theme::Theme;
 use crate::{
     args::Options,
     datadir::DataDir,
-    session::{Session, Setup, Signal},
+    session::{Session, Setup, Signal, end_politely},
 };
 
 /// Signals that may wait before their senders do.
@@ -80,6 +80,7 @@ impl Loop {
             .stack_size(128 * 1024)
             .spawn(move || read_keys(&keys))
             .map_err(|e| format!("cannot start a thread: {e}"))?;
+        // Being asked to end leaves the terminal as it was and keeps what is typed.
         end_politely(&sender)?;
         let session = Session::open(&dir, setup, &sender)?;
         app.mirror = session.is_mirror();
@@ -156,32 +157,6 @@ fn read_keys(signals: &SyncSender<Signal>) {
         }
     }
     let _ = signals.send(Signal::Stop);
-}
-
-/// Being asked to end leaves the terminal as it was and keeps what is typed.
-#[cfg(unix)]
-fn end_politely(signals: &SyncSender<Signal>) -> Result<(), String> {
-    use signal_hook::{
-        consts::{SIGHUP, SIGINT, SIGTERM},
-        iterator::Signals,
-    };
-    let mut asked =
-        Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(|e| format!("cannot handle signals: {e}"))?;
-    let signals = signals.clone();
-    let wait = move || {
-        for _ in asked.forever() {
-            if signals.send(Signal::Stop).is_err() {
-                return;
-            }
-        }
-    };
-    let thread = thread::Builder::new().name("signals".to_owned()).stack_size(128 * 1024);
-    thread.spawn(wait).map(|_| ()).map_err(|e| format!("cannot start a thread: {e}"))
-}
-
-#[cfg(not(unix))]
-fn end_politely(_: &SyncSender<Signal>) -> Result<(), String> {
-    Ok(())
 }
 
 fn now() -> u64 {

@@ -355,7 +355,7 @@ impl Host {
         attempt(self.command("nft").arg(rules))
     }
 
-    fn rules(&self, rules: &str) {
+    pub(crate) fn rules(&self, rules: &str) {
         self.nft(rules).unwrap_or_else(|why| panic!("rules for {}: {why}\n{rules}", self.namespace));
     }
 }
