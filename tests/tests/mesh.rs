@@ -1,6 +1,7 @@
 //! Real clients on machines of their own, in networks that let some of them reach each other: no relay runs in any of them.
 
 use felund_core::{
+    ids::NodeId,
     invite::Invite,
     io::Command,
     view::{CircleView, Reach, Reply},
@@ -220,6 +221,59 @@ fn a_router_that_opens_ports_lets_members_in_until_the_client_ends() {
         alice.tail.process().terminate();
         assert!(gateway.ports().is_empty(), "{kind}: the port is closed again");
     }
+}
+
+/// Waits until all of them name the same anchor, another one than before, and answers which.
+fn until_anchor(members: &[&Member], circle: &Circle, before: Option<NodeId>) -> NodeId {
+    let named = || -> Vec<Option<NodeId>> {
+        members.iter().map(|member| member.control.circle(&circle.id).and_then(|view| view.anchor)).collect()
+    };
+    let agreed = wait::within(wait::PATIENCE, || {
+        let named = named();
+        let first = named[0].filter(|first| Some(*first) != before)?;
+        named.iter().all(|other| *other == Some(first)).then_some(first)
+    });
+    agreed.unwrap_or_else(|| panic!("no common anchor after {before:?}: {:?}", named()))
+}
+
+#[test]
+fn when_the_anchor_is_killed_another_takes_over_and_nothing_is_missed() {
+    let Some(mut net) = Network::new("an anchor's successor") else { return };
+    let mut sites =
+        [net.site(Nat::Open), net.site(Nat::Open), net.site(Nat::Open), net.site(Nat::PortRestricted)];
+    let hosts = sites.each_mut().map(|site| net.host(site));
+    let (alice, circle) = founder("alice", &hosts[0]);
+    let mut anchors = vec![alice, join("bob", &hosts[1], &circle), join("cleo", &hosts[2], &circle)];
+    for member in &mut anchors {
+        member.control.ask(Command::SetAnchor { on: true });
+    }
+    // Behind a router that lets nobody in: it can only be served.
+    let dan = Felund::new("dan", None).on(&hosts[3]);
+    dan.join(&circle.invite);
+    let dan = by_itself(dan);
+    let first = until_anchor(&anchors.iter().chain([&dan]).collect::<Vec<_>>(), &circle, None);
+    dan.says("before");
+    for member in &anchors {
+        member.tail.wait_for("before");
+    }
+    let own_id = |member: &Member| {
+        let view = member.control.circle(&circle.id).expect("there");
+        view.members.iter().find(|member| member.reach == Reach::You).map(|you| you.id)
+    };
+    let at = anchors.iter().position(|member| own_id(member) == Some(first)).expect("a volunteer is elected");
+    let mut killed = anchors.remove(at);
+    killed.tail.process().kill();
+    // That this takes no more than 20 s is tested in virtual time, where it does not depend on the machine.
+    let next = until_anchor(&anchors.iter().chain([&dan]).collect::<Vec<_>>(), &circle, Some(first));
+    assert!(anchors.iter().any(|member| own_id(member) == Some(next)), "a survivor follows");
+    dan.says("after");
+    for member in &anchors {
+        member.tail.wait_for("after");
+    }
+    // Its author ends; who was killed comes back and has missed nothing.
+    drop(dan);
+    let back = Member::listening(killed.felund);
+    back.felund.until_texts(CIRCLE, &["before", "after"]);
 }
 
 #[test]
