@@ -464,7 +464,8 @@ def handshake(binding):
     def auth(role, seed):
         key = Ed25519PrivateKey.from_private_bytes(seed)
         said = b"felund-session-auth-v1" + role + transcript + public(key)
-        return cbor([public(key), key.sign(said), b"".join(hmac256(s, said) for s in IN_ORDER)])
+        parts = [public(key), key.sign(said), b"".join(hmac256(s, said) for s in IN_ORDER)]
+        return cbor(parts + [sha256(binding)] if binding else parts)
 
     a, b = auth(b"initiator", SEED), auth(b"responder", OTHER_SEED)
     large = bytes(16_368)
@@ -558,6 +559,7 @@ PEER_FRAMES = [
     ("ping", [6, []]),
     ("pong", [7, []]),
     ("ephemeral", [8, [0, ENVELOPE]]),
+    ("signal", [16, [0, OTHER, bytes(range(48))]]),
 ]
 write("sessions", {
     "initiator": {"seed": SEED.hex(), "circles": [SECRETS[n].hex() for n in INITIATOR], "random": DRAW_I.hex()},
@@ -565,6 +567,41 @@ write("sessions", {
     "shared": [c.hex() for c in SHARED],
     "handshakes": [handshake(b""), handshake(drawn("certificates", 64))],
     "frames": [{"name": n, "cbor": cbor(f).hex()} for n, f in PEER_FRAMES],
+})
+
+
+# --- signals ----------------------------------------------------------------------------------------------
+
+SDP = "v=0\r\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=fingerprint:sha-256 " + ":".join(["A7"] * 32) + "\r\n"
+SIGNALS = [
+    ("knock", [0, [True]]),
+    ("offer", [1, [0, SDP]]),
+    ("answer", [2, [3, SDP]]),
+    ("candidates", [3, [0, ["candidate:1 1 udp 2130706431 192.0.2.1 9 typ host"]]]),
+    ("bye", [4, []]),
+]
+
+
+def signal(name, signal, sent_at):
+    signer = Ed25519PrivateKey.from_private_bytes(SEED)
+    letter = cbor([0, sha256(name.encode())[:16], sent_at, signal])
+    domain = b"felund-signal-v1" + CIRCLE
+    plain = pad(cbor([public(signer), signer.sign(domain + public(signer) + OTHER + letter), letter]))
+    draw = drawn(f"signal {name}", 32)
+    # How an implementation makes its ephemeral key is its own affair: these vectors are to be opened.
+    ephemeral = X25519PrivateKey.from_private_bytes(draw)
+    payload = hpke_seal(public(wrap_private(OTHER_SEED)), domain + OTHER, plain, ephemeral)
+    return {"name": name, "session": sha256(name.encode())[:16].hex(), "sent_at": sent_at, "letter": letter.hex(),
+            "payload": payload.hex()}
+
+
+write("signals", {
+    "circle_id": CIRCLE.hex(),
+    "from_seed": SEED.hex(),
+    "to_seed": OTHER_SEED.hex(),
+    "sdp": SDP,
+    "fingerprint": "a7" * 32,
+    "signals": [signal(name, body, 1_771_930_320_000 + i) for i, (name, body) in enumerate(SIGNALS)],
 })
 
 

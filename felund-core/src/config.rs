@@ -140,3 +140,30 @@ pub const MAX_COUNTED: usize = 512;
 pub const STORE_RETRY_MS: u64 = 1_000;
 /// Most bytes of envelopes kept in memory while storage refuses them; beyond that nothing more is taken in.
 pub const MAX_UNWRITTEN_BYTES: usize = 8 * 1024 * 1024;
+
+/// How far a signal's time may lie from the reader's clock, in milliseconds: as far as an envelope's may be ahead.
+pub const SIGNAL_SKEW_MS: u64 = 5 * 60 * 1000;
+/// A knock that nobody answered is repeated after this long, in milliseconds; doubled with jitter up to
+/// [`KNOCK_MAX_MS`].
+pub const KNOCK_MIN_MS: u64 = 2_000;
+/// Longest wait between knocks, in milliseconds.
+pub const KNOCK_MAX_MS: u64 = 10 * 60 * 1000;
+/// How long a member with a known address is dialed before it is knocked at, in milliseconds.
+pub const DIAL_FIRST_MS: u64 = 1_000;
+/// From the first step of a DataChannel or of a restart to a path, in milliseconds; browsers themselves give up after 30 s.
+pub const RTC_ATTEMPT_MS: u64 = 10_000;
+/// A path that browsers call disconnected often comes back by itself; ICE is restarted after this long, in
+/// milliseconds.
+pub const RTC_GRACE_MS: u64 = 2_500;
+/// Candidates found within this long are told in one signal, in milliseconds.
+pub const RTC_GATHER_MS: u64 = 20;
+/// Most DataChannels at once, attempts included: each costs a browser about a megabyte.
+pub const MAX_CHANNELS_OPEN: usize = 16;
+/// Peer connections that may be created in a row. A browser's tab can create about 500 in its life.
+pub const RTC_BURST: u32 = 32;
+/// One more of them may be created after this long, in milliseconds: 30 an hour.
+pub const RTC_REFILL_MS: u64 = 120_000;
+/// Signals of others that one session may have forwarded in ten seconds.
+pub const MAX_FORWARDED: u32 = 64;
+/// On a DataChannel a first message that nobody answers is said again after this long, in milliseconds.
+pub const HANDSHAKE_REPEAT_MS: u64 = 500;

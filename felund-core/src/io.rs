@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ids::{ChannelId, CircleId, MsgId, NodeId},
+    relay_api::IceServer,
     store::{Batch, Loaded, Query},
     view::{Access, CircleView, Delivery, Finding, IdentityView, Key, MessageView, Reply, Retention},
 };
@@ -80,6 +81,69 @@ pub struct Announcement {
     pub properties: Vec<(String, Vec<u8>)>,
 }
 
+/// What a platform does with a peer connection (W3C WebRTC). Each has one DataChannel: ordered, reliable, negotiated
+/// in advance with id 0. A message on it has at most [`crate::session::MAX_RECORD`] bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RtcCommand {
+    /// Create it and its channel, and if it offers make an offer, set it and say `Description`.
+    Open {
+        /// Whether this side offers.
+        offer: bool,
+        /// STUN and TURN servers.
+        servers: Vec<IceServer>,
+    },
+    /// Set the other side's description; if it is an offer, also make an answer, set it and say `Description`.
+    Remote(String),
+    /// Add a candidate of the other side. One that cannot be used, such as another host's `.local` name, is skipped.
+    Candidate(String),
+    /// Make an offer that restarts ICE, set it and say `Description`.
+    Restart,
+}
+
+/// What happens on a peer connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RtcEvent {
+    /// A local description is made and set.
+    Description(String),
+    /// A local candidate is found.
+    Candidate(String),
+    /// The channel is open; comes before anything it receives.
+    Opened,
+    /// ICE has a path (again).
+    Connected,
+    /// ICE's path no longer answers; it may by itself come back.
+    Disconnected,
+    /// ICE has given up.
+    Failed,
+    /// Which path is in use.
+    Path(RtcPath),
+}
+
+/// How an ICE candidate was found (RFC 8445 §5.1.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CandidateKind {
+    /// An address of the machine.
+    Host,
+    /// The address a NAT shows to a STUN server.
+    Srflx,
+    /// The address a NAT shows to the other side.
+    Prflx,
+    /// An address of a TURN server.
+    Relay,
+}
+
+/// The pair of candidates in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RtcPath {
+    /// This side's.
+    pub local: CandidateKind,
+    /// The other side's.
+    pub remote: CandidateKind,
+    /// Round trip in milliseconds, once measured.
+    pub rtt_ms: Option<u32>,
+}
+
 /// What happened outside.
 #[derive(Debug)]
 pub enum Input {
@@ -111,6 +175,9 @@ pub enum Input {
     Nearby(Vec<Announcement>),
     /// What the driver found out about its surroundings, for [`Command::Doctor`]; replaces what was said before.
     Surroundings(Vec<Finding>),
+    /// Something happened on a peer connection. What its channel receives comes as `Received`; its end as
+    /// `Disconnected`.
+    Rtc(ConnId, RtcEvent),
     /// The deadline of [`Output::Timeout`] is reached. Early or extra ones do no harm.
     Timeout,
     /// The device woke up, the page became visible, or the network changed: doubt every connection.
@@ -138,6 +205,8 @@ pub enum Output {
     /// Open a byte stream to `host:port` within [`crate::config::CONNECT_TIMEOUT_MS`]; messages on it are framed by
     /// four bytes of length, big-endian, and never longer than [`crate::session::MAX_RECORD`].
     Connect(ConnId, String),
+    /// Do something with a peer connection; commands of one connection are carried out in order.
+    Rtc(ConnId, RtcCommand),
     /// Send one binary message.
     Transmit(ConnId, Vec<u8>),
     /// Close and forget a socket; the reason is for logs.

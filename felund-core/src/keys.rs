@@ -118,9 +118,14 @@ impl NodeKey {
     /// Opens a key that was wrapped for this node by [`wrap_key`] under the same context.
     #[must_use]
     pub fn unwrap_key(&self, context: &[u8], wrapped: &[u8]) -> Option<MessageKey> {
-        let (encapped, ciphertext) = wrapped.split_at_checked(32)?;
+        self.open_sealed(context, wrapped)?.try_into().ok().map(MessageKey::from_bytes)
+    }
+
+    /// Opens what [`seal_to`] sealed to this node under the same context.
+    pub(crate) fn open_sealed(&self, context: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
+        let (encapped, ciphertext) = sealed.split_at_checked(32)?;
         let encapped = <X25519HkdfSha256 as hpke::Kem>::EncappedKey::from_bytes(encapped).ok()?;
-        let plain = hpke::single_shot_open::<AesGcm256, HkdfSha256, X25519HkdfSha256>(
+        hpke::single_shot_open::<AesGcm256, HkdfSha256, X25519HkdfSha256>(
             &OpModeR::Base,
             &self.wrap_secret(),
             &encapped,
@@ -128,8 +133,7 @@ impl NodeKey {
             ciphertext,
             b"",
         )
-        .ok()?;
-        plain.try_into().ok().map(MessageKey::from_bytes)
+        .ok()
     }
 
     /// Seals what this device keeps for itself; see [`StoreKey`].
@@ -148,12 +152,22 @@ pub fn wrap_key(
     key: &MessageKey,
     rng: &mut impl CryptoRng,
 ) -> Option<Vec<u8>> {
+    seal_to(to, context, key.0.expose(), rng)
+}
+
+/// HPKE base mode, single shot: encapsulated key ‖ ciphertext ‖ tag. `None` when `to` is no X25519 key.
+pub(crate) fn seal_to(
+    to: &[u8; 32],
+    context: &[u8],
+    plain: &[u8],
+    rng: &mut impl CryptoRng,
+) -> Option<Vec<u8>> {
     let to = <X25519HkdfSha256 as hpke::Kem>::PublicKey::from_bytes(to).ok()?;
     let (encapped, ciphertext) = hpke::single_shot_seal_with_rng::<AesGcm256, HkdfSha256, X25519HkdfSha256>(
         &OpModeS::Base,
         &to,
         context,
-        key.0.expose(),
+        plain,
         b"",
         rng,
     )

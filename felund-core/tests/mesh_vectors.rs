@@ -210,6 +210,7 @@ fn frames_have_the_documented_bytes() {
         ("ping", PeerFrame::Ping),
         ("pong", PeerFrame::Pong),
         ("ephemeral", PeerFrame::Ephemeral { circle: 0, envelope: again }),
+        ("signal", PeerFrame::Signal { circle: 0, to: other, payload: (0..48).collect() }),
     ];
     assert_eq!(frames.len(), list(&all["frames"]).len());
     for (name, frame) in frames {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, rc::Rc};
 
 use felund_core::{
-    io::{ConnId, Event, Input, Output, Request},
+    io::{ConnId, Event, Input, Output, Request, RtcCommand},
     node::{Node, Platform},
 };
 use getrandom::SysRng;
@@ -16,6 +16,7 @@ use crate::{
     http,
     inbox::Inbox,
     keeper::{Job, Keeper},
+    rtc::{self, Peer},
     socket::Socket,
 };
 
@@ -42,6 +43,7 @@ impl Driver {
             inbox: inbox.clone(),
             keeper,
             sockets: BTreeMap::new(),
+            peers: BTreeMap::new(),
             timer: None,
             deadline: None,
             events: Vec::new(),
@@ -71,7 +73,7 @@ impl Drop for Driver {
 fn platform() -> Platform {
     let agent = crate::browser::window().and_then(|window| window.navigator().user_agent().ok());
     let mobile = agent.is_some_and(|agent| agent.contains("Mobi") || agent.contains("Android"));
-    Platform { mobile, ..Platform::default() }
+    Platform { rtc: rtc::is_available(), mobile, ..Platform::default() }
 }
 
 struct Task {
@@ -80,6 +82,7 @@ struct Task {
     inbox: Inbox<Input>,
     keeper: Keeper,
     sockets: BTreeMap<ConnId, Socket>,
+    peers: BTreeMap<ConnId, Peer>,
     timer: Option<Timer>,
     deadline: Option<u64>,
     events: Vec<Event>,
@@ -103,8 +106,12 @@ impl Task {
     /// Whether the node may still hear this: not of sockets that are gone already.
     fn concerns_us(&mut self, input: &Input) -> bool {
         match input {
-            Input::Connected(conn) | Input::Received(conn, _) => self.sockets.contains_key(conn),
-            Input::Disconnected(conn, _) => self.sockets.remove(conn).is_some(),
+            Input::Connected(conn) | Input::Received(conn, _) | Input::Rtc(conn, _) => {
+                self.sockets.contains_key(conn) || self.peers.contains_key(conn)
+            }
+            Input::Disconnected(conn, _) => {
+                self.sockets.remove(conn).is_some() || self.peers.remove(conn).is_some()
+            }
             _ => true,
         }
     }
@@ -146,14 +153,34 @@ impl Task {
                 }
                 // Nor can it announce itself in the local network.
                 Output::Announce(_) => {}
+                Output::Rtc(conn, RtcCommand::Open { offer, servers }) => {
+                    match Peer::open(conn, offer, &servers, &self.inbox) {
+                        Ok(peer) => {
+                            self.peers.insert(conn, peer);
+                        }
+                        Err(reason) => {
+                            let (now, _) = self.clock.now();
+                            self.node.handle(now, Input::Disconnected(conn, reason));
+                        }
+                    }
+                }
+                Output::Rtc(conn, command) => {
+                    if let Some(peer) = self.peers.get(&conn) {
+                        peer.command(command);
+                    }
+                }
                 Output::Transmit(conn, bytes) => {
-                    let sent = self.sockets.get(&conn).map(|socket| socket.send(&bytes));
+                    let sent = match self.sockets.get(&conn) {
+                        Some(socket) => Some(socket.send(&bytes)),
+                        None => self.peers.get(&conn).map(|peer| peer.send(bytes)),
+                    };
                     if let Some(Err(reason)) = sent {
                         self.inbox.push(Input::Disconnected(conn, reason));
                     }
                 }
                 Output::Close(conn, _) => {
                     self.sockets.remove(&conn);
+                    self.peers.remove(&conn);
                 }
                 Output::Event(event) => self.events.push(event),
                 Output::Timeout(deadline) => {

@@ -19,6 +19,7 @@ mod inbox;
 mod js_api;
 mod keeper;
 mod reply;
+mod rtc;
 mod socket;
 pub mod storage;
 mod wire;

@@ -54,6 +54,9 @@ pub(crate) struct Options {
     /// Do not ask the router to let members through to this device (PCP, NAT-PMP, UPnP).
     #[arg(long, global = true, env = "FELUND_NO_PORT_MAPPING", value_parser = FalseyValueParser::new())]
     pub(crate) no_port_mapping: bool,
+    /// Make no direct connections by WebRTC; members then do not learn this device's address that way.
+    #[arg(long, global = true, env = "FELUND_NO_WEBRTC", value_parser = FalseyValueParser::new())]
+    pub(crate) no_webrtc: bool,
     /// Answer in JSON.
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -62,7 +65,8 @@ pub(crate) struct Options {
 impl Options {
     /// How a session takes part in the network that runs no longer than it must.
     pub(crate) fn setup(&self) -> Setup {
-        Setup { listen: self.listen, mdns: !self.no_mdns, mapping: !self.no_port_mapping, ..Setup::default() }
+        let Self { listen, no_mdns, no_port_mapping, no_webrtc, .. } = *self;
+        Setup { listen, mdns: !no_mdns, mapping: !no_port_mapping, webrtc: !no_webrtc, ..Setup::default() }
     }
 }
 

@@ -104,7 +104,8 @@ impl Driver {
         let gate = Gate::new(setup.anchor, Instant::now());
         let reach = Reach::open(setup, gate.clone(), inbox.clone())?;
         let announces = reach.announces();
-        let platform = Platform { dials: true, announces, anchor: setup.anchor, mobile: false };
+        let platform =
+            Platform { dials: true, rtc: setup.webrtc, announces, anchor: setup.anchor, mobile: false };
         Ok(Self {
             reach,
             gate,
@@ -228,6 +229,7 @@ impl Driver {
                     Output::Http(id, request) => self.net.http(id, request),
                     Output::Dial { conn, url, protocols } => self.net.dial(conn, url, protocols),
                     Output::Connect(conn, address) => self.net.connect(conn, address),
+                    Output::Rtc(conn, command) => inputs.extend(self.net.rtc(conn, command)),
                     Output::Transmit(conn, bytes) => inputs.extend(self.net.transmit(conn, bytes)),
                     Output::Close(conn, _) => self.net.close(conn),
                     Output::Announce(announcement) => self.reach.announce(announcement),

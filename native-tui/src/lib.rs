@@ -21,6 +21,7 @@ mod lan;
 mod net;
 mod portmap;
 mod reach;
+mod rtc;
 pub mod session;
 pub mod storage;
 mod target;

@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use felund_core::{
     config::{CONNECT_TIMEOUT_MS, HTTP_TIMEOUT_MS, MAX_HTTP_RESPONSE, MAX_SOCKET_FRAME},
-    io::{ConnId, HttpId, HttpRequest, HttpResponse, Input},
+    io::{ConnId, HttpId, HttpRequest, HttpResponse, Input, RtcCommand},
 };
 use futures_util::{SinkExt, StreamExt};
 use http_body_util::{BodyExt, Full, Limited};
@@ -20,7 +20,7 @@ use crate::{
     connect::{BoxError, Connector, Stream, reasons},
     driver::Inbox,
     gate::Place,
-    tcp,
+    rtc, tcp,
 };
 
 /// Messages one socket may have waiting; beyond that the other side is not reading and the socket is given up.
@@ -35,6 +35,8 @@ pub(crate) struct Net {
     sockets: HashMap<ConnId, mpsc::Sender<Vec<u8>>>,
     /// Places of accepted connections at the gate.
     places: HashMap<ConnId, Place>,
+    /// Commands for peer connections; what is sent on their channels waits in `sockets`.
+    peers: HashMap<ConnId, mpsc::Sender<RtcCommand>>,
     inbox: mpsc::Sender<Inbox>,
     accepted: u64,
 }
@@ -46,7 +48,8 @@ impl Net {
             .pool_idle_timeout(Duration::from_secs(20))
             .pool_max_idle_per_host(1)
             .build(connector.clone());
-        Self { connector, http, sockets: HashMap::new(), places: HashMap::new(), inbox, accepted: 0 }
+        let (sockets, places, peers) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self { connector, http, sockets, places, peers, inbox, accepted: 0 }
     }
 
     pub(crate) fn http(&self, id: HttpId, request: HttpRequest) {
@@ -89,6 +92,24 @@ impl Net {
         tokio::spawn(tcp::dial(conn, address, queue, self.inbox.clone()));
     }
 
+    /// Hands a command to a peer connection; answers with what the node must be told when that is not possible.
+    pub(crate) fn rtc(&mut self, conn: ConnId, command: RtcCommand) -> Option<Input> {
+        if let RtcCommand::Open { offer, servers } = command {
+            let (sender, queue) = mpsc::channel(SEND_QUEUE);
+            let (commander, commands) = mpsc::channel(rtc::COMMANDS);
+            self.sockets.insert(conn, sender);
+            self.peers.insert(conn, commander);
+            tokio::spawn(rtc::run(conn, offer, servers, commands, queue, self.inbox.clone()));
+            return None;
+        }
+        let commander = self.peers.get(&conn)?;
+        if commander.try_send(command).is_ok() {
+            return None;
+        }
+        self.close(conn);
+        Some(Input::Disconnected(conn, "WebRTC does not take what it is told".to_owned()))
+    }
+
     /// Takes a byte stream that somebody opened to this node.
     pub(crate) fn accept(&mut self, stream: TcpStream, place: Place) -> ConnId {
         self.accepted += 1;
@@ -114,6 +135,7 @@ impl Net {
 
     fn forget(&mut self, conn: ConnId) -> bool {
         self.places.remove(&conn);
+        self.peers.remove(&conn);
         self.sockets.remove(&conn).is_some()
     }
 
@@ -133,12 +155,15 @@ impl Net {
 
     pub(crate) fn close_all(&mut self) {
         self.sockets.clear();
+        self.peers.clear();
     }
 
     /// Whether the node should hear of it: what a closed socket still said is dropped here.
     pub(crate) fn admits(&mut self, input: &Input) -> bool {
         match input {
-            Input::Connected(conn) | Input::Received(conn, _) => self.sockets.contains_key(conn),
+            Input::Connected(conn) | Input::Received(conn, _) | Input::Rtc(conn, _) => {
+                self.sockets.contains_key(conn)
+            }
             Input::Disconnected(conn, _) => self.forget(*conn),
             _ => true,
         }

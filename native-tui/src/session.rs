@@ -31,6 +31,8 @@ const HANDOVER: Duration = Duration::from_secs(5);
 pub struct Setup {
     /// Where other members may connect.
     pub listen: Option<SocketAddr>,
+    /// Whether it connects to members by WebRTC.
+    pub webrtc: bool,
     /// Whether it does nothing but store and forward.
     pub anchor: bool,
     /// Whether members in the local network may find it, and it them.

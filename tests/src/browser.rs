@@ -176,6 +176,8 @@ fn capabilities(engine: Engine, profile: &Path, width: u32, height: u32) -> Valu
                 "--disable-sync".to_owned(),
                 "--no-proxy-server".to_owned(),
                 "--hide-scrollbars".to_owned(),
+                // Host candidates otherwise bear names that only multicast DNS resolves, which test networks lack.
+                "--disable-features=WebRtcHideLocalIpsWithMdns".to_owned(),
                 format!("--window-size={width},{height}"),
                 format!("--user-data-dir={}", profile.display()),
             ];
@@ -191,6 +193,7 @@ fn capabilities(engine: Engine, profile: &Path, width: u32, height: u32) -> Valu
                 "args": ["-headless", format!("--width={width}"), format!("--height={height}")],
                 "prefs": {
                     "network.proxy.type": 0,
+                    "media.peerconnection.ice.obfuscate_host_addresses": false,
                     "datareporting.policy.dataSubmissionEnabled": false,
                     "app.update.enabled": false,
                     "network.captive-portal-service.enabled": false,

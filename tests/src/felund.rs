@@ -25,6 +25,7 @@ pub struct Felund {
     relay: Option<String>,
     host: Option<Host>,
     found: bool,
+    webrtc: bool,
     data: TempDir,
 }
 
@@ -72,7 +73,20 @@ impl Felund {
     #[must_use]
     pub fn new(name: &str, relay: Option<&str>) -> Self {
         let data = tempfile::Builder::new().prefix("felund-").tempdir().expect("a temporary directory");
-        Self { name: name.to_owned(), relay: relay.map(str::to_owned), host: None, found: false, data }
+        Self {
+            name: name.to_owned(),
+            relay: relay.map(str::to_owned),
+            host: None,
+            found: false,
+            webrtc: true,
+            data,
+        }
+    }
+
+    /// As [`Felund::new`], for a device that goes through its relay although a direct way may be there.
+    #[must_use]
+    pub fn relayed(name: &str, relay: &str) -> Self {
+        Self { webrtc: false, ..Self::new(name, Some(relay)) }
     }
 
     /// The same device on another machine.
@@ -112,6 +126,9 @@ impl Felund {
         }
         if let Some(relay) = &self.relay {
             options.extend(["--relay".to_owned(), relay.clone()]);
+        }
+        if !self.webrtc {
+            options.push("--no-webrtc".to_owned());
         }
         options
     }

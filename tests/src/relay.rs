@@ -8,7 +8,10 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::process::{self, Process};
+use crate::{
+    api,
+    process::{self, Process},
+};
 
 /// A relay.
 #[derive(Debug)]
@@ -83,6 +86,24 @@ impl Relay {
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// One of its counters, such as `felund_relay_messages_stored_total`.
+    ///
+    /// # Panics
+    /// When there is none of this name.
+    #[must_use]
+    pub fn counter(&self, name: &str) -> u64 {
+        let answer = api::request("GET", &format!("{}/v1/metrics", self.url()), &[], b"");
+        let text = String::from_utf8_lossy(&answer.bytes).into_owned();
+        let value = |line: &str| line.strip_prefix(name)?.trim().parse().ok();
+        text.lines().find_map(value).unwrap_or_else(|| panic!("no counter {name} in {text}"))
+    }
+
+    /// Envelopes it has stored since it was started last.
+    #[must_use]
+    pub fn stored(&self) -> u64 {
+        self.counter("felund_relay_messages_stored_total")
     }
 
     /// Where it keeps everything.

@@ -61,7 +61,7 @@ fn chat_both_ways(engine: Engine) {
     assert_eq!(page.text("circle-name"), CIRCLE);
     let address = page.run("return location.href", &[]);
     assert!(!address.to_string().contains("felund1."), "the invite is taken out of the address: {address}");
-    terminal.wait_for("1 via relay");
+    terminal.wait_for(if engine == Engine::WebKit { "1 via relay" } else { "1 direct" });
 
     let (mut to_browser, mut to_terminal) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {

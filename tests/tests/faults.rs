@@ -19,7 +19,7 @@ fn assert_each_once(who: &str, got: &[String], expected: &[String]) {
 #[test]
 fn a_relay_killed_mid_chat_loses_and_repeats_nothing() {
     let mut relay = Relay::start();
-    let device = |name| Felund::new(name, Some(&relay.url()));
+    let device = |name| Felund::relayed(name, &relay.url());
     let (alice, bob, cleo) = (device("alice"), device("bob"), device("cleo"));
     let circle = alice.create("garden club");
     bob.join(&circle.invite);
@@ -73,7 +73,7 @@ fn a_relay_killed_mid_chat_loses_and_repeats_nothing() {
 #[test]
 fn what_send_called_stored_arrives_even_if_the_sender_dies_at_once() {
     let relay = Relay::start();
-    let device = |name| Felund::new(name, Some(&relay.url()));
+    let device = |name| Felund::relayed(name, &relay.url());
     let (alice, bob) = (device("alice"), device("bob"));
     let circle = alice.create("garden club");
     bob.join(&circle.invite);
@@ -89,7 +89,7 @@ fn what_send_called_stored_arrives_even_if_the_sender_dies_at_once() {
 #[test]
 fn messages_written_while_the_relay_is_away_arrive_later() {
     let mut relay = Relay::start();
-    let device = |name| Felund::new(name, Some(&relay.url()));
+    let device = |name| Felund::relayed(name, &relay.url());
     let (alice, bob) = (device("alice"), device("bob"));
     let circle = alice.create("garden club");
     bob.join(&circle.invite);
@@ -115,7 +115,7 @@ fn messages_written_while_the_relay_is_away_arrive_later() {
 #[test]
 fn a_relay_asked_to_end_ends_in_order_and_comes_back() {
     let mut relay = Relay::start();
-    let alice = Felund::new("alice", Some(&relay.url()));
+    let alice = Felund::relayed("alice", &relay.url());
     let circle = alice.create("garden club");
     let _owner = alice.tail(None);
     let inside = alice.control();
@@ -140,7 +140,7 @@ fn polling_serves_where_websockets_are_refused_and_the_socket_comes_back_by_itse
     let proxy = Proxy::start(relay.address());
     proxy.refuse_upgrades(true);
     // Alice sits behind a network that refuses WebSockets; Bob does not.
-    let (alice, bob) = (Felund::new("alice", Some(&proxy.url())), Felund::new("bob", Some(&relay.url())));
+    let (alice, bob) = (Felund::relayed("alice", &proxy.url()), Felund::relayed("bob", &relay.url()));
     let circle = alice.create("garden club");
     let _at_alice = alice.tail(None);
     let inside = alice.control();
@@ -181,7 +181,7 @@ fn polling_serves_where_websockets_are_refused_and_the_socket_comes_back_by_itse
 fn a_cut_line_is_replaced_without_losing_what_was_said_meanwhile() {
     let relay = Relay::start();
     let proxy = Proxy::start(relay.address());
-    let (alice, bob) = (Felund::new("alice", Some(&relay.url())), Felund::new("bob", Some(&proxy.url())));
+    let (alice, bob) = (Felund::relayed("alice", &relay.url()), Felund::relayed("bob", &proxy.url()));
     let circle = alice.create("garden club");
     let mut invite = felund_core::invite::Invite::parse(&circle.invite).expect("an invite");
     invite.relay = Some(proxy.url());

@@ -44,7 +44,7 @@ fn a_whole_conversation_leaves_nothing_readable_behind() {
     let relay = Relay::start();
     let proxy = Proxy::start(relay.address());
     let capture = Capture::start(relay.address());
-    let device = |name| Felund::new(name, Some(&proxy.url()));
+    let device = |name| Felund::relayed(name, &proxy.url());
     let (alice, bob) = (device(NAMES[0]), device(NAMES[1]));
     let circle = alice.create(CIRCLE);
     bob.join(&circle.invite);

@@ -21,7 +21,7 @@ fn bare(device: &Felund) -> Vec<String> {
 /// Alice at a terminal in a circle that Bob has joined without a screen.
 fn chat() -> (Relay, Felund, Felund, Terminal) {
     let relay = Relay::start();
-    let device = |name| Felund::new(name, Some(&relay.url()));
+    let device = |name| Felund::relayed(name, &relay.url());
     let (alice, bob) = (device("alice"), device("bob"));
     let circle = alice.create("garden club");
     bob.join(&circle.invite);
@@ -88,7 +88,7 @@ fn the_first_minute_creates_a_circle_and_another_terminal_joins_it() {
     at_alice.wait_for("hello from bob");
     at_alice.line("hello bob");
     at_bob.wait_for("hello bob");
-    at_alice.wait_for("1 via relay");
+    at_alice.wait_for("1 direct");
     at_bob.wait_until("the sender's name", |screen| screen.contents().contains("alice"));
 }
 

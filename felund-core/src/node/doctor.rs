@@ -3,7 +3,7 @@
 use super::{Node, circle::Circle};
 use crate::{
     ids::NodeId,
-    io::{HttpId, HttpRequest, HttpResponse, Output},
+    io::{CandidateKind, HttpId, HttpRequest, HttpResponse, Output},
     relay_api::{HealthResponse, path},
     session::SessionError,
     view::{Finding, LinkView, Reply},
@@ -106,6 +106,8 @@ impl Node {
             }),
         }));
         findings.extend(self.reach.surroundings.iter().cloned());
+        findings.extend(self.sessions_found());
+        findings.extend(self.signals_found());
         findings.push(match &self.store_fault {
             None => Finding {
                 subject: "storage".into(),
@@ -155,6 +157,48 @@ impl Node {
                 ),
             ),
         }
+    }
+
+    /// Members that are connected, and over what.
+    fn sessions_found(&self) -> Vec<Finding> {
+        let found = self.direct.sessions().map(|(conn, session)| {
+            let node = session.peer();
+            let of = session.circles().iter().find_map(|id| self.circles.get(id));
+            let name = of.map_or_else(|| node.short(), |circle| circle.member_name(&node));
+            let detail = match self.rtc.path(conn) {
+                None => "direct over TCP".into(),
+                Some(None) => "direct over WebRTC".into(),
+                Some(Some(path)) => {
+                    let kind = |kind| match kind {
+                        CandidateKind::Host => "an address of the device",
+                        CandidateKind::Srflx | CandidateKind::Prflx => "an address its router shows",
+                        CandidateKind::Relay => "a TURN server",
+                    };
+                    let rtt = path.rtt_ms.map(|ms| format!(", round trip {ms} ms")).unwrap_or_default();
+                    let (here, there) = (kind(path.local), kind(path.remote));
+                    format!("direct over WebRTC: here through {here}, there through {there}{rtt}")
+                }
+            };
+            Finding { subject: format!("connection to {name}"), ok: true, detail, advice: None }
+        });
+        found.collect()
+    }
+
+    /// Signals that were dropped. A few may be late ones; many altered ones mean that whoever carries them meddles.
+    fn signals_found(&self) -> Option<Finding> {
+        if self.bad_signals.is_empty() {
+            return None;
+        }
+        let counts: Vec<String> =
+            self.bad_signals.iter().map(|(what, count)| format!("{count} {what}")).collect();
+        Some(Finding {
+            subject: "signals".into(),
+            ok: false,
+            detail: format!("dropped since the start: {}", counts.join(", ")),
+            advice: Some(
+                "Messages are not affected. If it goes on, whoever runs the relay may be altering what it carries.".into(),
+            ),
+        })
     }
 }
 

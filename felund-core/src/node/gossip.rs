@@ -78,7 +78,8 @@ impl Node {
             | PeerFrame::MsgsSend { circle, .. }
             | PeerFrame::MsgNew { circle, .. }
             | PeerFrame::Confirm { circle, .. }
-            | PeerFrame::Ephemeral { circle, .. } => *circle,
+            | PeerFrame::Ephemeral { circle, .. }
+            | PeerFrame::Signal { circle, .. } => *circle,
             PeerFrame::Ping | PeerFrame::Pong => return,
         };
         // A circle this node has left meanwhile: nothing is said about it any more.
@@ -100,6 +101,7 @@ impl Node {
                 self.confirmed_by(id, node, &keys);
             }
             PeerFrame::Ephemeral { envelope, .. } => self.ephemeral(id, &envelope.0, Way::Session(conn)),
+            PeerFrame::Signal { to, payload, .. } => self.carry_signal(conn, id, to, payload),
             PeerFrame::Ping | PeerFrame::Pong => {}
         }
     }

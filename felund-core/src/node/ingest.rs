@@ -40,7 +40,14 @@ impl Node {
             | LinkEvent::Stored { hint, .. }
             | LinkEvent::Rejected { hint, .. }
             | LinkEvent::Peers { hint, .. }
+            | LinkEvent::Signal { hint, .. }
             | LinkEvent::Presence { hint, .. } => *hint,
+            LinkEvent::Ice { .. } => {
+                if let LinkEvent::Ice { servers } = event {
+                    self.rtc.set_servers(servers);
+                }
+                return;
+            }
         };
         let Some(id) = self.circle_at(url, &hint) else { return };
         match event {
@@ -67,6 +74,7 @@ impl Node {
                 circle.online.extend(peers.iter().map(|peer| peer.node_id));
                 self.dirty.insert(id);
                 for peer in peers {
+                    self.rtc.came(peer.node_id, self.now.mono);
                     self.direct.learn(id, Some(peer.node_id), peer.endpoints);
                 }
             }
@@ -74,14 +82,17 @@ impl Node {
                 let wall = self.now.wall;
                 let Some(circle) = self.circles.get_mut(&id) else { return };
                 if online {
-                    circle.online.insert(peer.node_id);
+                    if circle.online.insert(peer.node_id) {
+                        self.rtc.came(peer.node_id, self.now.mono);
+                    }
                     self.direct.learn(id, Some(peer.node_id), peer.endpoints);
                 } else if circle.online.remove(&peer.node_id) {
                     circle.last_seen.insert(peer.node_id, wall);
                 }
                 self.dirty.insert(id);
             }
-            LinkEvent::Changed | LinkEvent::Observed { .. } => {}
+            LinkEvent::Signal { payload, .. } => self.signaled(id, &payload),
+            LinkEvent::Ice { .. } | LinkEvent::Changed | LinkEvent::Observed { .. } => {}
         }
     }
 

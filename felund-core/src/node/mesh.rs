@@ -39,6 +39,12 @@ impl Node {
                     self.opened(conn, node, &circles, initiated);
                 }
                 DirectEvent::Closed { conn, node, circles } => self.closed(conn, node, &circles),
+                DirectEvent::Tampered => self.notice(
+                    true,
+                    "Somebody between this device and a member replaced what a direct connection is made from. It was \
+                     closed before anything was sent; messages go through the relay."
+                        .into(),
+                ),
                 DirectEvent::Frame { conn, node, frame } => self.frame(conn, node, frame),
             }
         }
@@ -86,6 +92,7 @@ impl Node {
         self.exchanges.retain(|(of, _), _| *of != conn);
         self.streams.retain(|(of, _), _| *of != conn);
         self.summaries.retain(|(of, _), _| *of != conn);
+        self.forwarded.remove(&conn);
         let wall = self.now.wall;
         self.announce_soon();
         for id in circles {

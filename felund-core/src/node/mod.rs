@@ -22,6 +22,7 @@ mod lan;
 mod mesh;
 mod publish;
 mod records;
+mod rtc;
 mod staging;
 mod startup;
 
@@ -39,6 +40,7 @@ use crate::{
         direct::Direct,
         ladder::Ladder,
         relay::{Cx, LinkEvent, RelayLink, RngRef},
+        rtc::Rtc,
     },
     store::{Batch, Op, Query},
     time::Now,
@@ -57,6 +59,8 @@ pub struct Platform {
     pub anchor: bool,
     /// The driver carries out [`Output::Announce`].
     pub announces: bool,
+    /// The driver carries out [`Output::Rtc`]; not every browser can.
+    pub rtc: bool,
     /// A phone: it sleeps, pays for its traffic and changes networks.
     pub mobile: bool,
 }
@@ -109,6 +113,12 @@ pub struct Node {
     direct: Direct,
     lan: lan::Lan,
     reach: lan::Reach,
+    rtc: Rtc,
+    /// `sent_at` of the newest signal.
+    signaled_at: u64,
+    forwarded: BTreeMap<ConnId, rtc::Forwarded>,
+    /// Signals that were dropped, by what was wrong with them.
+    bad_signals: BTreeMap<&'static str, u32>,
     exchanges: BTreeMap<(ConnId, CircleId), gossip::Exchange>,
     streams: BTreeMap<(ConnId, CircleId), gossip::Stream>,
     ladder: Ladder,
@@ -156,6 +166,10 @@ impl Node {
             direct: Direct::default(),
             lan: lan::Lan::new(platform.announces),
             reach: lan::Reach::default(),
+            rtc: Rtc::new(platform.rtc),
+            signaled_at: 0,
+            forwarded: BTreeMap::new(),
+            bad_signals: BTreeMap::new(),
             exchanges: BTreeMap::new(),
             streams: BTreeMap::new(),
             ladder: Ladder::default(),
@@ -205,6 +219,8 @@ impl Node {
             Input::Disconnected(conn, reason) if self.direct.owns(conn) => {
                 self.with_direct(|direct, _, cx, events| direct.disconnected(conn, &reason, cx, events));
             }
+            Input::Disconnected(conn, _) if self.rtc.owns(conn) => self.rtc_ended(conn),
+            Input::Rtc(conn, event) => self.rtc_happened(conn, event),
             Input::Connected(conn) => self.with_link(|link| link.owns(conn), RelayLink::connected),
             Input::Received(conn, bytes) => {
                 self.with_link(|link| link.owns(conn), |link, cx| link.received(&bytes, cx));
@@ -214,6 +230,7 @@ impl Node {
             Input::Wake => {
                 self.direct.wake(now.mono);
                 self.lan.renew();
+                self.rtc.wake(now.mono);
                 self.with_link(|_| true, RelayLink::wake);
             }
         }
@@ -221,6 +238,7 @@ impl Node {
         self.send_receipts();
         self.drive_lan();
         self.with_direct(|direct, _, cx, events| direct.drive(cx, events));
+        self.drive_rtc();
         self.escalate();
         self.with_link(|_| true, RelayLink::drive);
         self.save_confirmations();
@@ -253,6 +271,7 @@ impl Node {
             self.direct.deadline(),
             self.staging_deadline(),
             self.lan.deadline(self.now),
+            self.rtc.deadline(),
         ];
         links.chain(views).chain(waits.into_iter().flatten()).min()
     }
@@ -301,7 +320,9 @@ impl Node {
         self.direct.learn(id, None, circle.peers.clone());
         let unqueued = std::mem::take(&mut circle.unqueued);
         if let Some(relay) = circle.relay.clone() {
-            let link = self.links.entry(relay.clone()).or_insert_with(|| RelayLink::new(relay, capabilities));
+            let rtc = self.rtc.is_enabled();
+            let link =
+                self.links.entry(relay.clone()).or_insert_with(|| RelayLink::new(relay, capabilities, rtc));
             link.add(circle.secret.api_key(), circle.cursor);
             link.set_endpoints(self.direct.endpoints());
             for (msg, sealed) in unqueued {
@@ -356,6 +377,8 @@ impl Node {
         for id in std::mem::take(&mut self.dirty) {
             self.tell_circle(id);
         }
+        // Whatever changes who is there or reached changes a view.
+        self.want_channels();
     }
 
     fn tell_circle(&mut self, id: CircleId) {

@@ -6,3 +6,4 @@
 pub(crate) mod direct;
 pub(crate) mod ladder;
 pub(crate) mod relay;
+pub(crate) mod rtc;

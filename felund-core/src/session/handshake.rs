@@ -7,7 +7,7 @@
 use std::fmt;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use minicbor::{Decode, Encode};
+use minicbor::{Decode, Encode, bytes::ByteArray};
 use rand_core::CryptoRng;
 use sha2::{Digest as _, Sha256};
 use x25519_dalek::{PublicKey, StaticSecret};
@@ -39,8 +39,11 @@ pub enum SessionError {
     /// The two share no circle.
     NoCommonCircle,
     /// What the two sides said to each other is not what each of them heard: bytes changed on the way, such as an
-    /// attempt to bring both to an older version, or the session was moved to another transport.
+    /// attempt to bring both to an older version.
     AlteredHandshake,
+    /// The two are at the ends of different transports: somebody between them replaced what they connect by, such as
+    /// the descriptions a DataChannel is made from.
+    WrongBinding,
     /// The other side did not prove a circle that it named.
     BadCircleProof,
     /// The other side did not prove that the node it claims to be is its own.
@@ -70,6 +73,7 @@ impl SessionError {
             Self::UnsupportedVersion(_) => "another version of sessions",
             Self::NoCommonCircle => "no circle in common",
             Self::AlteredHandshake => "a handshake altered on its way",
+            Self::WrongBinding => "a connection that does not end at the peer",
             Self::BadCircleProof => "a circle that was not proved",
             Self::BadNodeProof => "a node key that was not proved",
             Self::Myself => "an address that leads back to this node",
@@ -145,6 +149,9 @@ struct Auth {
     /// Proofs of 32 bytes, one per shared circle in ascending order of their ids.
     #[cbor(n(2), with = "minicbor::bytes")]
     proofs: Vec<u8>,
+    /// SHA-256 of the binding, if there is one: the proofs cover it already, and this names what is wrong.
+    #[n(3)]
+    bound: Option<ByteArray<32>>,
 }
 
 mod signature {
@@ -228,6 +235,7 @@ struct Agreed {
     circles: Vec<(CircleId, CircleSecret)>,
     transcript: [u8; 32],
     salt: [u8; 16],
+    bound: Option<ByteArray<32>>,
     to_responder: Direction,
     to_initiator: Direction,
 }
@@ -259,6 +267,7 @@ impl Agreed {
             circles: shared.iter().map(|circle| (circle.circle_id(), (*circle).clone())).collect(),
             transcript: transcript.finalize().into(),
             salt: hkdf(key.expose(), None, b"felund-session-salt-v1"),
+            bound: (!binding.is_empty()).then(|| <[u8; 32]>::from(Sha256::digest(binding)).into()),
             to_responder: Direction::new(derive(b"felund-session-to-responder-v1")),
             to_initiator: Direction::new(derive(b"felund-session-to-initiator-v1")),
         })
@@ -273,13 +282,17 @@ impl Agreed {
         let said = self.signed(role, &node_id);
         let proofs =
             self.circles.iter().flat_map(|(_, secret)| hmac(secret.secret().expose(), &[&said])).collect();
-        cbor(&Auth { node_id, signature: key.sign(&said), proofs })
+        cbor(&Auth { node_id, signature: key.sign(&said), proofs, bound: self.bound })
     }
 
     fn check(&self, role: Role, bytes: &[u8], me: &NodeKey) -> Result<NodeId, SessionError> {
         let auth: Auth = parse(bytes)?;
         if auth.node_id == me.id() {
             return Err(SessionError::Myself);
+        }
+        // Whoever sealed this record knows a circle's secret; whoever is between the two could not have written it.
+        if auth.bound != self.bound {
+            return Err(SessionError::WrongBinding);
         }
         let said = self.signed(role, &auth.node_id);
         let circles = auth.proofs.len() == self.circles.len() * 32

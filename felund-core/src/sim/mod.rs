@@ -6,6 +6,7 @@
 //!  (data)       │        │                                    │
 //!               │        ├── Network: who reaches whom, how late, what gets lost
 //!               │        ├── Relay:   the HTTP API and the sockets, with its disk
+//!               │        ├── WebRtc:  peer connections, their descriptions and paths
 //!               │        └── Device:  a node, its disk, its clock and its screen
 //!               └──> Ledger: what people were told, held against what came of it
 //! ```
@@ -23,6 +24,7 @@ mod dice;
 mod disk;
 mod network;
 mod relay;
+mod rtc;
 mod run;
 mod scenario;
 mod trace;
@@ -33,6 +35,7 @@ pub use dice::Dice;
 pub use disk::Disk;
 pub use network::{Block, Network, Path};
 pub use relay::{RELAY, Relay};
+pub use rtc::WebRtc;
 pub use run::{Report, run};
 pub use scenario::{
     ChannelPlan, CirclePlan, DevicePlan, Part, SECRET, Scenario, Step, channel_name, passphrase,

@@ -9,7 +9,7 @@ use minicbor::{Decode, Encode};
 
 use super::{Sealed, WireError, relay::parse};
 use crate::{
-    config::MAX_BATCH,
+    config::{MAX_BATCH, MAX_SIGNAL_LEN},
     ids::{ChannelId, MsgId, NodeId},
 };
 
@@ -176,6 +176,19 @@ pub enum PeerFrame {
         #[n(1)]
         envelope: Sealed,
     },
+    /// SIGNAL: a sealed signal for the reader, or for a member that the reader has a session with.
+    #[n(16)]
+    Signal {
+        /// Place of the circle.
+        #[n(0)]
+        circle: u32,
+        /// For whom.
+        #[n(1)]
+        to: NodeId,
+        /// Sealed to that member, at most [`MAX_SIGNAL_LEN`] bytes.
+        #[cbor(n(2), with = "minicbor::bytes")]
+        payload: Vec<u8>,
+    },
 }
 
 impl PeerFrame {
@@ -185,6 +198,7 @@ impl PeerFrame {
         match &frame {
             Self::MsgsSend { envelopes, .. } if envelopes.len() > MAX_BATCH => Err(WireError::too_many()),
             Self::Confirm { ids, .. } if ids.len() > MAX_BATCH => Err(WireError::too_many()),
+            Self::Signal { payload, .. } if payload.len() > MAX_SIGNAL_LEN => Err(WireError::too_many()),
             _ => Ok(frame),
         }
     }

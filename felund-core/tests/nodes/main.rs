@@ -8,6 +8,7 @@ mod channels;
 mod faults;
 mod lan;
 mod mesh;
+mod rtc;
 mod strangers;
 
 use felund_core::{

@@ -45,7 +45,10 @@ pub(crate) fn run(options: Options, command: Cmd) -> Result<ExitCode, String> {
     let (relay, listen) = (options.relay.clone(), options.listen);
     // Only what runs on is worth connecting to; the doctor looks at how that would go.
     let stays = matches!(command, Cmd::Anchor | Cmd::Tail { .. } | Cmd::Doctor);
-    let setup = Setup { anchor: matches!(command, Cmd::Anchor), stays, ..options.setup() };
+    let chosen = options.setup();
+    // A browser can make few connections by WebRTC: not for what is gone in a moment.
+    let webrtc = chosen.webrtc && matches!(command, Cmd::Anchor | Cmd::Tail { .. });
+    let setup = Setup { anchor: matches!(command, Cmd::Anchor), stays, webrtc, ..chosen };
     let mut client = Client::open(options, setup)?;
     match command {
         Cmd::Create { circle_name: name } => {

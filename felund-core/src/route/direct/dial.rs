@@ -17,7 +17,7 @@ use crate::{
 
 impl Direct {
     /// Sessions and dials under way, per circle.
-    pub(super) fn degrees(&self) -> BTreeMap<CircleId, usize> {
+    pub(crate) fn degrees(&self) -> BTreeMap<CircleId, usize> {
         let mut degrees: BTreeMap<CircleId, usize> = BTreeMap::new();
         let mut tried: BTreeSet<NodeId> = BTreeSet::new();
         for (id, conn) in &self.conns {

@@ -3,6 +3,7 @@
 //! This room knows who is connected and passes frames; what the frames mean for a circle is the node's business. Of
 //! two connections of the same pair both sides keep the same one. Every wait has a deadline, every redial backs off.
 
+mod channel;
 mod dial;
 mod nearby;
 mod refusals;
@@ -81,6 +82,8 @@ pub(crate) enum DirectEvent {
     Opened { conn: ConnId, node: NodeId, circles: Vec<CircleId>, initiated: bool },
     /// A session is over.
     Closed { conn: ConnId, node: NodeId, circles: Vec<CircleId> },
+    /// The handshake on a DataChannel found that it ends somewhere else than the other side's.
+    Tampered,
     /// A frame came in.
     Frame { conn: ConnId, node: NodeId, frame: PeerFrame },
 }
@@ -89,6 +92,8 @@ pub(crate) enum DirectEvent {
 #[derive(Debug, Default)]
 pub(crate) struct Direct {
     conns: BTreeMap<ConnId, Conn>,
+    /// Of DataChannels whose handshake is not over.
+    firsts: BTreeMap<ConnId, channel::First>,
     book: BTreeMap<String, Address>,
     /// Where this node listens, as others may dial it.
     endpoints: Vec<String>,
@@ -166,7 +171,7 @@ impl Direct {
         }
     }
 
-    fn is_wanted(&self, node: NodeId) -> bool {
+    pub(crate) fn is_wanted(&self, node: NodeId) -> bool {
         self.wanted.values().flatten().any(|wanted| *wanted == node)
     }
 
@@ -192,6 +197,11 @@ impl Direct {
             State::Open(session) => Some(session),
             _ => None,
         }
+    }
+
+    /// All connections, those in the making included.
+    pub(crate) fn conns(&self) -> impl Iterator<Item = ConnId> {
+        self.conns.keys().copied()
     }
 
     /// Open sessions.
@@ -270,6 +280,7 @@ impl Direct {
                 _ => self.drop_conn(id, Some("the peer does not answer"), cx, events),
             }
         }
+        self.repeat(cx);
         self.dial_due(cx);
         self.explore(cx, events);
     }
@@ -281,7 +292,7 @@ impl Direct {
             let needed = self.is_needed(address, &degrees);
             if needed { at } else { at.max(self.explore_at) }
         });
-        conns.chain(dials).min()
+        conns.chain(dials).chain(self.repeat_at()).min()
     }
 
     pub(crate) fn accepted(&mut self, id: ConnId, origin: Origin, cx: &mut Cx<'_>) {
@@ -348,6 +359,7 @@ impl Direct {
         events: &mut Vec<DirectEvent>,
     ) {
         let Some(conn) = self.conns.remove(&id) else { return };
+        self.firsts.remove(&id);
         if let Some(why) = close {
             cx.out.push_back(Output::Close(id, why));
         }
@@ -386,6 +398,9 @@ impl Direct {
         if proves && !self.has_room() {
             return self.refuse(id, TOO_MANY, cx, events);
         }
+        if self.is_repeated(id, bytes, cx) {
+            return;
+        }
         let Some(mut conn) = self.conns.remove(&id) else { return };
         // Only a handshake needs them; nearly all that comes in belongs to an open session.
         let secrets = if matches!(conn.state, State::Open(_)) { Vec::new() } else { secrets() };
@@ -393,6 +408,7 @@ impl Direct {
         let stepped = step(conn.state, id, bytes, local, cx, events);
         match stepped {
             Ok((state, news)) => {
+                self.stepped(id, &state, bytes, cx);
                 conn.state = state;
                 if matches!(conn.state, State::Open(_)) {
                     conn.deadline = cx.now.mono + PING_INTERVAL_MS;
@@ -412,6 +428,9 @@ impl Direct {
             }
             Err((error, session)) => {
                 let why = error.reason();
+                if error == SessionError::WrongBinding {
+                    events.push(DirectEvent::Tampered);
+                }
                 conn.state = session.map_or(State::Dialing, State::Open);
                 self.conns.insert(id, conn);
                 self.refuse(id, why, cx, events);

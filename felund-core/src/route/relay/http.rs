@@ -8,8 +8,9 @@ use crate::{
     io::{ConnId, HttpId, HttpRequest, HttpResponse, Output},
     keys::random,
     relay_api::{
-        ErrorBody, ErrorCode, MessagesResponse, PeersResponse, PostMessages, PostMessagesResponse,
-        RegisterRequest, RegisterResponse, SUBPROTOCOL, SessionResponse, path,
+        ErrorBody, ErrorCode, IceResponse, MessagesResponse, PeersResponse, PostMessages,
+        PostMessagesResponse, RegisterRequest, RegisterResponse, SUBPROTOCOL, SessionResponse, SignalRequest,
+        SignalsResponse, path,
         signing::{self, Canonical},
     },
 };
@@ -22,8 +23,13 @@ pub(super) enum Asked {
     Poll,
     Peers,
     Post,
+    Ice,
+    Signals,
+    Signal,
 }
 
+/// ICE servers that could not be had are asked for again after this long, in milliseconds.
+const ICE_RETRY_MS: u64 = 60_000;
 /// Most times in a row that a circle's requests are repeated because of clocks before backing off.
 const MAX_CLOCK_FIXES: u32 = 5;
 
@@ -57,6 +63,16 @@ impl RelayLink {
                 leg.peers = Some(id);
                 ("GET", path::PEERS, None, Vec::new())
             }
+            Asked::Ice => {
+                self.ice = Some(id);
+                ("GET", path::ICE, None, Vec::new())
+            }
+            Asked::Signals => {
+                leg.signals = Some(id);
+                ("GET", path::SIGNAL, Some(format!("after={}", leg.signals_after)), Vec::new())
+            }
+            // Has a body of its own: see `post_signal`.
+            Asked::Signal => return,
             Asked::Post => {
                 let count = Self::batch_len(leg);
                 // Own envelopes were well-formed when they were sealed; one that storage damaged is dropped here.
@@ -73,6 +89,15 @@ impl RelayLink {
         let api = leg.api.clone();
         let request = self.signed(&api, method, path, query.as_deref(), body, cx);
         self.requests.insert(id, (hint, asked));
+        cx.out.push_back(Output::Http(id, request));
+    }
+
+    /// Posts a sealed signal.
+    pub(super) fn post_signal(&mut self, hint: CircleHint, signal: &SignalRequest, cx: &mut Cx<'_>) {
+        let Some(api) = self.legs.get(&hint).map(|leg| leg.api.clone()) else { return };
+        let id = HttpId(cx.id());
+        let request = self.signed(&api, "POST", path::SIGNAL, None, json(signal), cx);
+        self.requests.insert(id, (hint, Asked::Signal));
         cx.out.push_back(Output::Http(id, request));
     }
 
@@ -124,6 +149,12 @@ impl RelayLink {
             Asked::Poll => leg.poll = None,
             Asked::Peers => leg.peers = None,
             Asked::Post => leg.post = None,
+            Asked::Ice => {
+                self.ice = None;
+                self.ice_at = cx.now.mono + ICE_RETRY_MS;
+            }
+            Asked::Signals => leg.signals = None,
+            Asked::Signal => {}
         }
         match result {
             Err(reason) => self.fail(reason, cx),
@@ -133,6 +164,8 @@ impl RelayLink {
                     self.fail("its answer is not one a Felund relay gives; check the address".into(), cx);
                 }
             }
+            // An older relay may not know these, and what it says of them says nothing about messages.
+            Ok(_) if matches!(asked, Asked::Ice | Asked::Signals | Asked::Signal) => {}
             Ok(response) => self.refused(hint, asked, posted, &response, cx),
         }
         true
@@ -178,6 +211,19 @@ impl RelayLink {
                 let answer: PeersResponse = serde_json::from_slice(body).ok()?;
                 cx.events.push(LinkEvent::Peers { hint, peers: answer.peers });
             }
+            Asked::Ice => {
+                let answer: IceResponse = serde_json::from_slice(body).ok()?;
+                self.ice_at = now + answer.ttl_s.clamp(60, 86_400) * 500;
+                cx.events.push(LinkEvent::Ice { servers: answer.ice_servers });
+            }
+            Asked::Signals => {
+                let answer: SignalsResponse = serde_json::from_slice(body).ok()?;
+                let leg = self.legs.get_mut(&hint)?;
+                leg.signals_after = leg.signals_after.max(answer.next);
+                let payloads = answer.signals.into_iter().map(|signal| signal.payload.0);
+                cx.events.extend(payloads.map(|payload| LinkEvent::Signal { hint, payload }));
+            }
+            Asked::Signal => {}
             Asked::Post => {
                 let answer: PostMessagesResponse = serde_json::from_slice(body).ok()?;
                 if answer.stored.len() != posted {

@@ -14,9 +14,10 @@ use crate::{
     io::{ConnId, HttpId, Output},
     keys::NodeKey,
     node::Rng,
-    relay_api::{Capabilities, Peer, signing::ApiKey},
+    relay_api::{Capabilities, IceServer, Peer, SignalRequest, signing::ApiKey},
     time::Now,
     view::LinkView,
+    wire::ClientFrame,
 };
 use rand_core::Rng as _;
 
@@ -78,6 +79,10 @@ pub(crate) enum LinkEvent {
     Presence { hint: CircleHint, peer: Peer, online: bool },
     /// Where the relay sees this node's packets come from.
     Observed { address: String },
+    /// A sealed signal for this node.
+    Signal { hint: CircleHint, payload: Vec<u8> },
+    /// STUN and TURN servers of the relay's operator.
+    Ice { servers: Vec<IceServer> },
     /// The link's state changed: views are stale.
     Changed,
 }
@@ -112,6 +117,9 @@ struct Leg {
     poll_at: u64,
     polls: u32,
     peers: Option<HttpId>,
+    /// Signals are asked for while the socket is not live: the request, and the newest signal seen.
+    signals: Option<HttpId>,
+    signals_after: Cursor,
     post: Option<Post>,
     outbox: VecDeque<(MsgId, Vec<u8>)>,
     /// Most envelopes per post; 1 while looking for the one that the relay refuses.
@@ -155,13 +163,20 @@ pub(crate) struct RelayLink {
     /// The relay's clock minus ours, in seconds.
     offset_s: i64,
     rtt_ms: Option<u64>,
+    /// Whether signals and ICE servers are of use to this node.
+    rtc: bool,
+    ice: Option<HttpId>,
+    ice_at: u64,
 }
 
 impl RelayLink {
-    pub(crate) const fn new(base: String, capabilities: Capabilities) -> Self {
+    pub(crate) const fn new(base: String, capabilities: Capabilities, rtc: bool) -> Self {
         Self {
             base,
             capabilities,
+            rtc,
+            ice: None,
+            ice_at: 0,
             endpoints: Vec::new(),
             legs: BTreeMap::new(),
             requests: BTreeMap::new(),
@@ -188,6 +203,8 @@ impl RelayLink {
             poll_at: 0,
             polls: 0,
             peers: None,
+            signals: None,
+            signals_after: Cursor::default(),
             post: None,
             outbox: VecDeque::new(),
             batch: crate::config::MAX_BATCH,
@@ -212,6 +229,22 @@ impl RelayLink {
     pub(crate) fn enqueue(&mut self, hint: &CircleHint, id: MsgId, sealed: Vec<u8>) {
         if let Some(leg) = self.legs.get_mut(hint) {
             leg.outbox.push_back((id, sealed));
+        }
+    }
+
+    /// Sends a sealed signal by whatever works now; `false` when nothing does. It may be lost: signaling repeats itself.
+    pub(crate) fn signal(&mut self, hint: CircleHint, request: SignalRequest, cx: &mut Cx<'_>) -> bool {
+        let Some(leg) = self.legs.get(&hint) else { return false };
+        match self.socket {
+            Socket::Open { conn, .. } if leg.attach == Attach::Live => {
+                socket::send(conn, &ClientFrame::Signal { hint, signal: request }, cx);
+                true
+            }
+            _ if self.polling && leg.polls > 0 => {
+                self.post_signal(hint, &request, cx);
+                true
+            }
+            _ => false,
         }
     }
 
@@ -307,6 +340,10 @@ impl RelayLink {
             if leg.unknown {
                 continue;
             }
+            if self.rtc && self.ice.is_none() && now >= self.ice_at {
+                self.ask(hint, http::Asked::Ice, cx);
+            }
+            let Some(leg) = self.legs.get(&hint) else { continue };
             let wants_session = match self.socket {
                 Socket::Closed => now >= self.dial_at && !sessions,
                 Socket::Opening { .. } => false,
@@ -321,6 +358,9 @@ impl RelayLink {
                     self.ask(hint, http::Asked::Peers, cx);
                 }
                 self.ask(hint, http::Asked::Poll, cx);
+                if self.rtc && self.legs.get(&hint).is_some_and(|leg| leg.signals.is_none()) {
+                    self.ask(hint, http::Asked::Signals, cx);
+                }
             }
             self.flush_outbox(hint, cx);
         }
@@ -394,6 +434,9 @@ impl RelayLink {
             let mut due = Vec::new();
             if leg.register.is_none() {
                 due.push(leg.register_at);
+            }
+            if self.rtc && self.ice.is_none() && !leg.unknown {
+                due.push(self.ice_at);
             }
             if !leg.unknown && leg.session.is_none() {
                 match self.socket {

@@ -166,8 +166,10 @@ impl RelayLink {
             ServerFrame::Ephemeral { hint, envelope } => {
                 cx.events.push(LinkEvent::Ephemeral { hint, bytes: envelope.0 });
             }
-            // No direct connection of this version is signaled for.
-            ServerFrame::Signal { .. } | ServerFrame::Pong { .. } => {}
+            ServerFrame::Signal { hint, signal } => {
+                cx.events.push(LinkEvent::Signal { hint, payload: signal.payload.0 });
+            }
+            ServerFrame::Pong { .. } => {}
             ServerFrame::Refused { hint, seq, message, retryable, retry_after_ms, .. } => {
                 self.frame_refused(hint, seq, message, retryable, retry_after_ms, cx);
             }
@@ -210,6 +212,6 @@ impl RelayLink {
     }
 }
 
-fn send(conn: ConnId, frame: &ClientFrame, cx: &mut Cx<'_>) {
+pub(super) fn send(conn: ConnId, frame: &ClientFrame, cx: &mut Cx<'_>) {
     cx.out.push_back(Output::Transmit(conn, frame.to_bytes()));
 }

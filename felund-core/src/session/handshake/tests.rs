@@ -92,8 +92,11 @@ fn an_altered_bit_in_any_message_ends_the_handshake() {
 
 #[test]
 fn a_session_moved_to_another_transport_is_noticed() {
-    let outcome = shake(&mut Side::new(1, &[1]), &mut Side::new(2, &[1]), [b"one", b"other"], |_, _| {});
-    assert_eq!(outcome.unwrap_err(), SessionError::AlteredHandshake);
+    for bindings in [[&b"one"[..], b"other"], [b"one", b""], [b"", b"other"]] {
+        let outcome = shake(&mut Side::new(1, &[1]), &mut Side::new(2, &[1]), bindings, |_, _| {});
+        assert_eq!(outcome.unwrap_err(), SessionError::WrongBinding);
+    }
+    shake(&mut Side::new(1, &[1]), &mut Side::new(2, &[1]), [b"same", b"same"], |_, _| {}).unwrap();
 }
 
 #[test]

@@ -7,8 +7,9 @@ use crate::{
     ids::{CircleHint, Cursor, NodeId},
     io::{HttpRequest, HttpResponse},
     relay_api::{
-        ErrorBody, ErrorCode, MessagesResponse, PeersResponse, PostMessages, PostMessagesResponse,
-        RegisterRequest, RegisterResponse, SessionResponse, StoredEnvelope, path,
+        ErrorBody, ErrorCode, IceResponse, MessagesResponse, PeersResponse, PostMessages,
+        PostMessagesResponse, RegisterRequest, RegisterResponse, SessionResponse, SignalAccepted,
+        SignalRequest, SignalsResponse, StoredEnvelope, path,
         signing::{Canonical, HEADER_CIRCLE, HEADER_NODE, HEADER_NONCE, HEADER_SIGNATURE, HEADER_TS},
     },
 };
@@ -87,6 +88,19 @@ impl Relay {
                 }
                 let next = messages.last().map_or(after, |stored: &StoredEnvelope| stored.cursor);
                 json(&MessagesResponse { ok: true, messages, next, more: rest.next().is_some() })
+            }
+            ("GET", path::ICE) => json(&IceResponse { ok: true, ice_servers: Vec::new(), ttl_s: 3_600 }),
+            ("POST", path::SIGNAL) => {
+                let asked: SignalRequest = serde_json::from_slice(&request.body).map_err(|_| BAD)?;
+                self.signal(hint, node, asked);
+                json(&SignalAccepted { ok: true, cursor: Cursor(1), expires_at: server_time + 60 })
+            }
+            ("GET", path::SIGNAL) => {
+                let after = query.and_then(|q| q.split('&').find_map(|pair| pair.strip_prefix("after=")));
+                let after: Cursor = after.map_or(Ok(Cursor(0)), |after| after.parse().map_err(|_| BAD))?;
+                let signals = self.signals_for(hint, node, after);
+                let next = signals.last().map_or(after, |signal| signal.cursor);
+                json(&SignalsResponse { ok: true, signals, next })
             }
             ("GET", path::PEERS) => json(&PeersResponse { ok: true, peers: self.peers(hint, node, now) }),
             (method, path) => {

@@ -12,7 +12,7 @@ use crate::{
     envelope::Envelope,
     ids::{CircleHint, Cursor, MsgId, NodeId},
     io::{HttpId, HttpResponse},
-    relay_api::{Capabilities, Peer, Stored, signing::ApiKey},
+    relay_api::{Capabilities, Peer, Signal, SignalRequest, Stored, signing::ApiKey},
     wire::{ClientFrame, Sealed, ServerFrame},
 };
 
@@ -69,6 +69,12 @@ pub struct Relay {
     pub faults: Vec<String>,
     /// What no byte that reaches the relay may hold.
     pub secrets: Vec<Vec<u8>>,
+    /// So many of the next signals are lost.
+    pub lose_signals: usize,
+    /// A bit of every signal is flipped.
+    pub alter_signals: bool,
+    /// Signals that were passed on: in which circle, from whom, what.
+    pub signals: Vec<(CircleHint, NodeId, SignalRequest)>,
     /// How long a post takes to become durable, in milliseconds; it is passed on before that.
     pub write_ms: u64,
     /// Grows whenever the process ends.
@@ -103,6 +109,9 @@ impl Relay {
             requests: BTreeMap::new(),
             faults: Vec::new(),
             secrets: Vec::new(),
+            lose_signals: 0,
+            alter_signals: false,
+            signals: Vec::new(),
             write_ms: 0,
             life: 0,
             started_s: 0,
@@ -340,8 +349,51 @@ impl Relay {
                     self.pushes.push((*to, ServerFrame::Ephemeral { hint, envelope }));
                 }
             }
-            // No node of this version signals.
-            ClientFrame::Signal { .. } => self.faults.push("a signal nobody asked for".into()),
+            ClientFrame::Signal { hint, signal } => {
+                let room = self.rooms.get(&hint);
+                match room.and_then(|room| room.attached.get(&from)).copied() {
+                    Some(node) => self.signal(hint, node, signal),
+                    None => self.faults.push("a signal in a circle that is not attached".into()),
+                }
+            }
+        }
+    }
+
+    /// Passes a signal on, unless it is to be lost.
+    fn signal(&mut self, hint: CircleHint, from_node_id: NodeId, mut request: SignalRequest) {
+        self.inspect("a signal", &request.payload.0);
+        if self.lose_signals > 0 {
+            self.lose_signals -= 1;
+            return;
+        }
+        if self.alter_signals {
+            let middle = request.payload.0.len() / 2;
+            request.payload.0[middle] ^= 1;
+        }
+        self.signals.push((hint, from_node_id, request.clone()));
+        self.push_signal(hint, from_node_id, request);
+    }
+
+    fn push_signal(&mut self, hint: CircleHint, from: NodeId, request: SignalRequest) {
+        let Some(room) = self.rooms.get(&hint) else { return };
+        let to_node = request.to_node_id;
+        let signal = as_passed_on(Cursor(self.signals.len() as u64), from, request);
+        for to in room.attached.iter().filter(|(_, node)| **node == to_node).map(|(to, _)| *to) {
+            self.pushes.push((to, ServerFrame::Signal { hint, signal: signal.clone() }));
+        }
+    }
+
+    /// What waits for a node that polls.
+    fn signals_for(&self, hint: CircleHint, node: NodeId, after: Cursor) -> Vec<Signal> {
+        let numbered = self.signals.iter().zip(1..).map(|(signal, at)| (Cursor(at), signal));
+        let theirs = numbered
+            .filter(|(at, (of, _, request))| *at > after && *of == hint && request.to_node_id == node);
+        theirs.map(|(at, (_, from, request))| as_passed_on(at, *from, request.clone())).collect()
+    }
+
+    pub(super) fn repeat_signals(&mut self) {
+        for (hint, from, request) in self.signals.clone() {
+            self.push_signal(hint, from, request);
         }
     }
 
@@ -370,6 +422,11 @@ impl Relay {
         let refused = ServerFrame::Refused { hint, seq, code, message, retryable, retry_after_ms: 0 };
         self.pushes.push((to, refused));
     }
+}
+
+fn as_passed_on(cursor: Cursor, from_node_id: NodeId, request: SignalRequest) -> Signal {
+    let SignalRequest { session_id, kind, payload, .. } = request;
+    Signal { cursor, session_id, from_node_id, kind, payload, expires_at: u64::MAX }
 }
 
 const fn unix_s(now: u64) -> u64 {

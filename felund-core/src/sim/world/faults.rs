@@ -103,6 +103,7 @@ impl World {
     pub fn crash(&mut self, at: usize, silent: bool) -> usize {
         self.trace.note(self.now, "crashes", at, &[]);
         self.set_deadline(at, None);
+        self.rtc.crash(at);
         let dice = &mut self.dice;
         let device = &mut self.devices[at];
         let life = device.life;
@@ -234,6 +235,12 @@ impl World {
         let (stored, _) = self.relay.accept(hint, sealed)?;
         self.flush_relay();
         Ok(stored)
+    }
+
+    /// The relay says again every signal it was ever given.
+    pub fn repeat_signals(&mut self) {
+        self.relay.repeat_signals();
+        self.flush_relay();
     }
 
     /// A lying relay: passes bytes on as if they were in its log.

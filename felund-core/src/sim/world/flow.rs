@@ -39,6 +39,7 @@ impl World {
                 let delay = self.network.delay(self.network.path);
                 self.later(delay, Happening::Connect(self.end(at, conn), address));
             }
+            Output::Rtc(conn, command) => self.peer_connection(at, conn, command),
             Output::Transmit(conn, bytes) => self.transmit(at, conn, bytes),
             Output::Close(conn, reason) => {
                 self.trace.remark(self.now, || format!("{at}  closes {conn:?}: {reason}"));
@@ -148,6 +149,7 @@ impl World {
 
     fn close(&mut self, at: usize, conn: ConnId) {
         let (now, end) = (self.now, self.end(at, conn));
+        self.rtc.close(end);
         let device = &mut self.devices[at];
         device.dialing.remove(&conn);
         if let Some(mut stream) = device.streams.remove(&conn) {
@@ -226,7 +228,7 @@ impl World {
             Happening::Bytes(end, from, bytes) => {
                 let device = &self.devices[end.device];
                 let alive = device.streams.get(&end.conn).is_some_and(|stream| !stream.dead);
-                if device.is_in(end.life) && alive {
+                if device.is_in(end.life) && alive && !self.rtc.swallows() {
                     self.via = Some(from);
                     self.input(end.device, Input::Received(end.conn, bytes));
                     self.via = None;

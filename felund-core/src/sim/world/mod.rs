@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng as _};
 
-use super::{Device, Dice, Disk, EPOCH_MS, End, Network, Relay, Trace, relay::Answer};
+use super::{Device, Dice, Disk, EPOCH_MS, End, Network, Relay, Trace, WebRtc, relay::Answer};
 use crate::{
     ids::Cursor,
     io::{BatchId, ConnId, Event, HttpId, HttpRequest, Input, Output},
@@ -102,6 +102,8 @@ pub struct World {
     pub network: Network,
     /// The one relay.
     pub relay: Relay,
+    /// Peer connections, where platforms have them.
+    pub rtc: WebRtc,
     /// An account of what happens; off unless replaced.
     pub trace: Trace,
     /// What screens were told, in order, until somebody takes it out.
@@ -140,6 +142,7 @@ impl World {
             devices: Vec::new(),
             network: Network::new(dice.fork()),
             relay: Relay::new(),
+            rtc: WebRtc::default(),
             trace: Trace::off(),
             told: Vec::new(),
             faults: Vec::new(),
@@ -239,6 +242,11 @@ impl World {
         true
     }
 
+    /// Something happens to a device after a while, unless its process has ended by then.
+    pub(super) fn input_later(&mut self, ms: u64, end: End, input: Input) {
+        self.later(ms, Happening::Input(end.device, end.life, input));
+    }
+
     fn later(&mut self, ms: u64, what: Happening) {
         self.at(self.now + ms, what);
     }
@@ -332,7 +340,7 @@ impl World {
         }
     }
 
-    fn end(&self, at: usize, conn: ConnId) -> End {
+    pub(super) fn end(&self, at: usize, conn: ConnId) -> End {
         End { device: at, life: self.devices[at].life, conn }
     }
 }

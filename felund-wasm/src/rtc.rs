@@ -1,0 +1,285 @@
+//! One peer connection and its DataChannel: bounded, and gone without a trace when dropped.
+
+use std::{cell::RefCell, collections::VecDeque, rc::Rc};
+
+use felund_core::{
+    io::{CandidateKind, ConnId, Input, RtcCommand, RtcEvent, RtcPath},
+    relay_api::IceServer,
+    session::MAX_RECORD,
+};
+use js_sys::{Array, ArrayBuffer, Map, Uint8Array};
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::{JsFuture, spawn_local};
+use web_sys::{
+    MessageEvent, RtcConfiguration, RtcDataChannel, RtcDataChannelInit, RtcDataChannelState,
+    RtcDataChannelType, RtcIceCandidateInit, RtcIceServer, RtcOfferOptions, RtcPeerConnection,
+    RtcPeerConnectionIceEvent, RtcPeerConnectionState, RtcSdpType, RtcSessionDescriptionInit,
+};
+
+use crate::{
+    browser::{Listener, Timer, explain, get, window},
+    inbox::Inbox,
+};
+
+/// Bytes handed to the browser and not yet on the network, at most; the rest waits here.
+const HIGH_WATER: u32 = 1024 * 1024;
+/// When this few are left, more are handed over.
+const LOW_WATER: u32 = 256 * 1024;
+/// Messages that may wait here for a peer that does not take them.
+const MAX_WAITING: usize = 1_024;
+/// When the path is looked at after the channel opened, in milliseconds: a round trip has been measured by then.
+const LOOK_MS: u64 = 2_000;
+
+/// Whether this browser has WebRTC; WebKitGTK does not.
+pub(crate) fn is_available() -> bool {
+    window().is_some_and(|window| get(&window, "RTCPeerConnection").is_some())
+}
+
+/// What waits until the browser takes more.
+type Waiting = Rc<RefCell<VecDeque<Vec<u8>>>>;
+
+/// Closes the connection when dropped; nothing is reported after that.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    connection: RtcPeerConnection,
+    channel: RtcDataChannel,
+    commands: Inbox<RtcCommand>,
+    waiting: Waiting,
+    _listeners: [Listener; 6],
+    _look: Rc<RefCell<Option<Timer>>>,
+}
+
+impl Peer {
+    /// Creates a connection with its channel. What happens is pushed to `inbox`; an error means that nothing will be.
+    pub(crate) fn open(
+        conn: ConnId,
+        offer: bool,
+        servers: &[IceServer],
+        inbox: &Inbox<Input>,
+    ) -> Result<Self, String> {
+        let configuration = RtcConfiguration::new();
+        configuration.set_ice_servers(&servers.iter().map(server).collect::<Array>());
+        let connection =
+            RtcPeerConnection::new_with_configuration(&configuration).map_err(|error| explain(&error))?;
+        let agreed = RtcDataChannelInit::new();
+        agreed.set_negotiated(true);
+        agreed.set_id(0);
+        let channel = connection.create_data_channel_with_data_channel_dict("felund", &agreed);
+        channel.set_binary_type(RtcDataChannelType::Arraybuffer);
+        channel.set_buffered_amount_low_threshold(LOW_WATER);
+        let waiting = Waiting::default();
+        let look = Rc::default();
+        let listeners = listen(conn, &connection, &channel, &waiting, &look, inbox);
+        let commands = Inbox::new();
+        spawn_local(carry_out(conn, offer, connection.clone(), commands.clone(), inbox.clone()));
+        Ok(Self { connection, channel, commands, waiting, _listeners: listeners, _look: look })
+    }
+
+    pub(crate) fn command(&self, command: RtcCommand) {
+        self.commands.push(command);
+    }
+
+    /// Queues one message; an error means that the connection is of no use any more.
+    pub(crate) fn send(&self, bytes: Vec<u8>) -> Result<(), String> {
+        if self.waiting.borrow().len() >= MAX_WAITING {
+            return Err("the other side takes nothing any more".into());
+        }
+        self.waiting.borrow_mut().push_back(bytes);
+        flush(&self.channel, &self.waiting)
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.commands.close();
+        self.channel.close();
+        self.connection.close();
+    }
+}
+
+fn server(server: &IceServer) -> RtcIceServer {
+    let out = RtcIceServer::new();
+    out.set_urls(&server.urls.iter().map(|url| JsValue::from_str(url)).collect::<Array>());
+    if let Some(username) = &server.username {
+        out.set_username(username);
+    }
+    if let Some(credential) = &server.credential {
+        out.set_credential(credential);
+    }
+    out
+}
+
+fn listen(
+    conn: ConnId,
+    connection: &RtcPeerConnection,
+    channel: &RtcDataChannel,
+    waiting: &Waiting,
+    look: &Rc<RefCell<Option<Timer>>>,
+    inbox: &Inbox<Input>,
+) -> [Listener; 6] {
+    let tell = {
+        let inbox = inbox.clone();
+        move |event| inbox.push(Input::Rtc(conn, event))
+    };
+    let gone = {
+        let inbox = inbox.clone();
+        move |reason: &str| inbox.push(Input::Disconnected(conn, reason.into()))
+    };
+    let candidate = Listener::new(connection, "icecandidate", {
+        let tell = tell.clone();
+        move |event| {
+            let event: RtcPeerConnectionIceEvent = event.unchecked_into();
+            if let Some(candidate) = event.candidate().map(|candidate| candidate.candidate())
+                && !candidate.is_empty()
+            {
+                tell(RtcEvent::Candidate(candidate));
+            }
+        }
+    });
+    let state = Listener::new(connection, "connectionstatechange", {
+        let (tell, connection) = (tell.clone(), connection.clone());
+        move |_| match connection.connection_state() {
+            RtcPeerConnectionState::Connected => tell(RtcEvent::Connected),
+            RtcPeerConnectionState::Disconnected => tell(RtcEvent::Disconnected),
+            RtcPeerConnectionState::Failed => tell(RtcEvent::Failed),
+            _ => {}
+        }
+    });
+    let open = Listener::new(channel, "open", {
+        let (tell, connection, look) = (tell.clone(), connection.clone(), look.clone());
+        move |_| {
+            tell(RtcEvent::Opened);
+            let (tell, connection) = (tell.clone(), connection.clone());
+            let timer = Timer::new(LOOK_MS, move || {
+                spawn_local(async move {
+                    if let Some(path) = path(&connection).await {
+                        tell(RtcEvent::Path(path));
+                    }
+                });
+            });
+            *look.borrow_mut() = Some(timer);
+        }
+    });
+    let message = Listener::new(channel, "message", {
+        let (inbox, gone) = (inbox.clone(), gone.clone());
+        move |event| match event.unchecked_into::<MessageEvent>().data().dyn_into::<ArrayBuffer>() {
+            Ok(buffer) if buffer.byte_length() as usize <= MAX_RECORD => {
+                inbox.push(Input::Received(conn, Uint8Array::new(&buffer).to_vec()));
+            }
+            _ => gone("the other side sent a message that is too large, or none of bytes"),
+        }
+    });
+    let close = Listener::new(channel, "close", {
+        let gone = gone.clone();
+        move |_| gone("the channel was closed")
+    });
+    let low = Listener::new(channel, "bufferedamountlow", {
+        let (channel, waiting) = (channel.clone(), waiting.clone());
+        move |_| {
+            if let Err(reason) = flush(&channel, &waiting) {
+                gone(&reason);
+            }
+        }
+    });
+    [candidate, state, open, message, close, low]
+}
+
+/// Hands over what waits, as far as the browser should have it.
+fn flush(channel: &RtcDataChannel, waiting: &Waiting) -> Result<(), String> {
+    while channel.ready_state() == RtcDataChannelState::Open && channel.buffered_amount() < HIGH_WATER {
+        let Some(message) = waiting.borrow_mut().pop_front() else { break };
+        channel.send_with_u8_array(&message).map_err(|error| explain(&error))?;
+    }
+    Ok(())
+}
+
+/// Carries out one command after the other: each is a promise, and their order matters.
+async fn carry_out(
+    conn: ConnId,
+    offer: bool,
+    connection: RtcPeerConnection,
+    commands: Inbox<RtcCommand>,
+    inbox: Inbox<Input>,
+) {
+    let tell = |made: Result<RtcEvent, JsValue>| match made {
+        Ok(event) => inbox.push(Input::Rtc(conn, event)),
+        Err(error) => inbox.push(Input::Disconnected(conn, explain(&error))),
+    };
+    if offer {
+        tell(describe(&connection, true, false).await);
+    }
+    while let Some(batch) = commands.drain().await {
+        for command in batch {
+            match command {
+                RtcCommand::Open { .. } => {}
+                RtcCommand::Remote(sdp) => {
+                    let kind = if offer { RtcSdpType::Answer } else { RtcSdpType::Offer };
+                    let description = RtcSessionDescriptionInit::new(kind);
+                    description.set_sdp(&sdp);
+                    match JsFuture::from(connection.set_remote_description(&description)).await {
+                        Err(error) => tell(Err(error)),
+                        Ok(_) if !offer => tell(describe(&connection, false, false).await),
+                        Ok(_) => {}
+                    }
+                }
+                RtcCommand::Candidate(candidate) => {
+                    let init = RtcIceCandidateInit::new(&candidate);
+                    init.set_sdp_m_line_index(Some(0));
+                    let added = connection.add_ice_candidate_with_opt_rtc_ice_candidate_init(Some(&init));
+                    // One of several: another may work.
+                    let _ = JsFuture::from(added).await;
+                }
+                RtcCommand::Restart => tell(describe(&connection, true, true).await),
+            }
+        }
+    }
+}
+
+/// Makes the local description and sets it.
+async fn describe(connection: &RtcPeerConnection, offer: bool, restart: bool) -> Result<RtcEvent, JsValue> {
+    let made = if offer {
+        let options = RtcOfferOptions::new();
+        options.set_ice_restart(restart);
+        connection.create_offer_with_rtc_offer_options(&options)
+    } else {
+        connection.create_answer()
+    };
+    let description: RtcSessionDescriptionInit = JsFuture::from(made).await?.unchecked_into();
+    let sdp = get(&description, "sdp").and_then(|sdp| sdp.as_string()).unwrap_or_default();
+    JsFuture::from(connection.set_local_description(&description)).await?;
+    Ok(RtcEvent::Description(sdp))
+}
+
+/// The pair of candidates in use: the nominated one that received most.
+async fn path(connection: &RtcPeerConnection) -> Option<RtcPath> {
+    // Like a Map, and used as one.
+    let report: Map = JsFuture::from(connection.get_stats()).await.ok()?.unchecked_into();
+    let number = |stat: &JsValue, name| get(stat, name).and_then(|value| value.as_f64()).unwrap_or(0.0);
+    let mut best: Option<(f64, JsValue)> = None;
+    report.for_each(&mut |stat, _| {
+        let is_pair = get(&stat, "type").is_some_and(|kind| kind == "candidate-pair");
+        let nominated = get(&stat, "nominated").is_some_and(|nominated| nominated.is_truthy());
+        let received = number(&stat, "bytesReceived");
+        if is_pair && nominated && best.as_ref().is_none_or(|(most, _)| received > *most) {
+            best = Some((received, stat));
+        }
+    });
+    let (_, pair) = best?;
+    let kind = |name| {
+        let candidate = report.get(&get(&pair, name)?);
+        match &*get(&candidate, "candidateType")?.as_string()? {
+            "host" => Some(CandidateKind::Host),
+            "srflx" => Some(CandidateKind::Srflx),
+            "prflx" => Some(CandidateKind::Prflx),
+            "relay" => Some(CandidateKind::Relay),
+            _ => None,
+        }
+    };
+    let rtt = number(&pair, "currentRoundTripTime") * 1_000.0;
+    Some(RtcPath {
+        local: kind("localCandidateId")?,
+        remote: kind("remoteCandidateId")?,
+        // At most minutes: `as` only rounds.
+        rtt_ms: (rtt > 0.0).then_some(rtt.ceil() as u32),
+    })
+}

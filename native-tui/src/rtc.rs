@@ -1,0 +1,277 @@
+//! DataChannels to members: one peer connection of the `webrtc` crate per connection of the node.
+//!
+//! The node decides everything; here descriptions and candidates are passed on in order, and messages are bounded, queued
+//! and moved. Each connection is three tasks: one for the node's commands, one that does nothing but take what the
+//! channel received (a consumer that is late has lost messages), and one that sends.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use bytes::BytesMut;
+use felund_core::{
+    config::RTC_ATTEMPT_MS,
+    io::{CandidateKind, ConnId, Input, RtcCommand, RtcEvent, RtcPath},
+    relay_api::IceServer,
+    session::MAX_RECORD,
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::{MissedTickBehavior, interval, timeout},
+};
+use webrtc::{
+    data_channel::{DataChannel, DataChannelEvent, RTCDataChannelInit},
+    error::{Error, Result},
+    peer_connection::{
+        PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCConfigurationBuilder,
+        RTCIceCandidateInit, RTCIceCandidateType, RTCIceServer, RTCPeerConnectionIceEvent,
+        RTCPeerConnectionState, RTCSessionDescription, RTCStatsReport, RTCStatsReportEntry, StatsSelector,
+    },
+};
+
+use crate::driver::Inbox;
+
+/// Commands one connection may have waiting: two descriptions and both sides' candidates, with room.
+pub(crate) const COMMANDS: usize = 128;
+/// Bytes handed to SCTP and not acknowledged, per channel; a sender waits beyond that.
+const SEND_BUFFER: usize = 1024 * 1024;
+/// How often the path is looked at.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// What a peer connection says, passed on to the node.
+struct Handler {
+    conn: ConnId,
+    inbox: mpsc::Sender<Inbox>,
+    /// What was said last: the crate repeats itself.
+    last: Mutex<Option<RTCPeerConnectionState>>,
+}
+
+impl Handler {
+    async fn tell(&self, event: RtcEvent) {
+        let _ = self.inbox.send(Inbox::Node(Input::Rtc(self.conn, event))).await;
+    }
+}
+
+#[async_trait::async_trait]
+impl PeerConnectionEventHandler for Handler {
+    async fn on_ice_candidate(&self, event: RTCPeerConnectionIceEvent) {
+        if let Ok(init) = event.candidate.to_json() {
+            self.tell(RtcEvent::Candidate(init.candidate)).await;
+        }
+    }
+
+    async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
+        // A poisoned lock holds a state that is as good as any.
+        let before = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner).replace(state);
+        if before == Some(state) {
+            return;
+        }
+        match state {
+            RTCPeerConnectionState::Connected => self.tell(RtcEvent::Connected).await,
+            RTCPeerConnectionState::Disconnected => self.tell(RtcEvent::Disconnected).await,
+            RTCPeerConnectionState::Failed => self.tell(RtcEvent::Failed).await,
+            _ => {}
+        }
+    }
+}
+
+/// Runs one peer connection until the node drops `commands` and `queue`, or it ends by itself.
+pub(crate) async fn run(
+    conn: ConnId,
+    offer: bool,
+    servers: Vec<IceServer>,
+    commands: mpsc::Receiver<RtcCommand>,
+    queue: mpsc::Receiver<Vec<u8>>,
+    inbox: mpsc::Sender<Inbox>,
+) {
+    let reason = match open(conn, servers, &inbox).await {
+        Err(error) => error.to_string(),
+        Ok((peer, channel)) => {
+            let peer: Arc<dyn PeerConnection> = peer;
+            let ended = talk(conn, offer, &peer, channel, commands, queue, &inbox).await;
+            let _ = peer.close().await;
+            match ended {
+                // The node closed it, and knows.
+                Ok(()) => return,
+                Err(error) => error.to_string(),
+            }
+        }
+    };
+    let _ = inbox.send(Inbox::Node(Input::Disconnected(conn, reason))).await;
+}
+
+async fn open(
+    conn: ConnId,
+    servers: Vec<IceServer>,
+    inbox: &mpsc::Sender<Inbox>,
+) -> Result<(Arc<dyn PeerConnection>, Arc<dyn DataChannel>)> {
+    let servers: Vec<RTCIceServer> = servers
+        .into_iter()
+        .map(|server| RTCIceServer {
+            urls: server.urls,
+            username: server.username.unwrap_or_default(),
+            credential: server.credential.unwrap_or_default(),
+        })
+        .collect();
+    let build = |addresses: Vec<&'static str>| {
+        let configuration = RTCConfigurationBuilder::new().with_ice_servers(servers.clone()).build();
+        let handler = Handler { conn, inbox: inbox.clone(), last: Mutex::new(None) };
+        PeerConnectionBuilder::new()
+            .with_configuration(configuration)
+            .with_handler(Arc::new(handler))
+            .with_udp_addrs(addresses)
+            .with_data_channel_send_buffer_limit(SEND_BUFFER)
+            .build()
+    };
+    // A machine without IPv6 cannot bind it.
+    let peer: Arc<dyn PeerConnection> = match build(vec!["0.0.0.0:0", "[::]:0"]).await {
+        Ok(peer) => Arc::new(peer),
+        Err(_) => Arc::new(build(vec!["0.0.0.0:0"]).await?),
+    };
+    let agreed = RTCDataChannelInit { negotiated: Some(0), ..RTCDataChannelInit::default() };
+    let channel = peer.create_data_channel("felund", Some(agreed)).await?;
+    Ok((peer, channel))
+}
+
+/// Carries out commands and moves messages until the node or the connection ends it.
+async fn talk(
+    conn: ConnId,
+    offer: bool,
+    peer: &Arc<dyn PeerConnection>,
+    channel: Arc<dyn DataChannel>,
+    mut commands: mpsc::Receiver<RtcCommand>,
+    queue: mpsc::Receiver<Vec<u8>>,
+    inbox: &mpsc::Sender<Inbox>,
+) -> Result<()> {
+    let (opened, is_open) = watch::channel(false);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(read(conn, channel.clone(), opened, inbox.clone()));
+    tasks.spawn(write(channel, is_open.clone(), queue));
+    let tell = async |event| {
+        let _ = inbox.send(Inbox::Node(Input::Rtc(conn, event))).await;
+    };
+    if offer {
+        tell(RtcEvent::Description(describe(peer, true).await?)).await;
+    }
+    let mut look = interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut opening = is_open;
+    loop {
+        tokio::select! {
+            command = commands.recv() => match command {
+                None => return Ok(()),
+                Some(RtcCommand::Open { .. }) => {}
+                Some(RtcCommand::Remote(sdp)) => {
+                    let remote =
+                        if offer { RTCSessionDescription::answer(sdp) } else { RTCSessionDescription::offer(sdp) };
+                    peer.set_remote_description(remote?).await?;
+                    if !offer {
+                        tell(RtcEvent::Description(describe(peer, false).await?)).await;
+                    }
+                }
+                Some(RtcCommand::Candidate(candidate)) => {
+                    let init =
+                        RTCIceCandidateInit { candidate, sdp_mline_index: Some(0), ..RTCIceCandidateInit::default() };
+                    // A browser's `.local` name that this machine cannot look up: it is reached all the same, as the
+                    // browser can look up this side's.
+                    let _ = peer.add_ice_candidate(init).await;
+                }
+                Some(RtcCommand::Restart) => {
+                    peer.restart_ice().await?;
+                    tell(RtcEvent::Description(describe(peer, true).await?)).await;
+                }
+            },
+            Some(ended) = tasks.join_next() => return ended.unwrap_or(Err(Error::ErrDataChannelClosed)),
+            _ = look.tick(), if *opening.borrow() => {
+                if let Some(path) = path(&peer.get_stats(Instant::now(), StatsSelector::None).await) {
+                    tell(RtcEvent::Path(path)).await;
+                }
+            }
+            // Looks at the path as soon as there is one.
+            Ok(()) = opening.changed() => look.reset_immediately(),
+        }
+    }
+}
+
+/// Makes the local description and sets it.
+async fn describe(peer: &Arc<dyn PeerConnection>, offer: bool) -> Result<String> {
+    let description = if offer { peer.create_offer(None).await? } else { peer.create_answer(None).await? };
+    let sdp = description.sdp.clone();
+    peer.set_local_description(description).await?;
+    Ok(sdp)
+}
+
+/// Takes whatever the channel has, at once.
+async fn read(
+    conn: ConnId,
+    channel: Arc<dyn DataChannel>,
+    opened: watch::Sender<bool>,
+    inbox: mpsc::Sender<Inbox>,
+) -> Result<()> {
+    while let Some(event) = channel.poll().await {
+        let message = match event {
+            DataChannelEvent::OnOpen => None,
+            DataChannelEvent::OnMessage(message) if message.data.len() <= MAX_RECORD => Some(message.data),
+            DataChannelEvent::OnMessage(_) | DataChannelEvent::OnClose => {
+                return Err(Error::ErrDataChannelClosed);
+            }
+            _ => continue,
+        };
+        // A first message may come before the word that the channel is open, which it proves.
+        let first = !*opened.borrow();
+        opened.send_replace(true);
+        let inputs = first.then_some(Input::Rtc(conn, RtcEvent::Opened)).into_iter();
+        let inputs = inputs.chain(message.map(|data| Input::Received(conn, data.to_vec())));
+        for input in inputs {
+            if inbox.send(Inbox::Node(input)).await.is_err() {
+                return Err(Error::ErrDataChannelClosed);
+            }
+        }
+    }
+    Err(Error::ErrDataChannelClosed)
+}
+
+/// Sends what is queued once the channel is open: what is sent before is lost.
+async fn write(
+    channel: Arc<dyn DataChannel>,
+    mut open: watch::Receiver<bool>,
+    mut queue: mpsc::Receiver<Vec<u8>>,
+) -> Result<()> {
+    let limit = Duration::from_millis(2 * RTC_ATTEMPT_MS);
+    let opened = timeout(limit, open.wait_for(|open| *open)).await.is_ok_and(|opened| opened.is_ok());
+    if !opened {
+        return Err(Error::ErrDataChannelClosed);
+    }
+    while let Some(message) = queue.recv().await {
+        channel.send(BytesMut::from(&message[..])).await?;
+    }
+    // The node has closed it: the task of its commands ends everything.
+    std::future::pending().await
+}
+
+/// The pair of candidates that the transport has selected.
+fn path(report: &RTCStatsReport) -> Option<RtcPath> {
+    let pair =
+        report.candidate_pairs().filter(|pair| pair.nominated).max_by_key(|pair| pair.bytes_received)?;
+    let kind = |id: &str| match report.get(id)? {
+        RTCStatsReportEntry::LocalCandidate(candidate) | RTCStatsReportEntry::RemoteCandidate(candidate) => {
+            match candidate.candidate_type {
+                RTCIceCandidateType::Host => Some(CandidateKind::Host),
+                RTCIceCandidateType::Srflx => Some(CandidateKind::Srflx),
+                RTCIceCandidateType::Prflx => Some(CandidateKind::Prflx),
+                RTCIceCandidateType::Relay => Some(CandidateKind::Relay),
+                _ => None,
+            }
+        }
+        _ => None,
+    };
+    let rtt = pair.current_round_trip_time;
+    Some(RtcPath {
+        local: kind(&pair.local_candidate_id)?,
+        remote: kind(&pair.remote_candidate_id)?,
+        // Seconds, and at most minutes: `as` only rounds.
+        rtt_ms: (rtt > 0.0).then_some((rtt * 1_000.0).ceil() as u32),
+    })
+}
