@@ -225,6 +225,8 @@ impl Node {
             self.tell_circle(id);
         }
         self.dirty.clear();
+        // As after every telling: nothing is left that would lead to it.
+        self.want_channels();
         self.event(Event::Ready);
     }
 

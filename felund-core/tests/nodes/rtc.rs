@@ -197,6 +197,28 @@ fn two_members_without_a_relay_meet_through_a_third() {
 }
 
 #[test]
+fn mirrors_that_join_at_the_start_do_not_keep_members_apart() {
+    let mut before = world(BROWSER, 2);
+    let circle = before.circle("garden club");
+    before.run_until("a channel", |world| connected(world, circle));
+    // Changed circles are told at intervals. A mirror that joins in the first of them is told everything at once, and
+    // then nothing is left to tell: who was found there meanwhile is wanted all the same.
+    let mut world = World::seeded(2);
+    world.network.relay.latency = 1;
+    for at in 0..2 {
+        world.add_device(BROWSER, Disk::instant(before.devices[at].disk.durable().clone()));
+    }
+    for _ in 0..48 {
+        world.run(1);
+        for at in 0..2 {
+            world.tell(at, Command::Snapshot);
+        }
+    }
+    world.run(30_000);
+    assert!(connected(&world, circle));
+}
+
+#[test]
 fn channels_that_stand_are_quiet() {
     let mut world = world(BROWSER, 3);
     let circle = world.circle("garden club");
