@@ -4,7 +4,7 @@
 
 use std::panic;
 
-use felund_core::sim::{Report, Scenario, run};
+use felund_core::sim::{CirclePlan, DevicePlan, Part, Path, Report, Scenario, Step, run};
 
 /// Seeds in all, unless `FELUND_SIM_SEEDS` says otherwise: `cargo xtask test` runs a thousand, with the core optimised.
 const SEEDS: u64 = if cfg!(target_arch = "wasm32") { 8 } else { 80 };
@@ -68,4 +68,36 @@ fn a_seed_happens_the_same_way_every_time() {
         assert_eq!(first, second, "seed {seed}");
     }
     assert_ne!(judged(0).hash, judged(1).hash);
+}
+
+/// Two people in a circle without a relay, and what happens to them.
+fn pair(timeline: Vec<(u64, Step)>) -> Scenario {
+    let person = DevicePlan {
+        part: Part::Person,
+        listens: true,
+        dials: true,
+        mobile: false,
+        skew_ms: 0,
+        write_ms: 20,
+    };
+    Scenario {
+        seed: 0,
+        devices: vec![person.clone(), person],
+        circles: vec![CirclePlan { members: vec![0, 1], relay: false, channels: Vec::new() }],
+        between: Path::CALM,
+        pairs: Vec::new(),
+        to_relay: Path::CALM,
+        relay_write_ms: 1,
+        no_dial: Vec::new(),
+        timeline,
+    }
+}
+
+#[test]
+fn what_is_said_when_everyone_else_is_lost_for_ever_may_stay_unsent() {
+    let say = Step::Say { device: 0, circle: 0, channel: None, length: 20 };
+    // The last step does nothing here, but to let time pass until everything is to have converged.
+    let timeline = vec![(1_000, Step::Lose { device: 1 }), (5_000, say), (20_000, Step::DropSockets)];
+    let report = run(&pair(timeline), false);
+    assert_eq!((report.sent, report.violations), (1, Vec::new()));
 }

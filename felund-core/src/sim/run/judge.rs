@@ -83,6 +83,8 @@ impl Runner<'_> {
     pub(super) fn apart(&self) -> Option<String> {
         for circle in 0..self.scenario.circles.len() {
             let members = self.honest(circle);
+            // Whoever is left alone keeps what it says for whoever joins.
+            let confirms = members.len() > 1 && !self.has_odd(circle);
             let held: BTreeMap<usize, BTreeSet<Key>> =
                 members.iter().map(|device| (*device, self.index(*device, circle))).collect();
             for (device, keys) in &held {
@@ -97,7 +99,7 @@ impl Runner<'_> {
                 let view = self.world.devices[*device].model.circle(self.ledger.circles[circle]);
                 match view {
                     None => return Some(format!("device {device} is not in circle {circle}")),
-                    Some(view) if view.unsent > 0 && !self.has_odd(circle) => {
+                    Some(view) if view.unsent > 0 && confirms => {
                         return Some(format!(
                             "device {device} has {} unsent in circle {circle}",
                             view.unsent
