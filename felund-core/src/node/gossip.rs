@@ -34,6 +34,16 @@ pub(super) struct Stream {
     version: u64,
     window: Window,
     end: usize,
+    offered: Offered,
+}
+
+/// What every stream of a session has covered: which of them a `MSGS_REQ` answers cannot be told, but it holds for this.
+#[derive(Debug)]
+struct Offered {
+    /// The newest own envelope when the first was sent: own clocks only grow.
+    newest: Option<Key>,
+    /// What all their windows have in common.
+    window: Window,
 }
 
 /// Summaries that have not been answered, oldest first: the newest own envelope that each covered. An answer says
@@ -87,7 +97,7 @@ impl Node {
         match frame {
             PeerFrame::Peers { peers, .. } => self.told_peers(conn, id, peers),
             PeerFrame::MsgsHave { have, .. } => self.have(conn, node, id, place, have),
-            PeerFrame::MsgsReq { ids, .. } => self.requested(conn, id, &ids),
+            PeerFrame::MsgsReq { ids, .. } => self.requested(conn, node, id, &ids),
             PeerFrame::MsgsSend { envelopes, more, .. } => self.sent(conn, id, place, &envelopes, more),
             PeerFrame::MsgNew { envelope, .. } => {
                 if let Some((msg, _)) = self.ingest(id, &envelope.0, Some(Source { conn, bulk: false })) {
@@ -157,14 +167,15 @@ impl Node {
                 self.decode(conn, node, id, place, (count, start, symbols), &window);
             }
             Have::More { end } => {
-                let Some(stream) = self.streams.remove(&(conn, id)) else { return };
+                let Some(stream) = self.streams.get(&(conn, id)) else { return };
                 // Symbols of a set that has changed meanwhile would not add up: those begin anew.
                 let unchanged =
                     self.circles.get(&id).is_some_and(|circle| circle.log.version() == stream.version);
                 let start = if unchanged { stream.end } else { 0 };
                 let end = usize::try_from(end).unwrap_or(MAX_SYMBOLS).min(MAX_SYMBOLS);
                 if start < end {
-                    self.send_symbols(conn, id, place, start, end, stream.window);
+                    let window = stream.window.clone();
+                    self.send_symbols(conn, id, place, start, end, window);
                 }
             }
         }
@@ -185,7 +196,16 @@ impl Node {
         let count = circle.log.keys(&window).count() as u64;
         let symbols = write_symbols(&symbols, count, start as u64);
         let version = circle.log.version();
-        self.streams.insert((conn, id), Stream { version, window: window.clone(), end });
+        let offered = match self.streams.remove(&(conn, id)) {
+            Some(Stream { offered, .. }) => {
+                Offered { newest: offered.newest, window: offered.window.and(&window) }
+            }
+            None => {
+                let newest = circle.confirms.last_key_value().map(|(key, _)| *key);
+                Offered { newest, window: window.clone() }
+            }
+        };
+        self.streams.insert((conn, id), Stream { version, window: window.clone(), end, offered });
         let have = Have::Symbols { count, start: start as u64, symbols, window };
         self.claim(conn, PeerFrame::MsgsHave { circle: place, have });
     }
@@ -232,14 +252,14 @@ impl Node {
         let keys: Vec<Key> = circle.log.keys(&exchange.window).filter(lacks).collect();
         let window = exchange.window;
         self.all_confirmed(id, node, &window, |key| !keys.contains(key));
-        if !difference.theirs.is_empty() {
-            let ids = difference.theirs.iter().flat_map(|id| id.to_be_bytes()).collect();
-            self.send_frame(conn, &PeerFrame::MsgsReq { circle: place, ids });
-        }
+        // Also when nothing is lacking: it tells the other side that everything else is here.
+        let ids = difference.theirs.iter().flat_map(|id| id.to_be_bytes()).collect();
+        self.claim(conn, PeerFrame::MsgsReq { circle: place, ids });
         self.send_keys(conn, id, keys);
     }
 
-    fn requested(&mut self, conn: ConnId, id: CircleId, ids: &[u8]) {
+    /// A peer has decoded a stream: it lacks these, and holds everything else that the stream was of.
+    fn requested(&mut self, conn: ConnId, node: NodeId, id: CircleId, ids: &[u8]) {
         let (Some(circle), Some(salt)) = (self.circles.get(&id), self.salt(conn)) else { return };
         let (chunks, _) = ids.as_chunks::<8>();
         let mut wanted: Vec<ShortId> =
@@ -248,6 +268,10 @@ impl Node {
         let everything = Window::default();
         let asked = |key: &Key| wanted.binary_search(&short_id(&salt, *key)).is_ok();
         let keys: Vec<Key> = circle.log.keys(&everything).filter(asked).collect();
+        if let Some(Stream { offered: Offered { newest, window }, .. }) = self.streams.get(&(conn, id)) {
+            let (newest, window) = (*newest, window.clone());
+            self.all_confirmed(id, node, &window, |key| Some(*key) <= newest && !asked(key));
+        }
         self.send_keys(conn, id, keys);
     }
 

@@ -191,6 +191,27 @@ fn an_answer_confirms_only_what_was_there_when_it_was_asked_for() {
 }
 
 #[test]
+fn a_confirmation_lost_in_a_crash_is_made_up_for_although_more_was_said_meanwhile() {
+    let mut world = World::new(2);
+    world.listen(0);
+    let circle = world.circle_at("garden club", None);
+    world.run_until("a direct path", |world| (0..2).all(|at| direct(world, at, circle) == 1));
+    world.run(1_000);
+    send(&mut world, 0, circle, "had, and not known to be");
+    world.run_until("arrival", |world| has(world, 1, circle, 1));
+    world.restart(0);
+    world.run_until("a summary is under way", |world| {
+        world.devices[0].model.circle(circle).is_some() && direct(world, 0, circle) == 1
+    });
+    // It overtakes the answer to the summary, so that nothing is lacking on either side once that is decoded.
+    send(&mut world, 0, circle, "overtaking");
+    world.run(3_000);
+    let delivery = world.history(0, circle, "general").into_iter().map(|message| message.delivery);
+    assert_eq!(delivery.collect::<Vec<_>>(), [Delivery::Delivered { to: 1, of: 1 }; 2]);
+    assert_eq!(world.devices[0].model.circle(circle).unwrap().unsent, 0);
+}
+
+#[test]
 fn a_peer_that_lost_power_is_connected_again_within_seconds() {
     for seed in 0..6 {
         let mut world = World::seeded(seed);
