@@ -28,6 +28,11 @@ pub const MAX_BATCH_BYTES: usize = 512 * 1024;
 
 /// How far a `created_ts` may lie in the future before an envelope is refused, in milliseconds.
 pub const MAX_FUTURE_MS: u64 = 5 * 60 * 1000;
+/// An envelope from the future whose time comes within this, by the relay's clock, is not passed in the relay's log, in
+/// milliseconds: whoever's clock is wrong, it is taken in then.
+pub const MAX_EARLY_MS: u64 = 24 * 60 * 60 * 1000;
+/// What was refused for being from the future is asked for again at most this often, in milliseconds.
+pub const EARLY_RETRY_MS: u64 = 30_000;
 /// How far a request's timestamp may differ from the relay's clock, in seconds.
 pub const MAX_REQUEST_SKEW_S: u64 = 300;
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
+    early::Early,
     ephemeral::Passing,
     records::{CircleRecord, Confirmed, DeliveredRecord},
 };
@@ -57,8 +58,9 @@ pub(super) struct Circle {
     /// Own envelopes that nobody has confirmed.
     pub(super) outbox: BTreeSet<Key>,
     pub(super) cursor: Cursor,
-    /// Something of the relay's log was not taken in since the start.
+    /// Something of the relay's log after the cursor was not taken in.
     pub(super) skipped: bool,
+    pub(super) early: Early,
     /// Seen at the relay.
     pub(super) online: BTreeSet<NodeId>,
     /// Reached by a session of our own.
@@ -102,6 +104,7 @@ impl Circle {
             outbox: BTreeSet::new(),
             cursor: Cursor::default(),
             skipped: false,
+            early: Early::default(),
             online: BTreeSet::new(),
             direct: BTreeSet::new(),
             confirms: BTreeMap::new(),

@@ -238,7 +238,7 @@ impl Node {
         if let Some(circle) = self.circles.get_mut(&circle_id) {
             circle.relay = relay;
             // Another relay's log is another order.
-            circle.cursor = crate::ids::Cursor::default();
+            (circle.cursor, circle.skipped) = (crate::ids::Cursor::default(), false);
         }
         self.relink(circle_id);
         self.save_circle(id, circle_id)

@@ -228,7 +228,7 @@ fn judge(relay: &str, took: u64, wall_s: u64, result: Result<HttpResponse, Strin
             ok: skew <= 30,
             detail: format!("{skew} s apart from the relay's"),
             advice: (skew > 30).then(|| {
-                "Set this device's clock: messages from a clock five minutes ahead are refused.".into()
+                "Set this device's clock: with more than five minutes between them, messages come late or not at all.".into()
             }),
         },
     ]

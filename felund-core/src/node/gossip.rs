@@ -2,7 +2,13 @@
 
 use std::collections::VecDeque;
 
-use super::{Node, ephemeral::Way, ingest::Source, records, startup::Asked};
+use super::{
+    Node,
+    ephemeral::Way,
+    ingest::{Source, Taken},
+    records,
+    startup::Asked,
+};
 use crate::{
     config::{MAX_BATCH, MAX_BATCH_BYTES},
     ids::{CircleId, MsgId, NodeId},
@@ -100,7 +106,8 @@ impl Node {
             PeerFrame::MsgsReq { ids, .. } => self.requested(conn, node, id, &ids),
             PeerFrame::MsgsSend { envelopes, more, .. } => self.sent(conn, id, place, &envelopes, more),
             PeerFrame::MsgNew { envelope, .. } => {
-                if let Some((msg, _)) = self.ingest(id, &envelope.0, Some(Source { conn, bulk: false })) {
+                let taken = self.ingest(id, &envelope.0, Some(Source { conn, bulk: false }));
+                if let Some(msg) = taken.held() {
                     self.claim(conn, PeerFrame::Confirm { circle: place, ids: vec![msg] });
                 }
             }
@@ -311,10 +318,9 @@ impl Node {
         let source = Source { conn, bulk: true };
         let (mut ids, mut news): (Vec<MsgId>, bool) = (Vec::new(), false);
         for envelope in envelopes {
-            if let Some((msg, new)) = self.ingest(id, &envelope.0, Some(source)) {
-                ids.push(msg);
-                news |= new;
-            }
+            let taken = self.ingest(id, &envelope.0, Some(source));
+            ids.extend(taken.held());
+            news |= matches!(taken, Taken::New(_));
         }
         if !ids.is_empty() {
             self.claim(conn, PeerFrame::Confirm { circle: place, ids });

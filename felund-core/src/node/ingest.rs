@@ -20,6 +20,29 @@ pub(super) struct Source {
     pub(super) bulk: bool,
 }
 
+/// What became of an envelope that came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It is held now, and was not before.
+    New(MsgId),
+    /// It was held already.
+    Known(MsgId),
+    /// Its `created_ts` is further in the future than is tolerated; it is asked for again.
+    Early(u64),
+    /// It is not held.
+    Refused,
+}
+
+impl Taken {
+    /// What is held.
+    pub(super) const fn held(self) -> Option<MsgId> {
+        match self {
+            Self::New(id) | Self::Known(id) => Some(id),
+            Self::Early(_) | Self::Refused => None,
+        }
+    }
+}
+
 impl Node {
     fn circle_at(&self, url: &str, hint: &CircleHint) -> Option<CircleId> {
         let at = |circle: &&super::Circle| circle.hint == *hint && circle.relay.as_deref() == Some(url);
@@ -34,6 +57,7 @@ impl Node {
                 return;
             }
             LinkEvent::Observed { address } => return self.observed(url, address),
+            LinkEvent::Clock { offset_s, wrong } => return self.clock_judged(*offset_s, *wrong),
             LinkEvent::Envelope { hint, .. }
             | LinkEvent::Ephemeral { hint, .. }
             | LinkEvent::CaughtUp { hint }
@@ -92,22 +116,27 @@ impl Node {
                 self.dirty.insert(id);
             }
             LinkEvent::Signal { payload, .. } => self.signaled(id, &payload),
-            LinkEvent::Ice { .. } | LinkEvent::Changed | LinkEvent::Observed { .. } => {}
+            LinkEvent::Ice { .. }
+            | LinkEvent::Clock { .. }
+            | LinkEvent::Changed
+            | LinkEvent::Observed { .. } => {}
         }
     }
 
-    /// An envelope of the relay's log. Whatever it is, its place is noted, so that it is not asked for again.
+    /// An envelope of the relay's log. Its place is noted, so that it is not asked for again, whatever it is; unless it
+    /// can be taken in only later: then neither its place nor any after it is.
     fn arrived(&mut self, id: CircleId, url: &str, cursor: Cursor, bytes: &[u8]) {
         let full = self.staging_is_full();
+        let later = match self.ingest(id, bytes, None) {
+            Taken::Early(created_ts) => self.is_awaited(url, created_ts),
+            _ => full,
+        };
         let Some(circle) = self.circles.get_mut(&id) else { return };
-        // What is not taken in now is asked for after the next start: its place is not passed in the record.
-        circle.skipped |= full;
+        circle.skipped |= later;
         if circle.skipped {
-            self.ingest(id, bytes, None);
             return;
         }
         circle.cursor = cursor;
-        self.ingest(id, bytes, None);
         let record = records::cbor(&records::CursorRecord { relay: url.to_owned(), cursor });
         let name = records::cursor(&id);
         // Only the last of several in one batch counts.
@@ -117,37 +146,34 @@ impl Node {
 
     /// Verifies, merges, stores, applies and shows one envelope from outside. What does not verify, or belongs to
     /// another circle, is dropped without a word: only its sender could be told, and it is the one at fault.
-    ///
-    /// The id of what is now held, and whether it was new.
-    pub(super) fn ingest(
-        &mut self,
-        id: CircleId,
-        bytes: &[u8],
-        from: Option<Source>,
-    ) -> Option<(MsgId, bool)> {
+    pub(super) fn ingest(&mut self, id: CircleId, bytes: &[u8], from: Option<Source>) -> Taken {
         if self.staging_is_full() {
-            return None;
+            return Taken::Refused;
         }
-        let envelope = Envelope::from_cbor(bytes).ok()?;
-        let (wall, me) = (self.now.wall, self.me.as_ref()?.key.id());
-        let circle = self.circles.get_mut(&id)?;
+        let Ok(envelope) = Envelope::from_cbor(bytes) else { return Taken::Refused };
+        let (wall, me) = (self.now.wall, self.my_id());
+        let (Some(circle), Some(me)) = (self.circles.get_mut(&id), me) else { return Taken::Refused };
         let header = envelope.header();
         // What ages fast is never stored, whoever says that it should be.
         if header.circle_id != id || is_ephemeral(&header.kind) {
-            return None;
+            return Taken::Refused;
         }
         let key = Key { ts: header.created_ts, id: header.msg_id };
         // In a mesh most of what comes in is here already. What is here has been verified; these bytes, whatever they
         // hold, are dropped.
         if circle.log.holds(&header.channel_id, &key) {
-            return Some((key.id, false));
+            return Taken::Known(key.id);
         }
-        let verified = envelope.verify().ok()?;
+        let Ok(verified) = envelope.verify() else { return Taken::Refused };
         let header = verified.header();
         match circle.log.merge(&verified, wall) {
             Merge::New => {}
-            Merge::Known => return Some((key.id, false)),
-            Merge::FromTheFuture | Merge::Expired => return None,
+            Merge::Known => return Taken::Known(key.id),
+            Merge::FromTheFuture => {
+                circle.early.refused(key.ts);
+                return Taken::Early(key.ts);
+            }
+            Merge::Expired => return Taken::Refused,
         }
         self.clock.observe(key.ts);
         self.staged.push(Op::PutEnvelope(row_of(&verified)));
@@ -180,7 +206,7 @@ impl Node {
             Some(Source { conn, bulk: false }) => self.push_new(id, bytes, Some(conn)),
             Some(Source { bulk: true, .. }) => {}
         }
-        Some((key.id, true))
+        Taken::New(key.id)
     }
 
     /// An own envelope is durable at the relay.

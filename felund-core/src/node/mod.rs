@@ -15,6 +15,7 @@ mod channels;
 mod circle;
 mod commands;
 mod doctor;
+mod early;
 mod ephemeral;
 mod gossip;
 mod ingest;
@@ -234,6 +235,7 @@ impl Node {
                 self.with_link(|_| true, RelayLink::wake);
             }
         }
+        self.retry_early();
         self.tend_anchors();
         self.send_receipts();
         self.drive_lan();
@@ -268,6 +270,7 @@ impl Node {
             save,
             self.ladder.deadline(),
             self.anchors_deadline(),
+            self.early_deadline(),
             self.direct.deadline(),
             self.staging_deadline(),
             self.lan.deadline(self.now),

@@ -5,6 +5,7 @@
 mod anchors;
 mod attacks;
 mod channels;
+mod clocks;
 mod faults;
 mod lan;
 mod mesh;

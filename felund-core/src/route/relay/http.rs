@@ -2,7 +2,7 @@
 
 use super::{Attach, Cx, LinkEvent, Post, RelayLink, Socket};
 use crate::{
-    config::{CONNECT_TIMEOUT_MS, MAX_BATCH, PRESENCE_TTL_S, UPGRADE_RETRY_MS},
+    config::{CONNECT_TIMEOUT_MS, MAX_BATCH, MAX_FUTURE_MS, PRESENCE_TTL_S, UPGRADE_RETRY_MS},
     envelope::Envelope,
     ids::CircleHint,
     io::{ConnId, HttpId, HttpRequest, HttpResponse, Output},
@@ -252,10 +252,20 @@ impl RelayLink {
         }
     }
 
-    fn learn_clock(&mut self, server_time: u64, cx: &Cx<'_>) {
+    pub(super) fn learn_clock(&mut self, server_time: u64, cx: &mut Cx<'_>) {
         let offset = server_time.cast_signed() - (cx.now.wall / 1_000).cast_signed();
         // A second or two is the network; our own clock is then as good as the relay's.
         self.offset_s = if offset.abs() > 2 { offset } else { 0 };
+        self.judge_clock(cx);
+    }
+
+    fn judge_clock(&mut self, cx: &mut Cx<'_>) {
+        // With a minute between the two limits it does not change from one second to the next.
+        let limit_s = if self.clock_wrong { MAX_FUTURE_MS / 1_000 - 60 } else { MAX_FUTURE_MS / 1_000 };
+        let wrong = self.offset_s.unsigned_abs() > limit_s;
+        if wrong != std::mem::replace(&mut self.clock_wrong, wrong) {
+            cx.events.push(LinkEvent::Clock { offset_s: self.offset_s, wrong });
+        }
     }
 
     fn refused(
@@ -284,6 +294,7 @@ impl RelayLink {
                 leg.hold_until = now + 100 + 200 * u64::from(leg.clock_fixes);
                 leg.clock_fixes += 1;
                 self.offset_s = error.server_time.cast_signed() - (cx.now.wall / 1_000).cast_signed();
+                self.judge_clock(cx);
             }
             ErrorCode::RateLimited | ErrorCode::QuotaExceeded => {
                 leg.hold_until = now + response.retry_after_s.unwrap_or(5).clamp(1, 3_600) * 1_000;

@@ -83,6 +83,8 @@ pub(crate) enum LinkEvent {
     Signal { hint: CircleHint, payload: Vec<u8> },
     /// STUN and TURN servers of the relay's operator.
     Ice { servers: Vec<IceServer> },
+    /// The relay's clock minus ours, in seconds, began or ceased to be more than what envelopes are allowed.
+    Clock { offset_s: i64, wrong: bool },
     /// The link's state changed: views are stale.
     Changed,
 }
@@ -162,6 +164,8 @@ pub(crate) struct RelayLink {
     retry_at: u64,
     /// The relay's clock minus ours, in seconds.
     offset_s: i64,
+    /// They are too far apart for envelopes to be taken in.
+    clock_wrong: bool,
     rtt_ms: Option<u64>,
     /// Whether signals and ICE servers are of use to this node.
     rtc: bool,
@@ -187,6 +191,7 @@ impl RelayLink {
             failures: 0,
             retry_at: 0,
             offset_s: 0,
+            clock_wrong: false,
             rtt_ms: None,
         }
     }
@@ -245,6 +250,19 @@ impl RelayLink {
                 true
             }
             _ => false,
+        }
+    }
+
+    /// Reads a circle's log again after `to`. The socket is opened anew for it: what is on its way on the present one
+    /// lies after the place where reading has been, and not after this.
+    pub(crate) fn rewind(&mut self, hint: &CircleHint, to: Cursor, cx: &mut Cx<'_>) {
+        let Some(leg) = self.legs.get_mut(hint) else { return };
+        (leg.cursor, leg.poll_at) = (to, 0);
+        if let Some(poll) = leg.poll.take() {
+            self.requests.remove(&poll);
+        }
+        if let Socket::Open { .. } = self.socket {
+            self.close("the log is read again", cx);
         }
     }
 

@@ -137,7 +137,8 @@ impl RelayLink {
             }
         }
         match frame {
-            ServerFrame::Attached { hint, peers, .. } => {
+            ServerFrame::Attached { hint, peers, server_time } => {
+                self.learn_clock(server_time, cx);
                 if let Some(leg) = self.legs.get_mut(&hint) {
                     leg.attach = Attach::Live;
                     self.polling = false;

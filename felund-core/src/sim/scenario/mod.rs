@@ -215,10 +215,11 @@ impl Scenario {
         self.devices[device].part != Part::Anchor
     }
 
-    /// Devices whose clocks are wrong beyond what is tolerated at some time: what they say then may be refused, and
-    /// what others say may be refused by them.
+    /// Devices whose clocks are too far ahead at some time: what they say then, and later because of it, may be refused
+    /// for longer than a scenario lasts. Clocks that are behind lose nothing and are not among them.
     #[must_use]
     pub fn has_odd_clock(&self, device: usize) -> bool {
-        self.timeline.iter().any(|(_, step)| matches!(step, Step::Clock { device: of, .. } if *of == device))
+        let ahead = |step: &Step| matches!(step, Step::Clock { device: of, by_ms, .. } if *of == device && *by_ms > 0);
+        self.timeline.iter().any(|(_, step)| ahead(step))
     }
 }

@@ -1,0 +1,132 @@
+//! Clocks that differ: envelopes from the future are refused for now and had again when their time has come, and people
+//! are told when it is this device's clock that is wrong.
+//!
+//! Nothing of them is kept meanwhile: the relay is read again from before them, and members send what is lacking. So it
+//! takes no memory that somebody else could fill, and a restart costs nothing.
+
+use super::Node;
+use crate::{
+    config::{EARLY_RETRY_MS, MAX_EARLY_MS, MAX_FUTURE_MS},
+    ids::CircleId,
+};
+
+/// Envelopes of one circle that were refused for being from the future.
+#[derive(Debug, Default)]
+pub(super) struct Early {
+    /// The least `created_ts` among them, unix milliseconds.
+    first: Option<u64>,
+    /// They are not asked for before this, monotonic milliseconds: somebody may have written many, each a little later.
+    retry_at: u64,
+}
+
+impl Early {
+    /// One more was refused.
+    pub(super) fn refused(&mut self, created_ts: u64) {
+        self.first = Some(self.first.map_or(created_ts, |first| first.min(created_ts)));
+    }
+
+    /// Milliseconds until the first would be taken, as the wall clock goes now.
+    fn wait(&self, wall: u64) -> Option<u64> {
+        Some(self.first?.saturating_sub(wall.saturating_add(MAX_FUTURE_MS)))
+    }
+}
+
+impl Node {
+    /// Whether the place of an envelope from the future in the relay's log must not be passed: its time comes, or had
+    /// come already if the relay is right about it. Otherwise one envelope could hold the place up for ever.
+    pub(super) fn is_awaited(&self, relay: &str, created_ts: u64) -> bool {
+        let offset_s = self.links.get(relay).map_or(0, |link| link.figures().0);
+        let wall = self.now.wall.saturating_add_signed(offset_s.saturating_mul(1_000));
+        created_ts <= wall.saturating_add(MAX_EARLY_MS)
+    }
+
+    /// Asks again for what was refused for being from the future, once the clock has got there or was put right.
+    pub(super) fn retry_early(&mut self) {
+        let (now, wall) = (self.now.mono, self.now.wall);
+        let due = |early: &Early| early.wait(wall) == Some(0) && early.retry_at <= now;
+        let ids: Vec<CircleId> =
+            self.circles.values().filter(|circle| due(&circle.early)).map(|circle| circle.id).collect();
+        for id in ids {
+            let Some(circle) = self.circles.get_mut(&id) else { continue };
+            circle.early = Early { first: None, retry_at: now + EARLY_RETRY_MS };
+            self.ask_again(id);
+        }
+    }
+
+    /// Reads the relay's log again from the last place before anything that was not taken in, and compares with members.
+    fn ask_again(&mut self, id: CircleId) {
+        let Some(circle) = self.circles.get_mut(&id) else { return };
+        let (hint, cursor, relay) = (circle.hint, circle.cursor, circle.relay.clone());
+        if std::mem::take(&mut circle.skipped)
+            && let Some(relay) = relay
+        {
+            self.with_link(|link| link.is_at(&relay), |link, cx| link.rewind(&hint, cursor, cx));
+        }
+        for (conn, _, place) in self.direct.sharing(id) {
+            self.summarise(conn, id, place);
+        }
+    }
+
+    /// When [`Node::retry_early`] has something to do if nobody touches the clock; should somebody, the next input finds
+    /// out.
+    pub(super) fn early_deadline(&self) -> Option<u64> {
+        let due = |early: &Early| {
+            let wait = early.wait(self.now.wall).filter(|wait| *wait <= MAX_EARLY_MS)?;
+            Some((self.now.mono + wait).max(early.retry_at))
+        };
+        self.circles.values().filter_map(|circle| due(&circle.early)).min()
+    }
+
+    /// The relay's clock minus this device's, in seconds, began or ceased to be more than what is tolerated.
+    pub(super) fn clock_judged(&mut self, offset_s: i64, wrong: bool) {
+        let apart = roughly(offset_s.unsigned_abs());
+        let text = match (wrong, offset_s > 0) {
+            (false, _) => "This device's clock agrees with the relay's again.".into(),
+            (true, true) => format!(
+                "This device's clock is {apart} behind the relay's. What others write is not shown until it is right; nothing of it is lost. Set this device's clock."
+            ),
+            (true, false) => format!(
+                "This device's clock is {apart} ahead of the relay's. What you write reaches others late or never; it is kept here. Set this device's clock."
+            ),
+        };
+        self.notice(wrong, text);
+    }
+}
+
+/// A time that people need not know to the second.
+fn roughly(seconds: u64) -> String {
+    const MINUTE: u64 = 60;
+    const HOUR: u64 = 60 * MINUTE;
+    const DAY: u64 = 24 * HOUR;
+    match seconds {
+        0..7_200 => format!("{} minutes", seconds / MINUTE),
+        7_200..172_800 => format!("{} hours", seconds / HOUR),
+        _ => format!("{} days", seconds / DAY),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_of_several_decides_when_they_are_asked_for() {
+        let mut early = Early::default();
+        assert_eq!(early.wait(0), None);
+        early.refused(MAX_FUTURE_MS + 9_000);
+        early.refused(MAX_FUTURE_MS + 5_000);
+        early.refused(u64::MAX);
+        assert_eq!(
+            (early.wait(1_000), early.wait(5_000), early.wait(u64::MAX)),
+            (Some(4_000), Some(0), Some(0))
+        );
+    }
+
+    #[test]
+    fn times_are_told_in_the_unit_that_people_would_use() {
+        assert_eq!(
+            [roughly(301), roughly(7_199), roughly(7_200), roughly(172_800)],
+            ["5 minutes", "119 minutes", "2 hours", "2 days"]
+        );
+    }
+}

@@ -1,0 +1,133 @@
+//! Clocks that are wrong: what lies in the future is taken in when its time has come, and nothing of it is lost.
+
+use felund_core::{
+    ids::CircleId,
+    io::Event,
+    sim::{Trace, World},
+    view::Delivery,
+};
+
+use crate::{live, mesh, send};
+
+const HOUR_MS: i64 = 3_600_000;
+
+/// Two members at a relay, of whom the second's clock is an hour behind while the first says something.
+fn said_while_behind(sockets: bool) -> (World, CircleId) {
+    let mut world = World::new(2);
+    world.relay.sockets_allowed = sockets;
+    let circle = world.circle("garden club");
+    world.run_until("live", |world| !sockets || (0..2).all(|at| live(world, at, circle)));
+    world.run(10_000);
+    world.devices[1].skew = -HOUR_MS;
+    send(&mut world, 0, circle, "in time");
+    send(&mut world, 0, circle, "all the same");
+    world.run(120_000);
+    assert!(world.texts(1, circle, "general").is_empty());
+    (world, circle)
+}
+
+fn notices(world: &World, at: usize) -> Vec<&str> {
+    let texts = world.events(at).map(|event| match event {
+        Event::Notice { text, .. } => Some(text.as_str()),
+        _ => None,
+    });
+    texts.flatten().collect()
+}
+
+#[test]
+fn what_the_relay_passed_on_while_the_clock_was_behind_is_there_once_it_is_right() {
+    for sockets in [true, false] {
+        let (mut world, circle) = said_while_behind(sockets);
+        world.devices[1].skew = 0;
+        world.run(30_000);
+        assert_eq!(world.texts(1, circle, "general"), ["in time", "all the same"], "sockets: {sockets}");
+        // And nothing is read again and again.
+        let before = world.devices[1].traffic.frames;
+        world.run(300_000);
+        assert!(world.devices[1].traffic.frames - before < 30);
+    }
+}
+
+#[test]
+fn a_clock_that_is_behind_also_over_a_restart_costs_nothing() {
+    let (mut world, circle) = said_while_behind(true);
+    world.restart(1);
+    world.run(10_000);
+    send(&mut world, 0, circle, "and now");
+    world.run(10_000);
+    assert!(world.texts(1, circle, "general").is_empty());
+    world.restart(1);
+    world.devices[1].skew = 0;
+    world.run(30_000);
+    assert_eq!(world.texts(1, circle, "general"), ["in time", "all the same", "and now"]);
+}
+
+#[test]
+fn what_members_sent_while_the_clock_was_behind_is_there_once_it_is_right() {
+    let (mut world, circle) = mesh(2);
+    world.run(5_000);
+    world.devices[1].skew = -HOUR_MS;
+    send(&mut world, 0, circle, "in time");
+    world.run(60_000);
+    assert!(world.texts(1, circle, "general").is_empty());
+    assert_eq!(world.history(0, circle, "general")[0].delivery, Delivery::Pending);
+    world.devices[1].skew = 0;
+    world.run(30_000);
+    assert_eq!(world.texts(1, circle, "general"), ["in time"]);
+    assert_eq!(world.history(0, circle, "general")[0].delivery, Delivery::Delivered { to: 1, of: 1 });
+}
+
+#[test]
+fn what_was_written_by_a_clock_that_is_ahead_is_taken_in_when_its_time_has_come() {
+    let relayed = {
+        let mut world = World::new(2);
+        let circle = world.circle("garden club");
+        (world, circle)
+    };
+    for (mut world, circle) in [relayed, mesh(2)] {
+        world.run(5_000);
+        world.devices[1].skew = HOUR_MS;
+        send(&mut world, 1, circle, "from the next hour");
+        world.devices[1].skew = 0;
+        world.run(54 * 60_000);
+        assert!(world.texts(0, circle, "general").is_empty());
+        send(&mut world, 0, circle, "of this hour");
+        world.run(2 * 60_000);
+        assert_eq!(world.texts(0, circle, "general"), ["of this hour", "from the next hour"]);
+    }
+}
+
+#[test]
+fn a_message_from_the_next_year_holds_up_no_others() {
+    let mut world = World::new(3);
+    let circle = world.circle("garden club");
+    world.run(5_000);
+    world.devices[1].skew = 366 * 24 * HOUR_MS;
+    send(&mut world, 1, circle, "from the next year");
+    for i in 0..40 {
+        send(&mut world, 0, circle, &i.to_string());
+    }
+    world.run(5_000);
+    assert_eq!(world.texts(2, circle, "general").len(), 40);
+    world.trace = Trace::new(true);
+    world.restart(2);
+    world.run(5_000);
+    let pushed = world.trace.lines().iter().filter(|line| line.contains("2  frame from relay")).count();
+    assert!(pushed < 20, "{pushed} frames: the log is read again from before it");
+}
+
+#[test]
+fn people_are_told_when_their_clock_is_wrong_and_when_it_is_right_again() {
+    let (mut world, _) = said_while_behind(true);
+    let told = notices(&world, 1);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("60 minutes behind the relay's") || told[0].contains("59 minutes"), "{told:?}");
+    world.devices[1].skew = 0;
+    world.run(120_000);
+    assert!(notices(&world, 1)[1].contains("agrees with the relay's again"), "{:?}", notices(&world, 1));
+    world.devices[1].skew = 3 * 24 * HOUR_MS;
+    world.run(120_000);
+    let told = notices(&world, 1);
+    assert!(told.len() == 3 && told[2].contains("days ahead of the relay's"), "{told:?}");
+    assert!(notices(&world, 0).is_empty());
+}
