@@ -117,12 +117,13 @@ fn many(from: u64, seeds: u64) -> ExitCode {
         }
     });
     println!(
-        "{} seeds, {} failed; {} messages sent, {} crashes that tore {} batches, {:.1} virtual hours in {:.1} s",
+        "{} seeds, {} failed; {} messages sent, {} crashes that tore {} batches, {} anchors succeeded, {:.1} virtual hours in {:.1} s",
         total.seeds,
         total.failed,
         total.sent,
         total.crashes,
         total.torn,
+        total.successions,
         total.virtual_ms as f64 / 3_600_000.0,
         started.elapsed().as_secs_f64()
     );
@@ -136,6 +137,7 @@ struct Total {
     sent: u64,
     crashes: u64,
     torn: u64,
+    successions: u64,
     virtual_ms: u64,
 }
 
@@ -145,6 +147,7 @@ impl Total {
         self.sent += report.sent;
         self.crashes += report.crashes;
         self.torn += report.torn;
+        self.successions += report.successions;
         self.virtual_ms += report.virtual_ms;
         if !report.violations.is_empty() {
             self.failed += 1;

@@ -70,20 +70,15 @@ fn a_seed_happens_the_same_way_every_time() {
     assert_ne!(judged(0).hash, judged(1).hash);
 }
 
-/// Two people in a circle without a relay, and what happens to them.
-fn pair(timeline: Vec<(u64, Step)>) -> Scenario {
-    let person = DevicePlan {
-        part: Part::Person,
-        listens: true,
-        dials: true,
-        mobile: false,
-        skew_ms: 0,
-        write_ms: 20,
-    };
+/// Devices that reach each other, in a circle without a relay, and what happens to them.
+fn calm(parts: &[Part], timeline: Vec<(u64, Step)>) -> Scenario {
+    let device =
+        |part| DevicePlan { part, listens: true, dials: true, mobile: false, skew_ms: 0, write_ms: 20 };
+    let members = (0..parts.len()).collect();
     Scenario {
         seed: 0,
-        devices: vec![person.clone(), person],
-        circles: vec![CirclePlan { members: vec![0, 1], relay: false, channels: Vec::new() }],
+        devices: parts.iter().copied().map(device).collect(),
+        circles: vec![CirclePlan { members, relay: false, channels: Vec::new() }],
         between: Path::CALM,
         pairs: Vec::new(),
         to_relay: Path::CALM,
@@ -98,6 +93,17 @@ fn what_is_said_when_everyone_else_is_lost_for_ever_may_stay_unsent() {
     let say = Step::Say { device: 0, circle: 0, channel: None, length: 20 };
     // The last step does nothing here, but to let time pass until everything is to have converged.
     let timeline = vec![(1_000, Step::Lose { device: 1 }), (5_000, say), (20_000, Step::DropSockets)];
-    let report = run(&pair(timeline), false);
+    let report = run(&calm(&[Part::Person, Part::Person], timeline), false);
     assert_eq!((report.sent, report.violations), (1, Vec::new()));
+}
+
+#[test]
+fn an_anchor_that_falls_silent_is_succeeded_in_time_where_there_is_another() {
+    let successions = |parts: &[Part]| {
+        let report = run(&calm(parts, Vec::new()), false);
+        assert_eq!(report.violations, Vec::<String>::new());
+        report.successions
+    };
+    assert_eq!(successions(&[Part::Person, Part::Person, Part::Anchor, Part::Helper]), 1);
+    assert_eq!(successions(&[Part::Person, Part::Person, Part::Anchor]), 0, "nobody could succeed");
 }

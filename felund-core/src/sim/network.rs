@@ -132,6 +132,14 @@ impl Network {
         }
     }
 
+    /// No packet is lost any more: everything takes its path's latency and jitter.
+    pub(super) fn set_steady(&mut self) {
+        (self.path.stall, self.relay.stall) = (0, 0);
+        for path in self.pairs.values_mut() {
+            path.stall = 0;
+        }
+    }
+
     /// How long one message takes, whatever travels beside it.
     pub(super) fn delay(&mut self, path: Path) -> u64 {
         let stall = if self.dice.chance(path.stall) { self.dice.between(200, 3_000) } else { 0 };

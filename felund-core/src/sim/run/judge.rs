@@ -29,7 +29,7 @@ const EVENTS: u64 = 6;
 
 impl Runner<'_> {
     /// Devices that are there in the end and were right about the time.
-    fn honest(&self, circle: usize) -> Vec<usize> {
+    pub(super) fn honest(&self, circle: usize) -> Vec<usize> {
         let members = self.ledger.members.iter().filter(|(_, of)| *of == circle).map(|(device, _)| *device);
         let there = members.filter(|device| !self.lost.contains(device));
         there.filter(|device| !self.scenario.has_odd_clock(*device)).collect()
@@ -54,7 +54,7 @@ impl Runner<'_> {
     }
 
     /// Whether somebody's clock was wrong: what honest clocks refuse then is never confirmed by them.
-    fn has_odd(&self, circle: usize) -> bool {
+    pub(super) fn has_odd(&self, circle: usize) -> bool {
         let mut members = self.ledger.members.iter().filter(|(_, of)| *of == circle);
         members.any(|(device, _)| self.scenario.has_odd_clock(*device))
     }
@@ -62,7 +62,11 @@ impl Runner<'_> {
     /// Whether everyone who is there in the end must hold the very same: whoever cannot reach the others directly may
     /// lack what its members had all confirmed before it was one of them.
     fn is_exact(&self, circle: usize) -> bool {
-        let there = self.honest(circle);
+        !self.has_odd(circle) && self.reach_each_other(&self.honest(circle))
+    }
+
+    /// Whether these devices can connect to each other without the relay, if need be across each other.
+    pub(super) fn reach_each_other(&self, there: &[usize]) -> bool {
         let dials = |a: usize, b: usize| {
             let (from, to) = (&self.scenario.devices[a], &self.scenario.devices[b]);
             from.dials && to.listens && !self.scenario.no_dial.contains(&(a, b))
@@ -76,7 +80,7 @@ impl Runner<'_> {
                 }
             }
         }
-        !self.has_odd(circle) && reached.len() == there.len()
+        reached.len() == there.len()
     }
 
     /// Why the network has not converged yet, if it has not.
@@ -247,7 +251,6 @@ impl Runner<'_> {
                 }
             }
         }
-        self.check_own();
     }
 
     /// The history that a device's user sees; `None` if it has nothing to read there.
@@ -304,7 +307,7 @@ impl Runner<'_> {
     }
 
     /// What a person was told is sent is on its own device, whatever became of it elsewhere, also after another start.
-    fn check_own(&mut self) {
+    pub(super) fn check_own(&mut self) {
         for at in 0..self.scenario.devices.len() {
             if !self.lost.contains(&at) {
                 self.world.crash(at, true);

@@ -1,8 +1,9 @@
 //! Runs a scenario: sets everyone up in calm weather, lets the timeline happen, heals the network, waits until it has
-//! converged, listens to its silence, and judges.
+//! converged, listens to its silence, and judges; then takes an anchor away, and at last lets everyone start anew.
 
 mod judge;
 mod ledger;
+mod succession;
 
 use std::collections::BTreeMap;
 
@@ -36,6 +37,8 @@ pub struct Report {
     pub crashes: u64,
     /// Batches that were handed out and lost in crashes.
     pub torn: u64,
+    /// Anchors that were taken away at the end to see another one take over.
+    pub successions: u64,
     /// Messages that people were told are sent.
     pub sent: u64,
     /// Virtual milliseconds from healing to convergence.
@@ -73,6 +76,7 @@ struct Runner<'a> {
     lost: Vec<usize>,
     crashes: u64,
     torn: u64,
+    successions: u64,
 }
 
 /// Runs a scenario to its end. With `lines` the report also tells everything that happened.
@@ -85,8 +89,10 @@ pub fn run(scenario: &Scenario, lines: bool) -> Report {
         converged_ms = runner.converge();
         runner.listen();
         runner.judge();
+        runner.succeed();
+        runner.check_own();
     }
-    let Runner { world, mut ledger, crashes, torn, .. } = runner;
+    let Runner { world, mut ledger, crashes, torn, successions, .. } = runner;
     ledger.violations.extend(world.faults.iter().cloned());
     ledger.violations.extend(world.relay.faults.iter().map(|fault| format!("at the relay: {fault}")));
     Report {
@@ -95,6 +101,7 @@ pub fn run(scenario: &Scenario, lines: bool) -> Report {
         hash: world.trace.hash(),
         crashes,
         torn,
+        successions,
         sent: ledger.sent.len() as u64,
         converged_ms,
         virtual_ms: world.now,
@@ -132,6 +139,7 @@ impl<'a> Runner<'a> {
             lost: Vec::new(),
             crashes: 0,
             torn: 0,
+            successions: 0,
         }
     }
 
