@@ -135,6 +135,7 @@ impl Node {
             let wanted: Vec<NodeId> = office.into_iter().flatten().filter(|node| *node != me).collect();
             self.direct.want(id, &wanted);
             self.dirty.insert(id);
+            self.reconsider_anchored(id);
         }
     }
 

@@ -57,6 +57,8 @@ pub(super) struct Circle {
     pub(super) drafts: BTreeMap<ChannelId, String>,
     /// Own envelopes that nobody has confirmed.
     pub(super) outbox: BTreeSet<Key>,
+    /// Own envelopes that anchors keep for members who have not confirmed them: off the outbox as long as those are heard of.
+    pub(super) anchored: BTreeSet<Key>,
     pub(super) cursor: Cursor,
     /// Something of the relay's log after the cursor was not taken in.
     pub(super) skipped: bool,
@@ -102,6 +104,7 @@ impl Circle {
             read: BTreeMap::new(),
             drafts: BTreeMap::new(),
             outbox: BTreeSet::new(),
+            anchored: BTreeSet::new(),
             cursor: Cursor::default(),
             skipped: false,
             early: Early::default(),
@@ -237,8 +240,10 @@ impl Circle {
     /// Starts counting confirmations of an own message, and stops for the oldest one counted.
     pub(super) fn count(&mut self, key: Key) {
         self.confirms.entry(key).or_default();
-        if self.confirms.len() > MAX_COUNTED {
-            self.confirms.pop_first();
+        if self.confirms.len() > MAX_COUNTED
+            && let Some((oldest, _)) = self.confirms.pop_first()
+        {
+            self.anchored.remove(&oldest);
         }
     }
 

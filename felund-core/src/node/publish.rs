@@ -6,6 +6,7 @@ use super::{
     Node,
     circle::{Circle, EPOCH_0},
     records,
+    startup::Asked,
 };
 use crate::{
     circle::{Body, Hello},
@@ -16,7 +17,7 @@ use crate::{
     keys::MessageKey,
     log::Merge,
     route::ladder::{self, Step},
-    store::{Op, Row},
+    store::{Op, Query, Row},
     view::{Key, Reply},
 };
 
@@ -172,14 +173,51 @@ impl Node {
                 }
             }
             Step::Settled => {
+                let everyone = recipients.is_subset(confirmed);
                 self.ladder.take(id, key);
                 let Some(circle) = self.circles.get_mut(&id) else { return };
+                if everyone {
+                    circle.anchored.remove(key);
+                } else if circle.outbox.contains(key) && circle.confirms.contains_key(key) {
+                    circle.anchored.insert(*key);
+                }
                 if circle.outbox.remove(key) {
                     self.staged.push(Op::DeleteRecord(records::outbox(&id, key)));
                 }
                 if let Some(link) = circle.relay.as_ref().and_then(|relay| self.links.get_mut(relay)) {
                     link.cancel(&circle.hint, key.id);
                 }
+            }
+        }
+    }
+
+    /// Anchors came or went: what rested on one that is not heard of any more is the relay's after all.
+    pub(super) fn reconsider_anchored(&mut self, id: CircleId) {
+        let Some(circle) = self.circles.get(&id) else { return };
+        let (paths, nobody) = (self.paths(circle), BTreeSet::new());
+        let is_left = |key: &&Key| {
+            let recipients = circle.recipients(&circle.log.channel_of(key).unwrap_or(circle.general));
+            let confirmed = circle.confirms.get(*key).unwrap_or(&nobody);
+            ladder::step(&recipients, confirmed, &paths, u64::MAX) == Step::AskRelay
+        };
+        let keys: Vec<Key> = circle.anchored.iter().filter(is_left).copied().collect();
+        if circle.relay.is_none() || keys.is_empty() {
+            return;
+        }
+        if let Some(circle) = self.circles.get_mut(&id) {
+            circle.anchored.retain(|key| !keys.contains(key));
+        }
+        self.load(Query::Envelopes(id, keys.clone()), Asked::Anchored(id, keys));
+    }
+
+    /// Puts own envelopes that nobody keeps for the others any more back into the outbox.
+    pub(super) fn enqueue_anchored(&mut self, id: CircleId, rows: Vec<(Key, Vec<u8>)>) {
+        let Some(circle) = self.circles.get_mut(&id) else { return };
+        for (key, sealed) in rows {
+            circle.outbox.insert(key);
+            self.staged.push(Op::PutRecord(records::outbox(&id, &key), Vec::new()));
+            if let Some(link) = circle.relay.as_ref().and_then(|relay| self.links.get_mut(relay)) {
+                link.enqueue(&circle.hint, key.id, sealed);
             }
         }
     }

@@ -20,6 +20,7 @@ pub(super) enum Asked {
     Outbox(CircleId),
     History { request: u64, circle: CircleId, channel: ChannelId, limit: u32 },
     Gossip { conn: ConnId, circle: CircleId, more: bool },
+    Anchored(CircleId, Vec<Key>),
 }
 
 impl Node {
@@ -37,6 +38,13 @@ impl Node {
             (Asked::Gossip { conn, circle, more }, Ok(Loaded::Envelopes(rows))) => {
                 self.send_rows(conn, circle, rows, more);
             }
+            // Tried again when the next anchor comes or goes.
+            (Asked::Anchored(id, keys), Err(_)) => {
+                if let Some(circle) = self.circles.get_mut(&id) {
+                    circle.anchored.extend(keys);
+                }
+            }
+            (Asked::Anchored(id, _), Ok(Loaded::Envelopes(rows))) => self.enqueue_anchored(id, rows),
             (_, Err(cause)) => {
                 self.broken(format!("The storage could not be read: {cause}. Nothing was changed."));
             }

@@ -109,6 +109,22 @@ fn the_relay_is_spared_what_an_anchor_keeps_for_those_who_are_away() {
 }
 
 #[test]
+fn what_only_an_anchor_that_fell_silent_keeps_goes_to_the_relay_after_all() {
+    let (mut world, circle) = anchored(1, 2, Some(felund_core::sim::RELAY));
+    world.set_reachable(0, 2, false);
+    world.run(5_000);
+    let posted = world.relay.bytes().len();
+    send(&mut world, 1, circle, "kept in one place only");
+    world.run(10_000);
+    assert_eq!((world.relay.bytes().len(), view(&world, 1, circle).unsent), (posted, 0), "the anchor has it");
+    world.crash(0, true);
+    world.run(25_000);
+    assert_eq!(world.texts(2, circle, "general"), ["kept in one place only"]);
+    let delivery = world.history(1, circle, "general").remove(0).delivery;
+    assert_eq!(delivery, Delivery::Delivered { to: 2, of: 2 });
+}
+
+#[test]
 fn a_member_no_anchor_serves_is_not_forgotten_for_it() {
     let mut world = World::seeded(1);
     let platform = Platform { dials: true, anchor: true, ..Platform::default() };
