@@ -54,7 +54,7 @@ impl Node {
     }
 
     /// Reads the relay's log again from the last place before anything that was not taken in, and compares with members.
-    fn ask_again(&mut self, id: CircleId) {
+    pub(super) fn ask_again(&mut self, id: CircleId) {
         let Some(circle) = self.circles.get_mut(&id) else { return };
         let (hint, cursor, relay) = (circle.hint, circle.cursor, circle.relay.clone());
         if std::mem::take(&mut circle.skipped)

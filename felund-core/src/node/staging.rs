@@ -73,9 +73,14 @@ impl Node {
 
     pub(super) fn staged_committed(&mut self, id: BatchId) {
         let Some(batch) = self.staging.in_flight.remove(&id) else { return };
-        self.staging.full = false;
         for (conn, frame) in batch.claims {
             self.send_frame(conn, &frame);
+        }
+        // What was not taken in meanwhile nobody offers again by itself.
+        if std::mem::take(&mut self.staging.full) {
+            for id in self.circles.keys().copied().collect::<Vec<_>>() {
+                self.ask_again(id);
+            }
         }
     }
 

@@ -1,10 +1,10 @@
 //! Crashes, dead relays, refused sockets, full disks, wrong clocks: nothing a user saw as sent is lost.
 
 use felund_core::{
-    config::MAX_FUTURE_MS,
+    config::{MAX_FUTURE_MS, MAX_TEXT_LEN, MAX_UNWRITTEN_BYTES},
     ids::CircleId,
     io::{Command, Event, Input},
-    sim::World,
+    sim::{Dice, World},
     view::{Delivery, LinkView},
 };
 
@@ -220,6 +220,41 @@ fn what_came_in_while_the_disk_was_full_comes_again_after_a_crash() {
     world.devices[1].disk.full = None;
     world.run(5_000);
     assert_eq!(world.texts(1, circle, "general"), ["shown and not kept"]);
+}
+
+#[test]
+fn what_could_not_even_be_kept_in_memory_is_had_once_there_is_room() {
+    let mut world = World::new(3);
+    world.listen(0);
+    let circle = world.circle("garden club");
+    world.run(5_000);
+    // One has the relay alone, the other the author alone.
+    world.set_reachable(0, 1, false);
+    world.set_relay_reachable(2, false);
+    for at in 1..3 {
+        world.devices[at].disk.full = Some("the disk is full".into());
+    }
+    // Little of it can be compressed away.
+    let mut dice = Dice::new(1);
+    let noise: String = (0..MAX_TEXT_LEN - 8).map(|_| char::from(b'!' + dice.below(93) as u8)).collect();
+    let count = MAX_UNWRITTEN_BYTES / 12_000;
+    for i in 0..count {
+        if i == count - 5 {
+            // Storage is tried again, and has refused more than may be kept.
+            world.run(5_000);
+        }
+        send(&mut world, 0, circle, &format!("{i:8}{noise}"));
+    }
+    world.run(5_000);
+    let unread = |world: &World, at: usize| {
+        world.devices[at].model.circle(circle).unwrap().channels[0].unread as usize
+    };
+    for at in 1..3 {
+        assert!(unread(&world, at) < count, "memory is bounded");
+        world.devices[at].disk.full = None;
+    }
+    world.run(60_000);
+    assert_eq!([1, 2].map(|at| unread(&world, at)), [count; 2]);
 }
 
 #[test]
