@@ -30,6 +30,8 @@ pub(super) const EPOCH_0: &str = "epoch-0";
 #[derive(Debug)]
 pub(super) struct Circle {
     pub(super) id: CircleId,
+    /// When it was joined or made, in milliseconds of the monotonic clock, if this node did so since its start.
+    pub(super) joined_at: Option<u64>,
     me: NodeId,
     pub(super) secret: CircleSecret,
     pub(super) hint: CircleHint,
@@ -84,6 +86,7 @@ impl Circle {
         let control = secret.control();
         Self {
             me,
+            joined_at: None,
             id: secret.circle_id(),
             hint: secret.api_key().hint(),
             epoch_key: secret.epoch_0(),

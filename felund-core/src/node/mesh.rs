@@ -1,6 +1,6 @@
 //! The mesh as the node sees it: sessions that open and close, and who is reached by them.
 
-use super::Node;
+use super::{Node, circle::Circle};
 use crate::{
     config::MAX_ENDPOINTS,
     ids::{CircleId, NodeId},
@@ -9,6 +9,7 @@ use crate::{
         direct::{Direct, DirectEvent, Secrets},
         relay::Cx,
     },
+    session::Session,
     wire::{PeerAddress, PeerFrame},
 };
 
@@ -83,9 +84,8 @@ impl Node {
     /// Of several sessions with the same node both sides drop the same one.
     fn loser(&self, new: ConnId, node: NodeId, me: NodeId) -> Option<ConnId> {
         let old = self.direct.sessions().find(|(id, session)| *id != new && session.peer() == node)?.0;
-        let stays = self.direct.session(new)?.outranks(me);
-        let stayed = self.direct.session(old)?.outranks(me);
-        Some(if stayed && !stays { new } else { old })
+        let rank = |session: &Session| (session.circles().len(), session.outranks(me));
+        Some(if rank(self.direct.session(old)?) > rank(self.direct.session(new)?) { new } else { old })
     }
 
     fn closed(&mut self, conn: ConnId, node: NodeId, circles: &[CircleId]) {
@@ -105,11 +105,30 @@ impl Node {
         }
     }
 
-    /// A session shares the circles that both sides had when it opened: one more needs new ones.
+    /// A session shares the circles that both sides had when it opened. Where its peer turns out to be in one that was
+    /// joined since, another takes its place.
     pub(super) fn renew_sessions(&mut self) {
-        self.with_direct(|direct, _, cx, events| {
-            direct.renew("a circle was joined; another session will share it", cx, events);
-        });
+        let joined: Vec<(&Circle, u64)> =
+            self.circles.values().filter_map(|circle| Some((circle, circle.joined_at?))).collect();
+        let lacks = |conn: ConnId, session: &Session| {
+            joined.iter().any(|(circle, at)| {
+                self.direct.since(conn) <= Some(*at)
+                    && !session.circles().contains(&circle.id)
+                    && (circle.state.member(&session.peer()).is_some()
+                        || self.direct.leads_to(conn, circle.id))
+            })
+        };
+        let stale: Vec<ConnId> = self
+            .direct
+            .sessions()
+            .filter(|(conn, session)| lacks(*conn, session))
+            .map(|(conn, _)| conn)
+            .collect();
+        for conn in stale {
+            self.with_direct(|direct, _, cx, events| {
+                direct.close(conn, "a circle was joined; another session will share it", cx, events);
+            });
+        }
     }
 
     /// A circle is left: nothing more is said about it, and sessions that shared it end.

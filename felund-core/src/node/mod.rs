@@ -239,6 +239,7 @@ impl Node {
         self.tend_anchors();
         self.send_receipts();
         self.drive_lan();
+        self.renew_sessions();
         self.with_direct(|direct, _, cx, events| direct.drive(cx, events));
         self.drive_rtc();
         self.escalate();

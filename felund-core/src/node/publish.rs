@@ -100,10 +100,10 @@ impl Node {
         self.staged_committed(id);
         for after in self.batches.remove(&id).unwrap_or_default() {
             match after {
-                After::Circle(circle) => {
+                After::Circle(mut circle) => {
                     let id = circle.id;
+                    circle.joined_at = Some(self.now.mono);
                     self.circles.insert(id, *circle);
-                    self.renew_sessions();
                     self.link_up(id);
                     self.dirty.insert(id);
                 }

@@ -6,7 +6,7 @@ use felund_core::{
     ids::CircleId,
     io::Command,
     node::Platform,
-    sim::{Disk, World},
+    sim::{Disk, RELAY, World},
     store::MemoryStore,
     view::{Delivery, Reach, Reply},
 };
@@ -216,6 +216,26 @@ fn mirrors_that_join_at_the_start_do_not_keep_members_apart() {
     }
     world.run(30_000);
     assert!(connected(&world, circle));
+}
+
+#[test]
+fn a_circle_joined_later_costs_a_channel_only_where_it_is_shared() {
+    let mut world = world(BROWSER, 3);
+    let first = world.circle("garden club");
+    world.run_until("channels", |world| connected(world, first));
+    world.run(5_000);
+    assert_eq!(world.rtc.created, 6);
+    let made = world.ask(0, Command::CreateCircle { name: "book club".into(), relay: Some(RELAY.into()) });
+    let Ok(Reply::Circle { circle_id: second, invite, .. }) = made else { panic!("{made:?}") };
+    world.run(5_000);
+    assert_eq!(world.rtc.created, 6, "nobody else is in it");
+    world.ask(1, Command::JoinCircle { invite, relay: None }).unwrap();
+    world.run_until("a channel of both", |world| {
+        (0..2)
+            .all(|at| world.devices[at].model.circle(second).is_some() && reach(world, at, second).len() == 1)
+    });
+    world.run_until("channels", |world| connected(world, first));
+    assert_eq!(world.rtc.created, 8, "the one between the two was made anew");
 }
 
 #[test]

@@ -199,6 +199,16 @@ impl Direct {
         }
     }
 
+    /// When a connection was begun.
+    pub(crate) fn since(&self, conn: ConnId) -> Option<u64> {
+        self.conns.get(&conn).map(|conn| conn.since)
+    }
+
+    /// Whether a connection was dialed at an address where members of a circle are said to be.
+    pub(crate) fn leads_to(&self, conn: ConnId, circle: CircleId) -> bool {
+        self.book.values().any(|address| address.conn == Some(conn) && address.circles.contains(&circle))
+    }
+
     /// All connections, those in the making included.
     pub(crate) fn conns(&self) -> impl Iterator<Item = ConnId> {
         self.conns.keys().copied()
@@ -252,15 +262,6 @@ impl Direct {
             if matches!(&conn.state, State::Open(session) if session.peer() == node) {
                 conn.deadline = now;
             }
-        }
-    }
-
-    /// Closes whatever has told or been told which circles this node has.
-    pub(crate) fn renew(&mut self, why: &'static str, cx: &mut Cx<'_>, events: &mut Vec<DirectEvent>) {
-        let told = |conn: &Conn| !matches!(conn.state, State::Dialing | State::Responding(_));
-        let told: Vec<ConnId> = self.conns.iter().filter(|(_, conn)| told(conn)).map(|(id, _)| *id).collect();
-        for id in told {
-            self.drop_conn(id, Some(why), cx, events);
         }
     }
 
