@@ -26,8 +26,8 @@ use webrtc::{
     error::{Error, Result},
     peer_connection::{
         PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCConfigurationBuilder,
-        RTCIceCandidateInit, RTCIceCandidateType, RTCIceServer, RTCPeerConnectionIceEvent,
-        RTCPeerConnectionState, RTCSessionDescription, RTCStatsReport, RTCStatsReportEntry, StatsSelector,
+        RTCIceCandidate, RTCIceCandidateInit, RTCIceCandidateType, RTCIceServer, RTCPeerConnectionIceEvent,
+        RTCPeerConnectionState, RTCSessionDescription, StatsSelector,
     },
 };
 
@@ -185,7 +185,7 @@ async fn talk(
             },
             Some(ended) = tasks.join_next() => return ended.unwrap_or(Err(Error::ErrDataChannelClosed)),
             _ = look.tick(), if *opening.borrow() => {
-                if let Some(path) = path(&peer.get_stats(Instant::now(), StatsSelector::None).await) {
+                if let Some(path) = path(peer).await {
                     tell(RtcEvent::Path(path)).await;
                 }
             }
@@ -252,26 +252,29 @@ async fn write(
 }
 
 /// The pair of candidates that the transport has selected.
-fn path(report: &RTCStatsReport) -> Option<RtcPath> {
-    let pair =
-        report.candidate_pairs().filter(|pair| pair.nominated).max_by_key(|pair| pair.bytes_received)?;
-    let kind = |id: &str| match report.get(id)? {
-        RTCStatsReportEntry::LocalCandidate(candidate) | RTCStatsReportEntry::RemoteCandidate(candidate) => {
-            match candidate.candidate_type {
-                RTCIceCandidateType::Host => Some(CandidateKind::Host),
-                RTCIceCandidateType::Srflx => Some(CandidateKind::Srflx),
-                RTCIceCandidateType::Prflx => Some(CandidateKind::Prflx),
-                RTCIceCandidateType::Relay => Some(CandidateKind::Relay),
-                _ => None,
-            }
-        }
-        _ => None,
-    };
-    let rtt = pair.current_round_trip_time;
+async fn path(peer: &Arc<dyn PeerConnection>) -> Option<RtcPath> {
+    let ice = peer.sctp().await?.transport().ice_transport();
+    let pair = ice.get_selected_candidate_pair().await.ok()??;
+    let report = peer.get_stats(Instant::now(), StatsSelector::None).await;
+    let (local, remote) = (&pair.local().id, &pair.remote().id);
+    let mut pairs = report.candidate_pairs();
+    let stats =
+        pairs.find(|stats| stats.local_candidate_id == *local && stats.remote_candidate_id == *remote);
+    let rtt = stats.map_or(0.0, |stats| stats.current_round_trip_time);
     Some(RtcPath {
-        local: kind(&pair.local_candidate_id)?,
-        remote: kind(&pair.remote_candidate_id)?,
+        local: kind(pair.local())?,
+        remote: kind(pair.remote())?,
         // Seconds, and at most minutes: `as` only rounds.
         rtt_ms: (rtt > 0.0).then_some((rtt * 1_000.0).ceil() as u32),
     })
+}
+
+const fn kind(candidate: &RTCIceCandidate) -> Option<CandidateKind> {
+    match candidate.typ {
+        RTCIceCandidateType::Host => Some(CandidateKind::Host),
+        RTCIceCandidateType::Srflx => Some(CandidateKind::Srflx),
+        RTCIceCandidateType::Prflx => Some(CandidateKind::Prflx),
+        RTCIceCandidateType::Relay => Some(CandidateKind::Relay),
+        _ => None,
+    }
 }
