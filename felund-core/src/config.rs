@@ -162,6 +162,11 @@ pub const RTC_ATTEMPT_MS: u64 = 10_000;
 pub const RTC_GRACE_MS: u64 = 2_500;
 /// Candidates found within this long are told in one signal, in milliseconds.
 pub const RTC_GATHER_MS: u64 = 20;
+/// How long after a path turned out to lead through a TURN server another is looked for, in milliseconds; three times
+/// as long with every look in vain, up to an hour.
+pub const RTC_BETTER_MIN_MS: u64 = 10_000;
+/// See [`RTC_BETTER_MIN_MS`].
+pub const RTC_BETTER_MAX_MS: u64 = 3_600_000;
 /// Most DataChannels at once, attempts included: each costs a browser about a megabyte.
 pub const MAX_CHANNELS_OPEN: usize = 16;
 /// Peer connections that may be created in a row. A browser's tab can create about 500 in its life.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::{End, World, device::Stream};
-use crate::io::{ConnId, Input, RtcCommand, RtcEvent};
+use crate::io::{CandidateKind, ConnId, Input, RtcCommand, RtcEvent, RtcPath};
 
 /// How long the platform takes for anything, in milliseconds.
 const STEP_MS: u64 = 3;
@@ -29,6 +29,8 @@ pub struct WebRtc {
     pub created: usize,
     /// No path is ever found.
     pub blocked: bool,
+    /// Every path that is found leads through a TURN server.
+    pub through_turn: bool,
     /// So many of the next messages on direct connections are lost without a word.
     pub swallow: usize,
     /// What nodes did that a peer connection would not take.
@@ -162,6 +164,8 @@ impl World {
             let event = if connection.open { RtcEvent::Connected } else { RtcEvent::Opened };
             connection.open = true;
             self.platform_says(end, event);
+            let kind = if self.rtc.through_turn { CandidateKind::Relay } else { CandidateKind::Host };
+            self.platform_says(end, RtcEvent::Path(RtcPath { local: kind, remote: kind, rtt_ms: None }));
         }
     }
 

@@ -238,6 +238,48 @@ fn a_circle_joined_later_costs_a_channel_only_where_it_is_shared() {
     assert_eq!(world.rtc.created, 8, "the one between the two was made anew");
 }
 
+/// What doctor says of the connections of a device.
+fn paths(world: &mut World, at: usize) -> Vec<String> {
+    let Ok(Reply::Doctor { findings }) = world.ask(at, Command::Doctor) else { panic!("no findings") };
+    let of = findings.into_iter().filter(|finding| finding.subject.starts_with("connection to "));
+    of.map(|finding| finding.detail).collect()
+}
+
+#[test]
+fn a_path_through_turn_gives_way_to_a_direct_one_without_a_gap() {
+    let mut world = world(BROWSER, 2);
+    world.rtc.through_turn = true;
+    let circle = world.circle("garden club");
+    world.run_until("a channel", |world| connected(world, circle));
+    assert!(paths(&mut world, 0)[0].contains("TURN"));
+    let stored = world.relay.bytes().len();
+    world.rtc.through_turn = false;
+    for second in 0..20 {
+        send(&mut world, second % 2, circle, &format!("second {second}"));
+        world.run(1_000);
+        assert!(connected(&world, circle), "in second {second}");
+    }
+    for at in 0..2 {
+        let paths = paths(&mut world, at);
+        assert!(paths.len() == 1 && !paths[0].contains("TURN"), "{paths:?}");
+        assert_eq!(world.texts(at, circle, "general").len(), 20);
+    }
+    assert_eq!((world.rtc.created, world.rtc.open()), (4, 2), "the first pair made way for the second");
+    assert_eq!(world.relay.bytes().len(), stored, "nothing needed the relay meanwhile");
+}
+
+#[test]
+fn where_only_turn_leads_a_better_path_is_looked_for_ever_more_rarely() {
+    let mut world = world(BROWSER, 2);
+    world.rtc.through_turn = true;
+    let circle = world.circle("garden club");
+    world.run_until("a channel", |world| connected(world, circle));
+    world.run(24 * 3_600_000);
+    assert!(connected(&world, circle));
+    let looks = world.rtc.created / 2 - 1;
+    assert!((20..=32).contains(&looks), "{looks} looks in a day");
+}
+
 #[test]
 fn channels_that_stand_are_quiet() {
     let mut world = world(BROWSER, 3);
@@ -249,4 +291,24 @@ fn channels_that_stand_are_quiet() {
     assert_eq!(world.relay.signals.len(), signals, "nothing is signaled");
     // Presence once a minute, ICE servers once in half an hour.
     assert!(world.relay.requests.values().sum::<usize>() - asked <= 3 * 12);
+}
+
+#[test]
+fn a_circle_of_a_hundred_browsers_takes_few_channels_of_each_and_tells_everyone() {
+    const MEMBERS: usize = 100;
+    let mut world = world(BROWSER, MEMBERS);
+    let circle = world.circle("town hall");
+    let spanned = |world: &World| (0..MEMBERS).all(|at| reach(world, at, circle).len() >= 3);
+    world.run_until("a mesh", spanned);
+    world.run(60_000);
+    assert!(world.rtc.faults.is_empty(), "{:?}", world.rtc.faults);
+    let most = (0..MEMBERS).map(|at| reach(&world, at, circle).len()).max().unwrap();
+    assert!(most <= 16, "{most} channels of one browser");
+    // The relay is gone: what is said goes from member to member.
+    world.set_relay_up(false);
+    send(&mut world, 0, circle, "can everybody hear me");
+    world.run(20_000);
+    for at in 0..MEMBERS {
+        assert_eq!(world.texts(at, circle, "general"), ["can everybody hear me"], "member {at}");
+    }
 }

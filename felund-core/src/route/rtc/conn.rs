@@ -48,6 +48,10 @@ pub(super) struct Conn {
     /// What the platform said last about the path.
     up: bool,
     pub(super) path: Option<RtcPath>,
+    /// It is to take the place of one whose path leads through a TURN server.
+    pub(super) better: bool,
+    /// When such another one is begun.
+    pub(super) better_at: Option<u64>,
     round: u32,
     ours: Option<Fingerprint>,
     theirs: Option<Fingerprint>,
@@ -80,6 +84,8 @@ impl Conn {
             opened_at: None,
             up: false,
             path: None,
+            better: false,
+            better_at: None,
             round: 0,
             ours: None,
             theirs: None,
@@ -92,7 +98,7 @@ impl Conn {
     }
 
     pub(super) fn deadline(&self) -> Option<u64> {
-        self.due.into_iter().chain(self.flush_at).min()
+        self.due.into_iter().chain(self.flush_at).chain(self.better_at).min()
     }
 
     /// Both descriptions of the round are known: candidates can be told and taken.

@@ -17,10 +17,11 @@ pub(crate) use self::signal::{Letter, SessionId, Signal};
 use super::relay::Cx;
 use crate::{
     config::{
-        KNOCK_MAX_MS, KNOCK_MIN_MS, MAX_CHANNELS_OPEN, RTC_ATTEMPT_MS, RTC_BURST, RTC_GRACE_MS, RTC_REFILL_MS,
+        KNOCK_MAX_MS, KNOCK_MIN_MS, MAX_CHANNELS_OPEN, RTC_ATTEMPT_MS, RTC_BETTER_MAX_MS, RTC_BETTER_MIN_MS,
+        RTC_BURST, RTC_GRACE_MS, RTC_REFILL_MS,
     },
     ids::{CircleId, NodeId},
-    io::{ConnId, Output, RtcCommand, RtcEvent, RtcPath},
+    io::{CandidateKind, ConnId, Output, RtcCommand, RtcEvent, RtcPath},
     keys::random,
     relay_api::IceServer,
     session::Binding,
@@ -37,6 +38,8 @@ struct Peer {
     /// When it may be knocked at (again), and offered to.
     due: u64,
     failures: u32,
+    /// Times a path without a TURN server was looked for in vain.
+    looked: u32,
     /// `sent_at` of the newest knock or offer taken: none that is not newer is taken again.
     heard: u64,
 }
@@ -153,7 +156,8 @@ impl Rtc {
         for conn in self.conns.values_mut() {
             conn.flush(now, out);
         }
-        let needless = |conn: &Conn| !conn.open && conn.offers && connected.contains(&conn.node);
+        let needless =
+            |conn: &Conn| !conn.open && conn.offers && !conn.better && connected.contains(&conn.node);
         let due: Vec<ConnId> = self
             .conns
             .iter()
@@ -171,6 +175,7 @@ impl Rtc {
                 _ => self.fail(id, cx, out),
             }
         }
+        self.look_for_better(cx);
         let room = MAX_CHANNELS_OPEN.saturating_sub(self.conns.len());
         let knocks: Vec<(NodeId, CircleId)> = self
             .peers
@@ -190,6 +195,38 @@ impl Rtc {
             });
         }
         any
+    }
+
+    /// Begins another connection where the one that is open leads through a TURN server: a direct path may merely have
+    /// been found too late. The old one stays until the new one is open.
+    fn look_for_better(&mut self, cx: &mut Cx<'_>) {
+        let mut due = Vec::new();
+        for conn in self.conns.values_mut().filter(|conn| conn.better_at.is_some_and(|at| at <= cx.now.mono))
+        {
+            conn.better_at = None;
+            due.push((conn.node, conn.circle));
+        }
+        for (node, circle) in due {
+            self.peers.entry(node).or_default().looked += 1;
+            if let Some(id) = self.offer(node, circle, cx)
+                && let Some(conn) = self.conns.get_mut(&id)
+            {
+                conn.better = true;
+            }
+        }
+    }
+
+    /// The platform says which path a connection takes.
+    fn found_path(&mut self, id: ConnId, path: RtcPath, now: u64) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let peer = self.peers.entry(conn.node).or_default();
+        conn.path = Some(path);
+        if path.local != CandidateKind::Relay && path.remote != CandidateKind::Relay {
+            (conn.better_at, peer.looked) = (None, 0);
+        } else if conn.offers {
+            let wait = RTC_BETTER_MIN_MS.saturating_mul(3_u64.saturating_pow(peer.looked));
+            conn.better_at.get_or_insert(now + wait.min(RTC_BETTER_MAX_MS));
+        }
     }
 
     /// The next try with a member backs off from `first`.
@@ -270,10 +307,15 @@ impl Rtc {
             }
             return;
         }
-        if let Some(id) = self.begin(from, circle, random(&mut cx.rng.0), true, cx) {
-            let servers = self.servers.clone();
-            cx.out.push_back(Output::Rtc(id, RtcCommand::Open { offer: true, servers }));
-        }
+        self.offer(from, circle, cx);
+    }
+
+    /// Begins a connection as the side that offers.
+    fn offer(&mut self, to: NodeId, circle: CircleId, cx: &mut Cx<'_>) -> Option<ConnId> {
+        let id = self.begin(to, circle, random(&mut cx.rng.0), true, cx)?;
+        let servers = self.servers.clone();
+        cx.out.push_back(Output::Rtc(id, RtcCommand::Open { offer: true, servers }));
+        Some(id)
     }
 
     fn offered(
@@ -348,7 +390,7 @@ impl Rtc {
             }
             RtcEvent::Failed if conn.open => conn.lost(cx.now.mono),
             RtcEvent::Failed => self.fail(id, cx, out),
-            RtcEvent::Path(path) => conn.path = Some(path),
+            RtcEvent::Path(path) => self.found_path(id, path, cx.now.mono),
         }
     }
 
