@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    process::{Process, find_tool, free_port},
+    netns::Host,
+    process::{Process, clean_command, find_tool, free_port},
     wait,
     webdriver::Session,
 };
@@ -90,18 +91,35 @@ impl Browser {
     /// When it is not installed or does not start.
     #[must_use]
     pub fn open_sized(engine: Engine, width: u32, height: u32) -> Self {
+        Self::begin(engine, (width, height), None)
+    }
+
+    /// Opens one on another machine, which takes the web app at `origin` for as safe as one on its own.
+    ///
+    /// # Panics
+    /// When it is not installed or does not start.
+    #[must_use]
+    pub fn open_on(host: &Host, engine: Engine, origin: &str) -> Self {
+        Self::begin(engine, (1280, 800), Some((host, origin)))
+    }
+
+    fn begin(engine: Engine, (width, height): (u32, u32), elsewhere: Option<(&Host, &str)>) -> Self {
+        let (host, origin) = elsewhere.unzip();
+        let command_for =
+            |name| host.map_or_else(|| clean_command(tool(name)), |host| host.command(tool(name)));
+        let free_port = || host.map_or_else(free_port, |host| host.inside(free_port));
         let profile =
             tempfile::Builder::new().prefix("felund-browser-").tempdir().expect("a temporary directory");
         let port = free_port();
         let mut display = None;
         let mut command = match engine {
             Engine::Chromium => {
-                let mut command = Command::new(tool("chromedriver"));
+                let mut command = command_for("chromedriver");
                 command.arg(format!("--port={port}"));
                 command
             }
             Engine::Firefox => {
-                let mut command = Command::new(tool("geckodriver"));
+                let mut command = command_for("geckodriver");
                 command.args(["--host", "127.0.0.1", "--port"]).arg(port.to_string());
                 command.arg("--websocket-port").arg(free_port().to_string());
                 command.arg("--profile-root").arg(profile.path());
@@ -110,7 +128,7 @@ impl Browser {
             Engine::WebKit => {
                 let (xvfb, number) = virtual_display();
                 display = Some(xvfb);
-                let mut command = Command::new(tool("WebKitWebDriver"));
+                let mut command = command_for("WebKitWebDriver");
                 command.arg(format!("--port={port}")).env("DISPLAY", number);
                 command.env("WEBKIT_DISABLE_SANDBOX_THIS_IS_DANGEROUS", "1");
                 command.env("LIBGL_ALWAYS_SOFTWARE", "1").env("GDK_BACKEND", "x11").env("NO_AT_BRIDGE", "1");
@@ -125,10 +143,10 @@ impl Browser {
         }
         let driver = Driver(Process::spawn(&format!("the driver of {engine:?}"), &mut command));
         let url = format!("http://127.0.0.1:{port}");
-        wait::until_true("a driver that is ready", || Session::is_ready(&url));
-        let capabilities = capabilities(engine, &profile.path().join("profile"), width, height);
-        let session =
-            Session::open(&url, &capabilities).unwrap_or_else(|e| panic!("{engine:?} does not start: {e}"));
+        wait::until_true("a driver that is ready", || Session::is_ready(&url, host));
+        let capabilities = capabilities(engine, &profile.path().join("profile"), (width, height), origin);
+        let session = Session::open(&url, host, &capabilities)
+            .unwrap_or_else(|e| panic!("{engine:?} does not start: {e}"));
         if engine != Engine::Chromium {
             // A window manager would be asked; without one the size is what was asked for, or the screen's.
             let _ = session.post("window/rect", &json!({ "width": width, "height": height }));
@@ -161,10 +179,10 @@ impl Browser {
     }
 }
 
-fn capabilities(engine: Engine, profile: &Path, width: u32, height: u32) -> Value {
+fn capabilities(engine: Engine, profile: &Path, (width, height): (u32, u32), origin: Option<&str>) -> Value {
     match engine {
         Engine::Chromium => {
-            let args = [
+            let mut args = vec![
                 "--headless".to_owned(),
                 "--no-sandbox".to_owned(),
                 "--disable-gpu".to_owned(),
@@ -181,6 +199,7 @@ fn capabilities(engine: Engine, profile: &Path, width: u32, height: u32) -> Valu
                 format!("--window-size={width},{height}"),
                 format!("--user-data-dir={}", profile.display()),
             ];
+            args.extend(origin.map(|origin| format!("--unsafely-treat-insecure-origin-as-secure={origin}")));
             json!({
                 "browserName": "chrome",
                 "goog:chromeOptions": { "args": args },
@@ -193,6 +212,7 @@ fn capabilities(engine: Engine, profile: &Path, width: u32, height: u32) -> Valu
                 "args": ["-headless", format!("--width={width}"), format!("--height={height}")],
                 "prefs": {
                     "network.proxy.type": 0,
+                    "dom.securecontext.allowlist": origin.and_then(host_of).unwrap_or_default(),
                     "media.peerconnection.ice.obfuscate_host_addresses": false,
                     "datareporting.policy.dataSubmissionEnabled": false,
                     "app.update.enabled": false,
@@ -203,6 +223,11 @@ fn capabilities(engine: Engine, profile: &Path, width: u32, height: u32) -> Valu
         }),
         Engine::WebKit => json!({ "browserName": "MiniBrowser" }),
     }
+}
+
+/// The host of an origin.
+fn host_of(origin: &str) -> Option<&str> {
+    origin.split_once("://")?.1.split(':').next()
 }
 
 /// A display in memory, and its name.

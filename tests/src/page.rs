@@ -132,6 +132,58 @@ impl<'a> Page<'a> {
         self.until_chat();
     }
 
+    /// Opens an invite to another circle than the one that is open, and goes there.
+    pub fn join_another(&self, invite: &str, circle: &str) {
+        let _ = self.run("location.hash = arguments[0]", &[json!(invite)]);
+        self.click("join-submit");
+        self.go_to(circle);
+    }
+
+    /// Waits until this circle is the one on the screen.
+    pub fn go_to(&self, circle: &str) {
+        let script = "return document.querySelector(arguments[0])?.textContent === arguments[1]";
+        self.until(&format!("the circle {circle}"), script, &[json!(marked("circle-name")), json!(circle)]);
+        self.until_chat();
+    }
+
+    /// Waits until so many members of the circle on the screen are reached directly.
+    pub fn until_direct(&self, count: usize) {
+        let script = "return document.querySelector(arguments[0])?.textContent.includes(arguments[1])";
+        let words = format!("{count} direct");
+        self.until(&words, script, &[json!(marked("link-state")), json!(words)]);
+    }
+
+    /// What doctor finds: each subject, and what is said of it.
+    ///
+    /// # Panics
+    /// When it finds nothing.
+    #[must_use]
+    pub fn doctor(&self) -> Vec<(String, String)> {
+        self.type_into("composer", "/doctor\u{e007}");
+        let script = "if (!document.body.innerText.includes('everything that was checked')) return null;
+            return [...document.querySelectorAll('.findings li')].map(li =>
+                [li.querySelector('strong').textContent, li.querySelector('p').textContent])";
+        let found = self.until("what doctor finds", script, &[]);
+        let _ = self.run("document.querySelector('dialog')?.close()", &[]);
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        found.as_array().into_iter().flatten().map(|pair| (text(&pair[0]), text(&pair[1]))).collect()
+    }
+
+    /// What doctor says of the connection to a member, once it knows what path that takes.
+    ///
+    /// # Panics
+    /// When it does not come to know.
+    #[must_use]
+    pub fn connection(&self, to: &str) -> String {
+        let subject = format!("connection to {to}");
+        wait::until(&subject, || {
+            let mut findings = self.doctor().into_iter();
+            findings
+                .find(|(found, said)| *found == subject && said.contains("here through"))
+                .map(|(_, said)| said)
+        })
+    }
+
     /// Waits until one can type a message.
     pub fn until_chat(&self) {
         self.until_has("composer");

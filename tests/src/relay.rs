@@ -1,7 +1,7 @@
 //! The real relay on a free port and a data directory of its own, which outlive its restarts.
 
 use std::{
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::ExitStatus,
 };
@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use crate::{
     api,
+    netns::Host,
     process::{self, Process},
 };
 
@@ -19,6 +20,7 @@ pub struct Relay {
     process: Option<Process>,
     address: SocketAddr,
     options: Vec<String>,
+    host: Option<Host>,
     data: TempDir,
 }
 
@@ -35,10 +37,24 @@ impl Relay {
     /// When it does not get ready.
     #[must_use]
     pub fn start_with(options: &[&str]) -> Self {
+        Self::begin(None, options.iter().map(|&option| option.to_owned()).collect())
+    }
+
+    /// Starts one on a machine of its own, where metrics are for whoever is in that network.
+    ///
+    /// # Panics
+    /// When it does not get ready.
+    #[must_use]
+    pub fn start_on(host: &Host, mut options: Vec<String>) -> Self {
+        options.push("--metrics=true".to_owned());
+        Self::begin(Some(host.clone()), options)
+    }
+
+    fn begin(host: Option<Host>, options: Vec<String>) -> Self {
         let data = tempfile::Builder::new().prefix("felund-relay-").tempdir().expect("a temporary directory");
-        let address = "127.0.0.1:0".parse().expect("an address");
-        let options = options.iter().map(|&option| option.to_owned()).collect();
-        let mut relay = Self { process: None, address, options, data };
+        let ip = host.as_ref().map_or(Ipv4Addr::LOCALHOST, Host::address);
+        let address = SocketAddr::from((ip, 0));
+        let mut relay = Self { process: None, address, options, host, data };
         relay.resume();
         relay
     }
@@ -49,7 +65,11 @@ impl Relay {
     /// When it runs, or does not get ready.
     pub fn resume(&mut self) {
         assert!(self.process.is_none(), "the relay is running");
-        let mut command = process::clean_command(process::program("FELUND_RELAY_BIN", "felund-relay"));
+        let program = process::program("FELUND_RELAY_BIN", "felund-relay");
+        let mut command = match &self.host {
+            Some(host) => host.command(program),
+            None => process::clean_command(program),
+        };
         command
             .arg("--listen")
             .arg(self.address.to_string())
@@ -94,7 +114,8 @@ impl Relay {
     /// When there is none of this name.
     #[must_use]
     pub fn counter(&self, name: &str) -> u64 {
-        let answer = api::request("GET", &format!("{}/v1/metrics", self.url()), &[], b"");
+        let ask = || api::request("GET", &format!("{}/v1/metrics", self.url()), &[], b"");
+        let answer = self.host.as_ref().map_or_else(ask, |host| host.inside(ask));
         let text = String::from_utf8_lossy(&answer.bytes).into_owned();
         let value = |line: &str| line.strip_prefix(name)?.trim().parse().ok();
         text.lines().find_map(value).unwrap_or_else(|| panic!("no counter {name} in {text}"))

@@ -5,6 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use ureq::Agent;
 
+use crate::netns::Host;
+
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
 /// A session with a driver.
@@ -12,6 +14,8 @@ const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 pub struct Session {
     agent: Agent,
     base: String,
+    /// Where the driver is, if not on this machine.
+    host: Option<Host>,
 }
 
 /// Why a call failed, as the driver says it.
@@ -35,7 +39,14 @@ fn agent() -> Agent {
     config.build().into()
 }
 
-fn call(agent: &Agent, method: &str, url: &str, body: Option<&Value>) -> Outcome<Value> {
+fn call(agent: &Agent, host: Option<&Host>, method: &str, url: &str, body: Option<&Value>) -> Outcome<Value> {
+    match host {
+        Some(host) => host.inside(|| call_here(agent, method, url, body)),
+        None => call_here(agent, method, url, body),
+    }
+}
+
+fn call_here(agent: &Agent, method: &str, url: &str, body: Option<&Value>) -> Outcome<Value> {
     let request =
         ureq::http::Request::builder().method(method).uri(url).header("content-type", "application/json");
     let failed = |e: &dyn std::fmt::Display| Failure(format!("{method} {url}: {e}"));
@@ -57,20 +68,21 @@ fn call(agent: &Agent, method: &str, url: &str, body: Option<&Value>) -> Outcome
 impl Session {
     /// Whether a driver answers.
     #[must_use]
-    pub fn is_ready(driver: &str) -> bool {
-        call(&agent(), "GET", &format!("{driver}/status"), None).is_ok_and(|status| status["ready"] != false)
+    pub fn is_ready(driver: &str, host: Option<&Host>) -> bool {
+        let status = call(&agent(), host, "GET", &format!("{driver}/status"), None);
+        status.is_ok_and(|status| status["ready"] != false)
     }
 
     /// Opens a browser.
     ///
     /// # Errors
     /// What the driver says.
-    pub fn open(driver: &str, capabilities: &Value) -> Outcome<Self> {
+    pub fn open(driver: &str, host: Option<&Host>, capabilities: &Value) -> Outcome<Self> {
         let agent = agent();
         let body = json!({ "capabilities": { "alwaysMatch": capabilities } });
-        let value = call(&agent, "POST", &format!("{driver}/session"), Some(&body))?;
+        let value = call(&agent, host, "POST", &format!("{driver}/session"), Some(&body))?;
         let id = value["sessionId"].as_str().ok_or_else(|| Failure(format!("no session in {value}")))?;
-        let session = Self { agent, base: format!("{driver}/session/{id}") };
+        let session = Self { agent, base: format!("{driver}/session/{id}"), host: host.cloned() };
         session.post("timeouts", &json!({ "script": 60_000, "pageLoad": 60_000, "implicit": 0 }))?;
         Ok(session)
     }
@@ -80,7 +92,7 @@ impl Session {
     /// # Errors
     /// What the driver says.
     pub fn post(&self, what: &str, body: &Value) -> Outcome<Value> {
-        call(&self.agent, "POST", &format!("{}/{what}", self.base), Some(body))
+        call(&self.agent, self.host.as_ref(), "POST", &format!("{}/{what}", self.base), Some(body))
     }
 
     /// Any `GET` of the protocol.
@@ -88,7 +100,7 @@ impl Session {
     /// # Errors
     /// What the driver says.
     pub fn get(&self, what: &str) -> Outcome<Value> {
-        call(&self.agent, "GET", &format!("{}/{what}", self.base), None)
+        call(&self.agent, self.host.as_ref(), "GET", &format!("{}/{what}", self.base), None)
     }
 
     /// Goes to an address.
@@ -196,12 +208,12 @@ impl Session {
     /// # Errors
     /// What the driver says.
     pub fn close_tab(&self) -> Outcome<()> {
-        call(&self.agent, "DELETE", &format!("{}/window", self.base), None).map(drop)
+        call(&self.agent, self.host.as_ref(), "DELETE", &format!("{}/window", self.base), None).map(drop)
     }
 
     /// Closes the browser; also done when dropped.
     pub fn close(&self) {
-        let _ = call(&self.agent, "DELETE", &self.base, None);
+        let _ = call(&self.agent, self.host.as_ref(), "DELETE", &self.base, None);
     }
 }
 

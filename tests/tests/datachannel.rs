@@ -15,12 +15,6 @@ fn directly(view: &CircleView, count: usize) -> bool {
     view.members.iter().filter(|member| member.reach == Reach::Direct).count() == count
 }
 
-/// Waits until a page says that so many members are reached directly.
-fn until_direct(page: &Page<'_>, count: usize) {
-    let script = "return document.body.innerText.includes(arguments[0])";
-    page.until("a direct connection", script, &[format!("{count} direct").into()]);
-}
-
 /// A circle with its relay; who made it is not running any more.
 fn founded(relay: &Relay) -> (Felund, Circle) {
     let founder = Felund::new("alice", Some(&relay.url()));
@@ -57,7 +51,7 @@ fn with_a_terminal(engine: Engine) {
     let browser = Browser::open(engine);
     let page = Page::new(&browser);
     page.join_by_link(&relay.url(), &circle.invite, "bob");
-    until_direct(&page, 1);
+    page.until_direct(1);
     alice.control().until_circle(&circle.id, "direct", |view| directly(view, 1));
     let stored = relay.stored();
     for round in 0..5 {
@@ -90,7 +84,7 @@ fn between(engines: [Engine; 2]) {
         page.join_by_link(&relay.url(), &circle.invite, name);
     }
     for page in &pages {
-        until_direct(page, 1);
+        page.until_direct(1);
     }
     // Alice is away, so the relay keeps what is said for her; that the two have it from each other shows when it is gone.
     let mut relay = relay;
@@ -124,7 +118,7 @@ fn webkit_without_webrtc_talks_through_the_relay_beside_them() {
     for (page, name) in pages.iter().zip(["bob", "cleo"]) {
         page.join_by_link(&relay.url(), &circle.invite, name);
     }
-    until_direct(&pages[0], 1);
+    pages[0].until_direct(1);
     pages[0].send("from chromium");
     pages[1].wait_message("from chromium");
     at_alice.wait_for("from chromium");

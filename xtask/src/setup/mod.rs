@@ -56,7 +56,7 @@ pub(crate) struct Program {
     why: &'static str,
 }
 
-const TEST_PROGRAMS: [Program; 11] = [
+const TEST_PROGRAMS: [Program; 12] = [
     Program {
         names: &["chromium", "google-chrome"],
         package: "chromium",
@@ -75,6 +75,7 @@ const TEST_PROGRAMS: [Program; 11] = [
     },
     Program { names: &["Xvfb"], package: "xvfb", why: "WebKitGTK wants a display" },
     Program { names: &["ip"], package: "iproute2", why: "tests build small networks with it" },
+    Program { names: &["turnserver"], package: "coturn", why: "tests go through NATs with its help" },
     Program { names: &["nft"], package: "nftables", why: "the routers of these networks are made of it" },
     Program {
         names: &["tcpdump"],
