@@ -68,7 +68,7 @@ impl Day {
 pub(crate) fn ago(ts: u64) -> String {
     let seconds = (Date::now() - ts as f64).max(0.0) as u64 / 1000;
     let (n, unit) = match seconds {
-        0..60 => return "just now".into(),
+        0..60 => return "just left".into(),
         60..3_600 => (seconds / 60, " min ago"),
         3_600..86_400 => (seconds / 3_600, " h ago"),
         _ => (seconds / 86_400, " d ago"),
