@@ -1,5 +1,7 @@
 //! Real clients on machines of their own, in networks that let some of them reach each other: no relay runs in any of them.
 
+use std::time::Instant;
+
 use felund_core::{
     ids::NodeId,
     invite::Invite,
@@ -263,9 +265,11 @@ fn when_the_anchor_is_killed_another_takes_over_and_nothing_is_missed() {
     let at = anchors.iter().position(|member| own_id(member) == Some(first)).expect("a volunteer is elected");
     let mut killed = anchors.remove(at);
     killed.tail.process().kill();
+    let killed_at = Instant::now();
     // That this takes no more than 20 s is tested in virtual time, where it does not depend on the machine.
     let next = until_anchor(&anchors.iter().chain([&dan]).collect::<Vec<_>>(), &circle, Some(first));
     assert!(anchors.iter().any(|member| own_id(member) == Some(next)), "a survivor follows");
+    println!("another anchor: agreed on after {:.1} s (goal: 20 s)", killed_at.elapsed().as_secs_f32());
     dan.says("after");
     for member in &anchors {
         member.tail.wait_for("after");
