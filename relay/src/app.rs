@@ -28,6 +28,8 @@ pub(crate) struct App {
     pub(crate) nonces: Nonces,
     pub(crate) limits: Limits,
     pub(crate) assets: Assets,
+    /// Where its own STUN server is.
+    pub(crate) stun_port: Option<u16>,
 }
 
 impl App {

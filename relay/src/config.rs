@@ -60,7 +60,12 @@ pub struct Config {
     #[arg(long, env = "FELUND_RELAY_STALL_TIMEOUT", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub stall_timeout: u64,
 
-    /// STUN servers for /v1/ice, such as stun:stun.example:3478; repeat or separate by commas.
+    /// Be a STUN server, too, at this address and UDP port, such as 0.0.0.0:3478; members are told of it at the host by which
+    /// they reach the relay.
+    #[arg(long, env = "FELUND_RELAY_STUN_LISTEN")]
+    pub stun_listen: Option<SocketAddr>,
+
+    /// More STUN servers for /v1/ice, such as stun:stun.example:3478; repeat or separate by commas.
     #[arg(long, env = "FELUND_RELAY_STUN", value_delimiter = ',')]
     pub stun: Vec<String>,
 

@@ -19,6 +19,7 @@ mod router;
 mod server;
 mod socket;
 mod store;
+mod stun;
 mod tokens;
 mod verify;
 mod web;

@@ -20,6 +20,8 @@ use crate::{config::Config, error::ApiError, metrics::METRICS};
 
 /// A burst may be this many seconds' worth: a client that comes back sends its outbox at once.
 const BURST_S: u32 = 10;
+/// Questions to the STUN server per second and address: a device asks a few for each connection.
+const RATE_STUN: u32 = 20;
 /// The burst is never smaller than one full batch.
 const MIN_BURST: u32 = 256;
 
@@ -60,6 +62,7 @@ pub(crate) struct Limits {
     address: Limiter<IpAddr>,
     node: Limiter<NodeId>,
     signal: Limiter<NodeId>,
+    stun: Limiter<IpAddr>,
 }
 
 impl Limits {
@@ -68,6 +71,7 @@ impl Limits {
             address: Limiter::new(config.rate_address, 1),
             node: Limiter::new(config.rate_node, MIN_BURST),
             signal: Limiter::new(config.rate_signal, 1),
+            stun: Limiter::new(RATE_STUN, 1),
         }
     }
 
@@ -86,11 +90,17 @@ impl Limits {
         self.signal.check(node, 1)
     }
 
+    /// One question to the STUN server.
+    pub(crate) fn stun(&self, address: IpAddr) -> Result<(), ApiError> {
+        self.stun.check(&network(address), 1)
+    }
+
     /// Frees what is held for callers that have been quiet; call now and then.
     pub(crate) fn forget_idle(&self) {
         self.address.forget_idle();
         self.node.forget_idle();
         self.signal.forget_idle();
+        self.stun.forget_idle();
     }
 }
 

@@ -14,7 +14,7 @@ use axum::{Router, extract::Request};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, UdpSocket},
     sync::{Semaphore, watch},
     task::JoinHandle,
 };
@@ -32,6 +32,7 @@ use crate::{
     router::router,
     socket::Sockets,
     store::{Event, Quota, Store},
+    stun,
     tokens::Tokens,
     web::Assets,
 };
@@ -63,6 +64,7 @@ pub struct Relay {
     ending: watch::Sender<bool>,
     accepting: JoinHandle<()>,
     maintenance: JoinHandle<()>,
+    stun: Option<JoinHandle<()>>,
     connections: Arc<Semaphore>,
     _lock: File,
 }
@@ -80,6 +82,10 @@ impl Relay {
         let address = listener
             .local_addr()
             .map_err(|e| StartError(format!("cannot tell which address the relay listens on: {e}")))?;
+        let stun = match config.stun_listen {
+            Some(address) => Some(bind_stun(address).await?),
+            None => None,
+        };
         let lock = lock_data_dir(&config.data_dir)?;
         let assets = match &config.web_dir {
             Some(dir) => Assets::from_dir(dir).map_err(|e| {
@@ -102,14 +108,16 @@ impl Relay {
             tokens: Tokens::default(),
             nonces,
             assets,
+            stun_port: stun.as_ref().and_then(|socket| Some(socket.local_addr().ok()?.port())),
             config,
         });
+        let stun = stun.map(|socket| tokio::spawn(stun::serve(socket, app.clone())));
         let connections = Arc::new(Semaphore::new(app.config.max_connections));
         let (ending, ended) = watch::channel(false);
         let maintenance = tokio::spawn(app.clone().maintain());
         let accepting = tokio::spawn(accept(listener, router(app.clone()), connections.clone(), ended));
         tracing::info!(%address, circles = app.store.circle_count(), "the relay is ready");
-        Ok(Self { address, app, fanout, ending, accepting, maintenance, connections, _lock: lock })
+        Ok(Self { address, app, fanout, ending, accepting, maintenance, stun, connections, _lock: lock })
     }
 
     /// Where it listens.
@@ -123,6 +131,9 @@ impl Relay {
         let _ = self.ending.send(true);
         self.accepting.abort();
         self.maintenance.abort();
+        if let Some(stun) = &self.stun {
+            stun.abort();
+        }
         self.app.sockets.close_all();
         let max = u32::try_from(self.app.config.max_connections).unwrap_or(u32::MAX);
         let finished = async {
@@ -158,21 +169,21 @@ fn open_store(config: &Config, now: u64, events: mpsc::Sender<Event>) -> Result<
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|e| {
-        let advice = match e.kind() {
-            io::ErrorKind::AddrInUse => {
-                "another program uses it; end that one or choose another with --listen"
-            }
-            io::ErrorKind::PermissionDenied => {
-                "ports below 1024 need special rights; choose another with --listen"
-            }
-            io::ErrorKind::AddrNotAvailable => {
-                "this machine does not have that address; choose another with --listen"
-            }
-            _ => "choose another with --listen",
-        };
-        StartError(format!("cannot listen on {address}: {e}; {advice}"))
-    })
+    TcpListener::bind(address).await.map_err(|e| taken(address, "--listen", &e))
+}
+
+async fn bind_stun(address: SocketAddr) -> Result<UdpSocket, StartError> {
+    UdpSocket::bind(address).await.map_err(|e| taken(address, "--stun-listen", &e))
+}
+
+fn taken(address: SocketAddr, option: &str, e: &io::Error) -> StartError {
+    let advice = match e.kind() {
+        io::ErrorKind::AddrInUse => "another program uses it; end that one or",
+        io::ErrorKind::PermissionDenied => "ports below 1024 need special rights;",
+        io::ErrorKind::AddrNotAvailable => "this machine does not have that address;",
+        _ => "please",
+    };
+    StartError(format!("cannot listen on {address}: {e}; {advice} choose another with {option}"))
 }
 
 fn unwritable(dir: &Path, e: &io::Error) -> StartError {

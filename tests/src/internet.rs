@@ -21,15 +21,17 @@ pub struct Internet {
     pub net: Network,
     /// The relay.
     pub relay: Relay,
-    _turn: Turn,
+    _turn: Option<Turn>,
 }
 
-/// What the relay tells its members to use coturn for.
+/// Who helps members through their routers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Helps {
-    /// To learn their addresses.
+    /// The relay itself tells them their addresses.
+    Relay,
+    /// coturn tells them their addresses.
     Stun,
-    /// To be relayed, too.
+    /// coturn relays their packets, too.
     Turn,
 }
 
@@ -39,10 +41,11 @@ impl Internet {
     pub fn new(test: &str, helps: Helps) -> Option<Self> {
         let mut net = Network::new(test)?;
         let server = net.server();
-        let turn = Turn::start(&server);
-        let options = match helps {
-            Helps::Stun => turn.stun_options(),
-            Helps::Turn => turn.relay_options(),
+        let turn = (helps != Helps::Relay).then(|| Turn::start(&server));
+        let options = match (&turn, helps) {
+            (Some(turn), Helps::Turn) => turn.relay_options(),
+            (Some(turn), _) => turn.stun_options(),
+            (None, _) => vec!["--stun-listen".to_owned(), format!("{}:3478", server.address())],
         };
         let relay = Relay::start_on(&server, options);
         Some(Self { net, relay, _turn: turn })

@@ -64,6 +64,17 @@ fn what_is_said_while_the_path_changes_from_the_relay_to_a_direct_one_arrives_on
 }
 
 #[test]
+fn a_relay_that_is_a_stun_server_itself_lets_people_behind_routers_meet() {
+    let Some(mut internet) = Internet::new("the relay's STUN", Helps::Relay) else { return };
+    let (mut alice, mut bob, circle) = two(&mut internet, [Nat::PortRestricted, Nat::AddressRestricted]);
+    direct(&alice, &bob, &circle);
+    let stored = internet.relay.stored();
+    let said = chat(&mut alice, &mut bob, &circle, "directly", 5);
+    assert_same_chat(&alice, &bob, &circle, &said);
+    assert_eq!(internet.relay.stored(), stored);
+}
+
+#[test]
 fn where_no_turn_server_helps_symmetric_routers_leave_the_relay() {
     let Some(mut internet) = Internet::new("no TURN", Helps::Stun) else { return };
     let (mut alice, mut bob, circle) = two(&mut internet, [Nat::Symmetric, Nat::Symmetric]);

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::{
+    extract::State,
+    http::{HeaderMap, Uri, header::HOST, uri::Authority},
+};
 use base64::Engine as _;
 use felund_core::relay_api::{IceResponse, IceServer};
 use hmac::{Hmac, KeyInit, Mac};
@@ -14,6 +17,7 @@ use crate::{
     auth::{NoBody, NoQuery, Signed},
     clock,
     config::Config,
+    stun,
 };
 
 /// STUN and TURN servers.
@@ -21,10 +25,25 @@ use crate::{
     responses((status = 200, body = IceResponse), (status = "4XX", body = felund_core::relay_api::ErrorBody)))]
 pub(crate) async fn servers(
     State(app): State<Arc<App>>,
+    headers: HeaderMap,
     Signed { caller, .. }: Signed<NoQuery, NoBody>,
 ) -> Answer<IceResponse> {
-    let ice_servers = configured(&app.config, &caller.node.short(), clock::unix_seconds());
+    let mut ice_servers = configured(&app.config, &caller.node.short(), clock::unix_seconds());
+    if let Some(own) = own(&app, &headers) {
+        ice_servers.insert(0, IceServer { urls: vec![own], username: None, credential: None });
+    }
     ok(IceResponse { ok: true, ice_servers, ttl_s: app.config.turn_ttl })
+}
+
+/// The relay's own STUN server, at the host of its public address or else the one that was asked for.
+fn own(app: &App, headers: &HeaderMap) -> Option<String> {
+    let port = app.stun_port?;
+    let public = app.config.public_url.as_ref().and_then(|url| url.parse::<Uri>().ok());
+    let host = match public.as_ref().and_then(Uri::host) {
+        Some(host) => host.to_owned(),
+        None => headers.get(HOST)?.to_str().ok()?.parse::<Authority>().ok()?.host().to_owned(),
+    };
+    Some(stun::uri(&host, port))
 }
 
 fn configured(config: &Config, node: &str, now: u64) -> Vec<IceServer> {
