@@ -207,7 +207,8 @@ fn lint_web(context: &mut Context, _: &mut Counts) -> Result<()> {
 
 fn unit(context: &mut Context, counts: &mut Counts) -> Result<()> {
     let mut tests = context.cargo();
-    tests.args(["test", "--workspace"]).args(but(&WEB_CRATES)).args([
+    // The simulator's thousand stories are a step of their own.
+    tests.env("FELUND_SIM_SEEDS", "8").args(["test", "--workspace"]).args(but(&WEB_CRATES)).args([
         "--exclude",
         "felund-tests",
         "--no-fail-fast",
