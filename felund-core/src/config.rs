@@ -177,3 +177,9 @@ pub const RTC_REFILL_MS: u64 = 120_000;
 pub const MAX_FORWARDED: u32 = 64;
 /// On a DataChannel a first message that nobody answers is said again after this long, in milliseconds.
 pub const HANDSHAKE_REPEAT_MS: u64 = 500;
+/// Longest list of STUN and TURN servers that a user may give, in bytes.
+pub const MAX_ICE_TEXT: usize = 4 * 1024;
+/// Most URLs of STUN and TURN servers used at once: browsers ask all of them for every connection.
+pub const MAX_ICE_URLS: usize = 8;
+/// A check of STUN and TURN servers takes no longer than this, in milliseconds.
+pub const ICE_PROBE_MS: u64 = 3_000;

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    ice::{IceProbe, IceReport},
     ids::{ChannelId, CircleId, MsgId, NodeId},
     relay_api::IceServer,
     store::{Batch, Loaded, Query},
@@ -23,6 +24,10 @@ pub struct HttpId(pub u64);
 /// Names a socket for its whole life; never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u64);
+
+/// Names a check of STUN and TURN servers; echoed in [`Input::Probed`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProbeId(pub u64);
 
 /// An HTTP request the driver carries out as it is, following no redirect.
 #[derive(Clone, PartialEq, Eq)]
@@ -91,7 +96,12 @@ pub enum RtcCommand {
         offer: bool,
         /// STUN and TURN servers.
         servers: Vec<IceServer>,
+        /// Find and use relayed candidates only (the `relay` transport policy): the other side is not to learn where this
+        /// device is. There is a TURN server then.
+        relay_only: bool,
     },
+    /// Use these servers from the next restart on; credentials end.
+    Servers(Vec<IceServer>),
     /// Set the other side's description; if it is an offer, also make an answer, set it and say `Description`.
     Remote(String),
     /// Add a candidate of the other side. One that cannot be used, such as another host's `.local` name, is skipped.
@@ -131,6 +141,19 @@ pub enum CandidateKind {
     Prflx,
     /// An address of a TURN server.
     Relay,
+}
+
+impl CandidateKind {
+    /// As candidate attributes name it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Srflx => "srflx",
+            Self::Prflx => "prflx",
+            Self::Relay => "relay",
+        }
+    }
 }
 
 /// The pair of candidates in use.
@@ -175,6 +198,8 @@ pub enum Input {
     Nearby(Vec<Announcement>),
     /// What the driver found out about its surroundings, for [`Command::Doctor`]; replaces what was said before.
     Surroundings(Vec<Finding>),
+    /// What a check of STUN and TURN servers found.
+    Probed(ProbeId, IceReport),
     /// Something happened on a peer connection. What its channel receives comes as `Received`; its end as
     /// `Disconnected`.
     Rtc(ConnId, RtcEvent),
@@ -211,6 +236,12 @@ pub enum Output {
     Transmit(ConnId, Vec<u8>),
     /// Close and forget a socket; the reason is for logs.
     Close(ConnId, &'static str),
+    /// Check STUN and TURN within [`crate::config::ICE_PROBE_MS`], then say `Probed` with whatever was found until then.
+    /// Asked of drivers only whose [`crate::node::Platform`] probes.
+    Probe(ProbeId, IceProbe),
+    /// Whether others may get to know how to reach this device. Before this is said first, and after `false`, the
+    /// driver neither listens nor announces, nor looks for others in the local network, nor asks a router for a port.
+    Reachable(bool),
     /// Announce this in the local network instead of what was announced before; `None` ends it. Asked of drivers only
     /// whose [`crate::node::Platform`] announces.
     Announce(Option<Announcement>),
@@ -382,6 +413,17 @@ pub enum Command {
     SetAnchor {
         /// Whether.
         on: bool,
+    },
+    /// Hides this device's address from members, or stops doing so: nothing is dialed, listened at or announced, and
+    /// peer connections go through TURN servers only.
+    SetHideAddress {
+        /// Whether.
+        on: bool,
+    },
+    /// Uses these STUN and TURN servers instead of those that relays name.
+    SetIceServers {
+        /// As [`crate::ice::parse_servers`] reads them; none for the relays'.
+        servers: String,
     },
     /// The number to compare with a member out of band.
     SafetyNumber {

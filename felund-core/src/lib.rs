@@ -11,6 +11,8 @@ pub mod anchor;
 pub mod circle;
 pub mod config;
 pub mod envelope;
+#[cfg(feature = "node")]
+pub mod ice;
 pub mod ids;
 #[cfg(feature = "node")]
 pub mod invite;

@@ -225,6 +225,11 @@ pub struct IdentityView {
     pub passphrase: bool,
     /// Whether this device stores and forwards for its circles.
     pub anchor: bool,
+    /// Whether members do not get to know where this device is.
+    pub hide_address: bool,
+    /// The user's own STUN and TURN servers, a line each as [`crate::ice::parse_servers`] reads them; empty where those
+    /// that relays name are used.
+    pub ice_servers: String,
 }
 
 /// One finding of `/doctor`.
@@ -238,6 +243,61 @@ pub struct Finding {
     pub detail: String,
     /// What to do, when something can be done.
     pub advice: Option<String>,
+    /// The same for programs, where there are figures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub figures: Option<Figures>,
+}
+
+impl Finding {
+    /// One without figures.
+    pub fn new(
+        subject: impl Into<String>,
+        ok: bool,
+        detail: impl Into<String>,
+        advice: Option<&str>,
+    ) -> Self {
+        let advice = advice.map(str::to_owned);
+        Self { subject: subject.into(), ok, detail: detail.into(), advice, figures: None }
+    }
+
+    /// The same with figures.
+    #[must_use]
+    pub fn with(self, figures: Figures) -> Self {
+        Self { figures: Some(figures), ..self }
+    }
+}
+
+/// What a finding says, for programs. Only what is known is there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Figures {
+    /// Round trip in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtt_ms: Option<u32>,
+    /// This side's candidate of the pair in use: `host`, `srflx`, `prflx` or `relay`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub local: Option<String>,
+    /// The other side's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote: Option<String>,
+    /// How a member is reached: `tcp` or `webrtc`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// The address that a STUN server saw, as `host:port`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mapped: Option<String>,
+    /// The address that a TURN server lent, as `host:port`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub relayed: Option<String>,
+    /// Kinds of candidates this device has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub candidates: Option<Vec<String>>,
+    /// Which address the NAT shows: [`crate::ice::Mapping::name`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mapping: Option<String>,
+    /// What the NAT lets in: [`crate::ice::Filtering::name`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filtering: Option<String>,
 }
 
 /// The answer to a command that worked.

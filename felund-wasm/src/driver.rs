@@ -16,6 +16,7 @@ use crate::{
     http,
     inbox::Inbox,
     keeper::{Job, Keeper},
+    probe,
     rtc::{self, Peer},
     socket::Socket,
 };
@@ -73,7 +74,8 @@ impl Drop for Driver {
 fn platform() -> Platform {
     let agent = crate::browser::window().and_then(|window| window.navigator().user_agent().ok());
     let mobile = agent.is_some_and(|agent| agent.contains("Mobi") || agent.contains("Android"));
-    Platform { rtc: rtc::is_available(), mobile, ..Platform::default() }
+    let rtc = rtc::is_available();
+    Platform { rtc, probes: rtc, turn_streams: true, mobile, ..Platform::default() }
 }
 
 struct Task {
@@ -152,9 +154,13 @@ impl Task {
                     self.inbox.push(Input::Disconnected(conn, "not possible in a browser".to_owned()));
                 }
                 // Nor can it announce itself in the local network.
-                Output::Announce(_) => {}
-                Output::Rtc(conn, RtcCommand::Open { offer, servers }) => {
-                    match Peer::open(conn, offer, &servers, &self.inbox) {
+                Output::Announce(_) | Output::Reachable(_) => {}
+                Output::Probe(id, probe) => {
+                    let inbox = self.inbox.clone();
+                    spawn_local(async move { inbox.push(Input::Probed(id, probe::check(probe).await)) });
+                }
+                Output::Rtc(conn, RtcCommand::Open { offer, servers, relay_only }) => {
+                    match Peer::open(conn, offer, &servers, relay_only, &self.inbox) {
                         Ok(peer) => {
                             self.peers.insert(conn, peer);
                         }

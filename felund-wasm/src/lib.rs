@@ -18,6 +18,7 @@ mod inbox;
 #[cfg(feature = "js-api")]
 mod js_api;
 mod keeper;
+mod probe;
 mod reply;
 mod rtc;
 mod socket;

@@ -12,8 +12,9 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{
     MessageEvent, RtcConfiguration, RtcDataChannel, RtcDataChannelInit, RtcDataChannelState,
-    RtcDataChannelType, RtcIceCandidateInit, RtcIceServer, RtcOfferOptions, RtcPeerConnection,
-    RtcPeerConnectionIceEvent, RtcPeerConnectionState, RtcSdpType, RtcSessionDescriptionInit,
+    RtcDataChannelType, RtcIceCandidateInit, RtcIceServer, RtcIceTransportPolicy, RtcOfferOptions,
+    RtcPeerConnection, RtcPeerConnectionIceEvent, RtcPeerConnectionState, RtcSdpType,
+    RtcSessionDescriptionInit,
 };
 
 use crate::{
@@ -55,10 +56,10 @@ impl Peer {
         conn: ConnId,
         offer: bool,
         servers: &[IceServer],
+        relay_only: bool,
         inbox: &Inbox<Input>,
     ) -> Result<Self, String> {
-        let configuration = RtcConfiguration::new();
-        configuration.set_ice_servers(&servers.iter().map(server).collect::<Array>());
+        let configuration = configuration(servers, relay_only);
         let connection =
             RtcPeerConnection::new_with_configuration(&configuration).map_err(|error| explain(&error))?;
         let agreed = RtcDataChannelInit::new();
@@ -71,7 +72,8 @@ impl Peer {
         let look = Rc::default();
         let listeners = listen(conn, &connection, &channel, &waiting, &look, inbox);
         let commands = Inbox::new();
-        spawn_local(carry_out(conn, offer, connection.clone(), commands.clone(), inbox.clone()));
+        let of = (conn, offer, relay_only);
+        spawn_local(carry_out(of, connection.clone(), commands.clone(), inbox.clone()));
         Ok(Self { connection, channel, commands, waiting, _listeners: listeners, _look: look })
     }
 
@@ -95,6 +97,16 @@ impl Drop for Peer {
         self.channel.close();
         self.connection.close();
     }
+}
+
+/// Servers and policy of a connection.
+pub(crate) fn configuration(servers: &[IceServer], relay_only: bool) -> RtcConfiguration {
+    let configuration = RtcConfiguration::new();
+    configuration.set_ice_servers(&servers.iter().map(server).collect::<Array>());
+    if relay_only {
+        configuration.set_ice_transport_policy(RtcIceTransportPolicy::Relay);
+    }
+    configuration
 }
 
 fn server(server: &IceServer) -> RtcIceServer {
@@ -195,8 +207,7 @@ fn flush(channel: &RtcDataChannel, waiting: &Waiting) -> Result<(), String> {
 
 /// Carries out one command after the other: each is a promise, and their order matters.
 async fn carry_out(
-    conn: ConnId,
-    offer: bool,
+    (conn, offer, relay_only): (ConnId, bool, bool),
     connection: RtcPeerConnection,
     commands: Inbox<RtcCommand>,
     inbox: Inbox<Input>,
@@ -212,6 +223,11 @@ async fn carry_out(
         for command in batch {
             match command {
                 RtcCommand::Open { .. } => {}
+                RtcCommand::Servers(servers) => {
+                    // A browser that does not take them goes on with the old ones, which may still do.
+                    let _ =
+                        connection.set_configuration_with_configuration(&configuration(&servers, relay_only));
+                }
                 RtcCommand::Remote(sdp) => {
                     let kind = if offer { RtcSdpType::Answer } else { RtcSdpType::Offer };
                     let description = RtcSessionDescriptionInit::new(kind);
@@ -236,7 +252,11 @@ async fn carry_out(
 }
 
 /// Makes the local description and sets it.
-async fn describe(connection: &RtcPeerConnection, offer: bool, restart: bool) -> Result<RtcEvent, JsValue> {
+pub(crate) async fn describe(
+    connection: &RtcPeerConnection,
+    offer: bool,
+    restart: bool,
+) -> Result<RtcEvent, JsValue> {
     let made = if offer {
         let options = RtcOfferOptions::new();
         options.set_ice_restart(restart);

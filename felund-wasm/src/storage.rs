@@ -37,19 +37,13 @@ pub async fn findings() -> Vec<Finding> {
         "Install Felund on the home screen or allow notifications, then ask again in the settings. Messages that \
          a relay or a member still has come back by themselves; your keys do not.",
     );
-    let finding = |subject: &str, ok, detail: String, advice: Option<&str>| Finding {
-        subject: subject.into(),
-        ok,
-        detail,
-        advice: advice.map(str::to_owned),
-    };
-    findings.push(finding("storage persistence", kept == Some(true), detail.into(), advice));
+    findings.push(Finding::new("storage persistence", kept == Some(true), detail, advice));
     if let Some((used, quota)) = usage().await {
         let mib = |bytes: f64| ((bytes / 1_048_576.0).ceil() as u64).to_string();
         let detail = [&*mib(used), " MiB used of ", &mib(quota), " MiB allowed"].concat();
         let full = used > quota * 0.9;
         let advice = full.then_some("Free some space on the device, or keep fewer messages in the settings.");
-        findings.push(finding("storage space", !full, detail, advice));
+        findings.push(Finding::new("storage space", !full, detail, advice));
     }
     findings
 }

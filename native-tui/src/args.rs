@@ -32,6 +32,16 @@ pub(crate) struct Cli {
     pub(crate) command: Option<Cmd>,
 }
 
+/// Goes back to the servers that relays name.
+const NO_SERVERS: &str = "none";
+
+fn ice_servers(text: &str) -> Result<String, String> {
+    if text != NO_SERVERS {
+        felund_core::ice::parse_servers(text)?;
+    }
+    Ok(text.to_owned())
+}
+
 /// Options that hold for every command.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Options {
@@ -57,6 +67,14 @@ pub(crate) struct Options {
     /// Make no direct connections by WebRTC; members then do not learn this device's address that way.
     #[arg(long, global = true, env = "FELUND_NO_WEBRTC", value_parser = FalseyValueParser::new())]
     pub(crate) no_webrtc: bool,
+    /// Hide this device's address from members for as long as this runs, as the setting does for good: WebRTC goes through TURN
+    /// servers only, and nothing else is dialed, listened at or announced. Relays and TURN servers still see it.
+    #[arg(long, global = true, env = "FELUND_HIDE_ADDRESS", value_parser = FalseyValueParser::new())]
+    pub(crate) hide_address: bool,
+    /// STUN or TURN server to use instead of those that relays name; kept once given, and may be repeated. A TURN server's URL is
+    /// followed by user name and credential: "turn:turn.example alice secret"; `none` goes back to the relays'.
+    #[arg(long = "ice-server", global = true, env = "FELUND_ICE_SERVERS", value_name = "URL", value_parser = ice_servers)]
+    pub(crate) ice_servers: Vec<String>,
     /// Answer in JSON.
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -65,8 +83,22 @@ pub(crate) struct Options {
 impl Options {
     /// How a session takes part in the network that runs no longer than it must.
     pub(crate) fn setup(&self) -> Setup {
-        let Self { listen, no_mdns, no_port_mapping, no_webrtc, .. } = *self;
-        Setup { listen, mdns: !no_mdns, mapping: !no_port_mapping, webrtc: !no_webrtc, ..Setup::default() }
+        let Self { listen, no_mdns, no_port_mapping, no_webrtc, hide_address, .. } = *self;
+        Setup {
+            listen,
+            mdns: !no_mdns,
+            mapping: !no_port_mapping,
+            webrtc: !no_webrtc,
+            probes: !no_webrtc,
+            hide_address,
+            ..Setup::default()
+        }
+    }
+
+    /// The servers given, as the node keeps them; `None` where none were.
+    pub(crate) fn ice_servers(&self) -> Option<String> {
+        let given = || self.ice_servers.iter().map(String::as_str).filter(|servers| *servers != NO_SERVERS);
+        (!self.ice_servers.is_empty()).then(|| given().collect::<Vec<_>>().join("\n"))
     }
 }
 
@@ -163,6 +195,30 @@ mod tests {
             Cli::try_parse_from(["felund", "--name", "alice", "create", "garden club"]).expect("parses");
         assert_eq!(cli.options.name.as_deref(), Some("alice"));
         assert!(matches!(cli.command, Some(Cmd::Create { circle_name }) if circle_name == "garden club"));
+    }
+
+    #[test]
+    fn ice_servers_may_be_repeated_and_faults_are_named() {
+        let line = [
+            "felund",
+            "--ice-server",
+            "stun:a.example",
+            "who",
+            "--ice-server",
+            "turn:t.example alice secret",
+        ];
+        let given = Cli::try_parse_from(line).expect("parses").options.ice_servers();
+        // Clap takes what follows the command alone, where both are given.
+        assert!(given.is_some_and(|given| given.ends_with("turn:t.example alice secret")));
+        let line = ["felund", "--ice-server", "stun:a.example", "--ice-server", "stun:b.example", "who"];
+        let given = Cli::try_parse_from(line).expect("parses").options.ice_servers();
+        assert_eq!(given.as_deref(), Some("stun:a.example\nstun:b.example"));
+        let none =
+            Cli::try_parse_from(["felund", "--ice-server", "none"]).expect("parses").options.ice_servers();
+        assert_eq!((none.as_deref(), Options::default().ice_servers()), (Some(""), None));
+        let error = Cli::try_parse_from(["felund", "--ice-server", "turn:t.example"])
+            .expect_err("lacks a credential");
+        assert!(error.to_string().contains("“turn:t.example” lacks a user name"), "{error}");
     }
 
     #[test]

@@ -28,6 +28,7 @@ use crate::{
     disk::Disk,
     gate::{Gate, Place},
     net::Net,
+    probe,
     reach::Reach,
     session::{Setup, Signal},
     tcp,
@@ -71,6 +72,7 @@ pub(crate) struct Driver {
     node: Node,
     disk: Disk,
     net: Net,
+    inbox: mpsc::Sender<Inbox>,
     mirrors: Mirrors,
     clock: Clock,
     local: SyncSender<Signal>,
@@ -103,15 +105,23 @@ impl Driver {
         })?;
         let gate = Gate::new(setup.anchor, Instant::now());
         let reach = Reach::open(setup, gate.clone(), inbox.clone())?;
-        let announces = reach.announces();
-        let platform =
-            Platform { dials: true, rtc: setup.webrtc, announces, anchor: setup.anchor, mobile: false };
+        let platform = Platform {
+            dials: true,
+            rtc: setup.webrtc,
+            announces: reach.may_announce(),
+            anchor: setup.anchor,
+            probes: setup.probes,
+            turn_streams: false,
+            hide_address: setup.hide_address,
+            mobile: false,
+        };
         Ok(Self {
             reach,
             gate,
             node: Node::new(Box::new(UnwrapErr(SysRng)), platform),
             disk,
             net: Net::new(inbox.clone()),
+            inbox: inbox.clone(),
             mirrors: Mirrors::listen(dir, inbox),
             clock: Clock::new(),
             local,
@@ -126,9 +136,6 @@ impl Driver {
     /// Drives until the process wants to end and everything handed to the disk is durable.
     pub(crate) async fn run(mut self, mut inbox: mpsc::Receiver<Inbox>) {
         let mut deadline = self.feed(Input::Timeout).await;
-        for input in self.reach.start() {
-            deadline = self.feed(input).await;
-        }
         let mut check = time::interval(CLOCK_CHECK);
         check.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
         while !self.ended {
@@ -232,6 +239,13 @@ impl Driver {
                     Output::Rtc(conn, command) => inputs.extend(self.net.rtc(conn, command)),
                     Output::Transmit(conn, bytes) => inputs.extend(self.net.transmit(conn, bytes)),
                     Output::Close(conn, _) => self.net.close(conn),
+                    Output::Probe(id, probe) => {
+                        tokio::spawn(probe::run(id, probe, self.inbox.clone()));
+                    }
+                    Output::Reachable(reachable) => {
+                        self.reach.set_reachable(reachable);
+                        inputs.extend(self.reach.start());
+                    }
                     Output::Announce(announcement) => self.reach.announce(announcement),
                     Output::Event(event) => self.tell(event).await,
                     Output::Timeout(at) => {

@@ -20,6 +20,7 @@ mod interfaces;
 mod lan;
 mod net;
 mod portmap;
+mod probe;
 mod reach;
 mod rtc;
 pub mod session;
@@ -40,6 +41,7 @@ pub fn main() -> ExitCode {
     let mut cli = Cli::parse();
     // An empty variable is how a shell says that there is none.
     cli.options.relay = cli.options.relay.filter(|relay| !relay.trim().is_empty());
+    cli.options.ice_servers.retain(|servers| !servers.trim().is_empty());
     cli.options.name = cli.options.name.filter(|name| !name.trim().is_empty());
     let result = match cli.command {
         Some(command) => headless::run(cli.options, command),

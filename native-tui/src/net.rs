@@ -94,12 +94,13 @@ impl Net {
 
     /// Hands a command to a peer connection; answers with what the node must be told when that is not possible.
     pub(crate) fn rtc(&mut self, conn: ConnId, command: RtcCommand) -> Option<Input> {
-        if let RtcCommand::Open { offer, servers } = command {
+        if let RtcCommand::Open { offer, servers, relay_only } = command {
             let (sender, queue) = mpsc::channel(SEND_QUEUE);
             let (commander, commands) = mpsc::channel(rtc::COMMANDS);
             self.sockets.insert(conn, sender);
             self.peers.insert(conn, commander);
-            tokio::spawn(rtc::run(conn, offer, servers, commands, queue, self.inbox.clone()));
+            let open = rtc::Open { offer, servers, relay_only };
+            tokio::spawn(rtc::run(conn, open, commands, queue, self.inbox.clone()));
             return None;
         }
         let commander = self.peers.get(&conn)?;

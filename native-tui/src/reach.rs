@@ -21,7 +21,7 @@ use crate::{
     lan::Lan,
     portmap::{Mapper, Mapping},
     session::Setup,
-    tcp,
+    tcp::{self, Listener},
 };
 
 /// How often the machine's addresses are looked up: those of IPv6 change by themselves, and laptops move.
@@ -31,48 +31,91 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 pub(crate) const ROUTER: &str = "router";
 pub(crate) const ASKING: &str = "being asked to let members through";
 
+/// Why nothing is done for being reached.
+const HIDDEN: &str = "this device's address is hidden from members";
+const STARTING: &str = "not before the keys are open";
+
 /// Listener, addresses and local network.
 pub(crate) struct Reach {
-    /// Where the listener is, or why there is none.
-    bound: Result<SocketAddr, String>,
+    setup: Setup,
+    gate: Gate,
+    inbox: mpsc::Sender<Inbox>,
+    /// The listener, or why there is none.
+    bound: Result<Listener, String>,
     interfaces: Interfaces,
     looked: Instant,
     /// Absent when it is not wanted.
     lan: Option<Result<Lan, String>>,
     /// Absent when it is not wanted, or there is nothing to map to.
     mapper: Option<Mapper>,
+    /// Whether the node wants to be reached.
+    reachable: bool,
     /// What the node was told last.
     told: (Vec<String>, Vec<Finding>),
 }
 
 impl Reach {
-    /// Starts to listen as wanted; must be called inside the runtime.
+    /// Takes the address that was asked for; must be called inside the runtime. All else waits for the node's word, which
+    /// has to read first whether this device hides.
     ///
     /// # Errors
-    /// A text for people, when the address that was asked for cannot be had. Without the one that is listened at by default
-    /// everything else works.
+    /// A text for people, when the address cannot be had. Without the one that is listened at by default everything else works.
     pub(crate) fn open(setup: Setup, gate: Gate, inbox: mpsc::Sender<Inbox>) -> Result<Self, String> {
         let bound = match setup.listen {
-            Some(address) => Ok(tcp::listen(address, gate, inbox.clone())?),
-            None if setup.stays && setup.mdns => {
-                let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
-                let both = tcp::listen(any, gate.clone(), inbox.clone());
-                // A system may have no IPv6.
-                both.or_else(|_| tcp::listen((Ipv4Addr::UNSPECIFIED, 0).into(), gate, inbox.clone()))
-            }
-            None if setup.stays => Err("neither --listen nor the local network is wanted".to_owned()),
-            None => Err("this command ends too soon to be worth connecting to".to_owned()),
+            Some(address) if !setup.hide_address => Ok(tcp::listen(address, gate.clone(), inbox.clone())?),
+            _ => Err(STARTING.to_owned()),
         };
-        let lan = setup.mdns.then(|| Lan::open(inbox));
-        let far = bound.as_ref().ok().filter(|bound| setup.mapping && setup.stays && is_mapped(bound.ip()));
-        let mapper = far.and_then(|bound| NonZeroU16::new(bound.port())).map(Mapper::start);
         let (interfaces, looked) = (Interfaces::now(), Instant::now());
-        Ok(Self { bound, interfaces, looked, lan, mapper, told: Default::default() })
+        let (lan, mapper, told) = (None, None, Default::default());
+        Ok(Self { setup, gate, inbox, bound, interfaces, looked, lan, mapper, reachable: false, told })
+    }
+
+    /// Makes this node known and reachable as wanted, or takes all of that back.
+    pub(crate) fn set_reachable(&mut self, reachable: bool) {
+        self.reachable = reachable;
+        if reachable {
+            self.begin();
+        } else {
+            self.bound = Err(HIDDEN.to_owned());
+            let (mapper, lan) = (self.mapper.take(), self.lan.take());
+            tokio::spawn(goodbye(mapper, lan));
+        }
+    }
+
+    fn begin(&mut self) {
+        let setup = self.setup;
+        let listen = |address| tcp::listen(address, self.gate.clone(), self.inbox.clone());
+        if self.bound.is_err() {
+            self.bound = match setup.listen {
+                Some(address) => listen(address),
+                None if setup.stays && setup.mdns => {
+                    let both = listen(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)));
+                    // A system may have no IPv6.
+                    both.or_else(|_| listen((Ipv4Addr::UNSPECIFIED, 0).into()))
+                }
+                None if setup.stays => Err("neither --listen nor the local network is wanted".to_owned()),
+                None => Err("this command ends too soon to be worth connecting to".to_owned()),
+            };
+        }
+        if setup.mdns && self.lan.is_none() {
+            self.lan = Some(Lan::open(self.inbox.clone()));
+        }
+        let at = self.bound.as_ref().ok().map(|bound| bound.at);
+        let far = at.filter(|at| setup.mapping && setup.stays && is_mapped(at.ip()));
+        if self.mapper.is_none() {
+            self.mapper = far.and_then(|at| NonZeroU16::new(at.port())).map(Mapper::start);
+        }
+    }
+
+    /// Whether announcements may be made, should the node want to be reached.
+    pub(crate) fn may_announce(&self) -> bool {
+        let Setup { listen, mdns, stays, .. } = self.setup;
+        mdns && listen.map_or(stays, |address| !address.ip().is_loopback())
     }
 
     /// Whether announcements can be made.
-    pub(crate) fn announces(&self) -> bool {
-        let beyond = self.bound.as_ref().is_ok_and(|bound| !bound.ip().is_loopback());
+    fn announces(&self) -> bool {
+        let beyond = self.bound.as_ref().is_ok_and(|bound| !bound.at.ip().is_loopback());
         beyond && matches!(self.lan, Some(Ok(_)))
     }
 
@@ -84,7 +127,7 @@ impl Reach {
     /// Announces this in the local network instead of what was announced before.
     pub(crate) fn announce(&mut self, announcement: Option<Announcement>) {
         if let (Ok(bound), Some(Ok(lan))) = (&self.bound, &mut self.lan)
-            && let Err(cause) = lan.announce(*bound, announcement)
+            && let Err(cause) = lan.announce(bound.at, announcement)
         {
             self.lan = Some(Err(cause));
         }
@@ -114,7 +157,7 @@ impl Reach {
 
     /// What is news of addresses and findings.
     fn tell(&mut self) -> Vec<Input> {
-        let own = self.bound.as_ref().map(|bound| self.interfaces.endpoints(*bound));
+        let own = self.bound.as_ref().map(|bound| self.interfaces.endpoints(bound.at));
         let mut endpoints = own.unwrap_or_default();
         let mapping = self.mapper.as_ref().map(Mapper::state);
         if let Some(Mapping::At { external, .. }) = &mapping {
@@ -134,30 +177,25 @@ impl Reach {
     }
 
     fn findings(&self, endpoints: &[String], mapping: Option<&Mapping>) -> Vec<Finding> {
-        let finding = |subject: &str, ok, detail: String, advice: Option<&str>| Finding {
-            subject: subject.to_owned(),
-            ok,
-            detail,
-            advice: advice.map(str::to_owned),
-        };
         let listening = match &self.bound {
             Ok(bound) if endpoints.is_empty() => {
-                format!("at port {}, but this machine has no address in any network", bound.port())
+                format!("at port {}, but this machine has no address in any network", bound.at.port())
             }
             Ok(_) => format!("members can connect at {}", endpoints.join(", ")),
             Err(why) => format!("no: {why}"),
         };
         let lan = match &self.lan {
             None => {
-                finding("local network", true, "members there are not looked for: --no-mdns".to_owned(), None)
+                let why = if self.setup.mdns && !self.reachable { HIDDEN } else { "--no-mdns" };
+                Finding::new("local network", true, format!("members there are not looked for: {why}"), None)
             }
             Some(Ok(lan)) => {
                 let announced = if self.announces() { "announced there, and " } else { "" };
                 let detail =
                     format!("{announced}members are looked for; {} other services of Felund", lan.seen());
-                finding("local network", true, detail, None)
+                Finding::new("local network", true, detail, None)
             }
-            Some(Err(cause)) => finding(
+            Some(Err(cause)) => Finding::new(
                 "local network",
                 false,
                 format!("members there cannot be found: {cause}"),
@@ -165,7 +203,7 @@ impl Reach {
             ),
         };
         let mapped = match mapping {
-            None if self.bound.as_ref().is_ok_and(|bound| is_mapped(bound.ip())) => {
+            None if self.bound.as_ref().is_ok_and(|bound| is_mapped(bound.at.ip())) => {
                 "not asked: --no-port-mapping".to_owned()
             }
             None => "not asked: there is no listener that it could lead to".to_owned(),
@@ -173,23 +211,27 @@ impl Reach {
             Some(Mapping::None(why)) => format!("no port leads here: {why}"),
             Some(Mapping::At { external, by }) => format!("{external} leads here, by {by}"),
         };
-        vec![finding("listening", true, listening, None), lan, finding(ROUTER, true, mapped, None)]
+        vec![Finding::new("listening", true, listening, None), lan, Finding::new(ROUTER, true, mapped, None)]
     }
 
     /// Takes back what was said of this node outside.
     pub(crate) async fn close(self) {
-        let mapping = async {
-            if let Some(mapper) = self.mapper {
-                mapper.close().await;
-            }
-        };
-        let lan = async {
-            if let Some(Ok(lan)) = self.lan {
-                lan.close().await;
-            }
-        };
-        tokio::join!(mapping, lan);
+        goodbye(self.mapper, self.lan).await;
     }
+}
+
+async fn goodbye(mapper: Option<Mapper>, lan: Option<Result<Lan, String>>) {
+    let mapping = async {
+        if let Some(mapper) = mapper {
+            mapper.close().await;
+        }
+    };
+    let lan = async {
+        if let Some(Ok(lan)) = lan {
+            lan.close().await;
+        }
+    };
+    tokio::join!(mapping, lan);
 }
 
 /// Whether a router could lead to a listener there.

@@ -16,6 +16,7 @@ use felund_core::{
     relay_api::IceServer,
     session::MAX_RECORD,
 };
+use rtc::ice::mdns::MulticastDnsMode;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
@@ -26,8 +27,9 @@ use webrtc::{
     error::{Error, Result},
     peer_connection::{
         PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCConfigurationBuilder,
-        RTCIceCandidate, RTCIceCandidateInit, RTCIceCandidateType, RTCIceServer, RTCPeerConnectionIceEvent,
-        RTCPeerConnectionState, RTCSessionDescription, StatsSelector,
+        RTCIceCandidate, RTCIceCandidateInit, RTCIceCandidateType, RTCIceServer, RTCIceTransportPolicy,
+        RTCPeerConnectionIceEvent, RTCPeerConnectionState, RTCSessionDescription, SettingEngineBuilder,
+        StatsSelector,
     },
 };
 
@@ -77,20 +79,39 @@ impl PeerConnectionEventHandler for Handler {
     }
 }
 
+/// How a peer connection begins.
+pub(crate) struct Open {
+    pub(crate) offer: bool,
+    pub(crate) servers: Vec<IceServer>,
+    pub(crate) relay_only: bool,
+}
+
+/// Servers and policy. The node names only servers that this crate can use: it speaks TURN over UDP alone.
+fn configure(servers: Vec<IceServer>, relay_only: bool) -> RTCConfigurationBuilder {
+    let server = |server: IceServer| RTCIceServer {
+        urls: server.urls,
+        username: server.username.unwrap_or_default(),
+        credential: server.credential.unwrap_or_default(),
+    };
+    let policy = if relay_only { RTCIceTransportPolicy::Relay } else { RTCIceTransportPolicy::All };
+    RTCConfigurationBuilder::new()
+        .with_ice_servers(servers.into_iter().map(server).collect())
+        .with_ice_transport_policy(policy)
+}
+
 /// Runs one peer connection until the node drops `commands` and `queue`, or it ends by itself.
 pub(crate) async fn run(
     conn: ConnId,
-    offer: bool,
-    servers: Vec<IceServer>,
+    Open { offer, servers, relay_only }: Open,
     commands: mpsc::Receiver<RtcCommand>,
     queue: mpsc::Receiver<Vec<u8>>,
     inbox: mpsc::Sender<Inbox>,
 ) {
-    let reason = match open(conn, servers, &inbox).await {
+    let reason = match open(conn, servers, relay_only, &inbox).await {
         Err(error) => error.to_string(),
         Ok((peer, channel)) => {
             let peer: Arc<dyn PeerConnection> = peer;
-            let ended = talk(conn, offer, &peer, channel, commands, queue, &inbox).await;
+            let ended = talk(conn, (offer, relay_only), &peer, channel, commands, queue, &inbox).await;
             let _ = peer.close().await;
             match ended {
                 // The node closed it, and knows.
@@ -105,21 +126,17 @@ pub(crate) async fn run(
 async fn open(
     conn: ConnId,
     servers: Vec<IceServer>,
+    relay_only: bool,
     inbox: &mpsc::Sender<Inbox>,
 ) -> Result<(Arc<dyn PeerConnection>, Arc<dyn DataChannel>)> {
-    let servers: Vec<RTCIceServer> = servers
-        .into_iter()
-        .map(|server| RTCIceServer {
-            urls: server.urls,
-            username: server.username.unwrap_or_default(),
-            credential: server.credential.unwrap_or_default(),
-        })
-        .collect();
     let build = |addresses: Vec<&'static str>| {
-        let configuration = RTCConfigurationBuilder::new().with_ice_servers(servers.clone()).build();
+        let configuration = configure(servers.clone(), relay_only).build();
         let handler = Handler { conn, inbox: inbox.clone(), last: Mutex::new(None) };
+        // Names of the local network are looked up by asking everyone there.
+        let mdns = if relay_only { MulticastDnsMode::Disabled } else { MulticastDnsMode::QueryOnly };
         PeerConnectionBuilder::new()
             .with_configuration(configuration)
+            .with_setting_engine(SettingEngineBuilder::new().with_multicast_dns_mode(mdns).build())
             .with_handler(Arc::new(handler))
             .with_udp_addrs(addresses)
             .with_data_channel_send_buffer_limit(SEND_BUFFER)
@@ -138,7 +155,7 @@ async fn open(
 /// Carries out commands and moves messages until the node or the connection ends it.
 async fn talk(
     conn: ConnId,
-    offer: bool,
+    (offer, relay_only): (bool, bool),
     peer: &Arc<dyn PeerConnection>,
     channel: Arc<dyn DataChannel>,
     mut commands: mpsc::Receiver<RtcCommand>,
@@ -163,6 +180,9 @@ async fn talk(
             command = commands.recv() => match command {
                 None => return Ok(()),
                 Some(RtcCommand::Open { .. }) => {}
+                Some(RtcCommand::Servers(servers)) => {
+                    peer.set_configuration(configure(servers, relay_only).build()).await?;
+                }
                 Some(RtcCommand::Remote(sdp)) => {
                     let remote =
                         if offer { RTCSessionDescription::answer(sdp) } else { RTCSessionDescription::offer(sdp) };

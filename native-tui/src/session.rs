@@ -33,6 +33,10 @@ pub struct Setup {
     pub listen: Option<SocketAddr>,
     /// Whether it connects to members by WebRTC.
     pub webrtc: bool,
+    /// Whether members do not get to know its address while it runs, whatever the setting.
+    pub hide_address: bool,
+    /// Whether it checks STUN and TURN servers when asked to.
+    pub probes: bool,
     /// Whether it does nothing but store and forward.
     pub anchor: bool,
     /// Whether members in the local network may find it, and it them.

@@ -18,6 +18,7 @@ use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
     sync::mpsc,
+    task::JoinHandle,
     time::{sleep, timeout},
 };
 
@@ -32,7 +33,21 @@ const BACKLOG: i32 = 128;
 /// How long one message may take to be sent: whoever does not read for this long is not there any more.
 const WRITE_LIMIT: Duration = Duration::from_secs(30);
 
-/// Starts listening behind a gate; answers with where. All of IPv6 takes in all of IPv4.
+/// A listener; gone when dropped.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    /// Where it is.
+    pub(crate) at: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Starts listening behind a gate. All of IPv6 takes in all of IPv4.
 ///
 /// # Errors
 /// A text for people: the address is taken, or not this machine's.
@@ -40,12 +55,12 @@ pub(crate) fn listen(
     address: SocketAddr,
     gate: Gate,
     inbox: mpsc::Sender<Inbox>,
-) -> Result<SocketAddr, String> {
+) -> Result<Listener, String> {
     let fault =
         |e: std::io::Error| format!("cannot listen on {address}: {e}; choose another --listen ADDR:PORT");
     let listener = TcpListener::from_std(bind(address).map_err(fault)?).map_err(fault)?;
-    let bound = listener.local_addr().map_err(fault)?;
-    tokio::spawn(async move {
+    let at = listener.local_addr().map_err(fault)?;
+    let task = tokio::spawn(async move {
         loop {
             match listener.accept().await {
                 Ok((stream, from)) => {
@@ -58,7 +73,7 @@ pub(crate) fn listen(
             }
         }
     });
-    Ok(bound)
+    Ok(Listener { at, task })
 }
 
 fn bind(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {

@@ -105,6 +105,8 @@ impl Node {
                 self.rename_channel(id, circle, channel, &name)
             }
             Command::SetAnchor { on } => self.set_anchor(id, on),
+            Command::SetHideAddress { on } => self.set_hide_address(id, on),
+            Command::SetIceServers { servers } => self.set_ice_servers(id, &servers),
             Command::SafetyNumber { member } => {
                 let me = self.me.as_ref().ok_or("The keys are locked.")?;
                 Ok(Some(Reply::SafetyNumber { number: safety_number(&me.key.id(), &member) }))

@@ -67,8 +67,9 @@ impl Node {
             | LinkEvent::Signal { hint, .. }
             | LinkEvent::Presence { hint, .. } => *hint,
             LinkEvent::Ice { .. } => {
-                if let LinkEvent::Ice { servers } = event {
-                    self.rtc.set_servers(servers);
+                if let LinkEvent::Ice { servers, ttl_s } = event {
+                    self.rtc.servers.named(url, servers, ttl_s, self.now.wall);
+                    self.want_channels();
                 }
                 return;
             }
@@ -255,8 +256,8 @@ impl Node {
     }
 
     pub(super) fn http_answered(&mut self, id: HttpId, result: Result<HttpResponse, String>) {
-        if self.probes.contains_key(&id) {
-            return self.probe_answered(id, result);
+        if self.relay_checked(id, &result) {
+            return;
         }
         let mut result = Some(result);
         let answer = |link: &mut RelayLink, cx: &mut Cx<'_>| {

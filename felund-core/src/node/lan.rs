@@ -54,6 +54,11 @@ impl Lan {
         self.said = None;
     }
 
+    /// Forgets what was announced; whether anything was.
+    pub(super) fn hush(&mut self) -> bool {
+        self.announces && self.said.take().is_some_and(|(_, circles)| !circles.is_empty())
+    }
+
     /// When the announcement runs out.
     pub(super) fn deadline(&self, now: Now) -> Option<u64> {
         let told = self.said.as_ref().is_some_and(|(_, circles)| !circles.is_empty());
@@ -116,8 +121,8 @@ impl Node {
     }
 
     /// Tells relays and sessions where this node may be dialed, if that is news.
-    fn tell_endpoints(&mut self) {
-        let endpoints = self.reach.endpoints();
+    pub(super) fn tell_endpoints(&mut self) {
+        let endpoints = if self.is_hidden() { Vec::new() } else { self.reach.endpoints() };
         for link in self.links.values_mut() {
             link.set_endpoints(&endpoints);
         }
@@ -141,7 +146,7 @@ impl Node {
         let is_current = |scope: &Option<Scope>| {
             scope.as_ref().is_some_and(|(of, circles)| *of == hour && circles.iter().eq(self.circles.keys()))
         };
-        let (said, judged) = (is_current(&self.lan.said), is_current(&self.lan.judged));
+        let (said, judged) = (self.is_hidden() || is_current(&self.lan.said), is_current(&self.lan.judged));
         if said && judged {
             return;
         }

@@ -21,6 +21,7 @@ mod gossip;
 mod ingest;
 mod lan;
 mod mesh;
+mod privacy;
 mod publish;
 mod records;
 mod rtc;
@@ -33,8 +34,9 @@ use rand_core::CryptoRng;
 
 use self::circle::Circle;
 use crate::{
+    ice::servers_text,
     ids::{ChannelId, CircleId, NodeId},
-    io::{BatchId, ConnId, Event, HttpId, Input, Output, QueryId, Request},
+    io::{BatchId, ConnId, Event, Input, Output, QueryId, Request},
     keys::{NodeKey, StoreKey},
     log::Clock,
     route::{
@@ -62,6 +64,12 @@ pub struct Platform {
     pub announces: bool,
     /// The driver carries out [`Output::Rtc`]; not every browser can.
     pub rtc: bool,
+    /// The driver carries out [`Output::Probe`].
+    pub probes: bool,
+    /// TURN servers are also spoken to over TCP and TLS; STUN servers over TLS.
+    pub turn_streams: bool,
+    /// Members are not to get to know this device's address while this process runs, whatever the setting.
+    pub hide_address: bool,
     /// A phone: it sleeps, pays for its traffic and changes networks.
     pub mobile: bool,
 }
@@ -115,6 +123,8 @@ pub struct Node {
     lan: lan::Lan,
     reach: lan::Reach,
     rtc: Rtc,
+    /// The setting; see [`Node::is_hidden`].
+    hides: bool,
     /// `sent_at` of the newest signal.
     signaled_at: u64,
     forwarded: BTreeMap<ConnId, rtc::Forwarded>,
@@ -125,7 +135,8 @@ pub struct Node {
     ladder: Ladder,
     anchoring: anchor::Anchoring,
     summaries: BTreeMap<(ConnId, CircleId), gossip::Summaries>,
-    probes: BTreeMap<HttpId, doctor::Probe>,
+    checkups: Vec<doctor::Checkup>,
+    checked: Option<doctor::Found>,
     dirty: BTreeSet<CircleId>,
     told_at: u64,
     /// Circles whose confirmations have changed since they were written, and when they will be.
@@ -167,7 +178,8 @@ impl Node {
             direct: Direct::default(),
             lan: lan::Lan::new(platform.announces),
             reach: lan::Reach::default(),
-            rtc: Rtc::new(platform.rtc),
+            rtc: Rtc::new(platform.rtc, platform.turn_streams),
+            hides: false,
             signaled_at: 0,
             forwarded: BTreeMap::new(),
             bad_signals: BTreeMap::new(),
@@ -176,7 +188,8 @@ impl Node {
             ladder: Ladder::default(),
             anchoring: anchor::Anchoring::default(),
             summaries: BTreeMap::new(),
-            probes: BTreeMap::new(),
+            checkups: Vec::new(),
+            checked: None,
             dirty: BTreeSet::new(),
             told_at: 0,
             unsaved: BTreeSet::new(),
@@ -199,7 +212,7 @@ impl Node {
             Input::Loaded(query, result) => self.loaded(query, result),
             Input::Http(id, result) => self.http_answered(id, result),
             // Without the keys nobody can be answered.
-            Input::Accepted(conn, _) if self.me.is_none() => {
+            Input::Accepted(conn, _) if self.me.is_none() || self.is_hidden() => {
                 self.outputs.push_back(Output::Close(conn, "not ready"));
             }
             Input::Accepted(conn, origin) => {
@@ -208,6 +221,7 @@ impl Node {
             Input::TurnedAway(times) => self.direct.turned_away(times),
             Input::Listening(endpoints) => self.listening(endpoints),
             Input::Nearby(found) => self.lan.found(found),
+            Input::Probed(id, report) => self.probed(id, &report),
             Input::Surroundings(findings) => self.reach.surroundings = findings,
             Input::Connected(conn) if self.direct.owns(conn) => {
                 self.with_direct(|direct, secrets, cx, _| direct.connected(conn, secrets, cx));
@@ -244,6 +258,7 @@ impl Node {
         self.drive_rtc();
         self.escalate();
         self.with_link(|_| true, RelayLink::drive);
+        self.advance_checkups();
         self.save_confirmations();
         self.flush_staged();
         self.flush_views(false);
@@ -276,6 +291,7 @@ impl Node {
             self.staging_deadline(),
             self.lan.deadline(self.now),
             self.rtc.deadline(),
+            self.checkups_deadline(),
         ];
         links.chain(views).chain(waits.into_iter().flatten()).min()
     }
@@ -324,7 +340,7 @@ impl Node {
         self.direct.learn(id, None, circle.peers.clone());
         let unqueued = std::mem::take(&mut circle.unqueued);
         if let Some(relay) = circle.relay.clone() {
-            let rtc = self.rtc.is_enabled();
+            let rtc = self.rtc.is_enabled() || self.platform.probes;
             let link =
                 self.links.entry(relay.clone()).or_insert_with(|| RelayLink::new(relay, capabilities, rtc));
             link.add(circle.secret.api_key(), circle.cursor);
@@ -345,6 +361,7 @@ impl Node {
         if empty {
             self.links.remove(&relay);
             self.unobserved(&relay);
+            self.rtc.servers.forget(&relay);
         }
     }
 
@@ -368,6 +385,8 @@ impl Node {
             name: me.name.clone(),
             passphrase: me.passphrase,
             anchor: self.is_anchor(),
+            hide_address: self.is_hidden(),
+            ice_servers: servers_text(self.rtc.servers.own()),
         })
     }
 

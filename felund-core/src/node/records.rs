@@ -16,6 +16,10 @@ pub(super) const IDENTITY: &str = "identity";
 pub(super) const PROFILE: &str = "profile";
 /// Whether the user opted in to anchoring.
 pub(super) const ANCHOR: &str = "anchor";
+/// Whether this device hides its address from members.
+pub(super) const HIDE: &str = "hide";
+/// The user's own STUN and TURN servers, as text.
+pub(super) const ICE: &str = "ice";
 
 pub(super) fn circle(id: &CircleId) -> String {
     format!("circle/{id}")

@@ -39,7 +39,7 @@ pub(super) struct Forwarded {
 }
 
 impl Node {
-    fn with_rtc(&mut self, act: impl FnOnce(&mut Rtc, &mut Cx<'_>, &mut Vec<RtcOut>)) {
+    pub(super) fn with_rtc(&mut self, act: impl FnOnce(&mut Rtc, &mut Cx<'_>, &mut Vec<RtcOut>)) {
         let Some(me) = &self.me else { return };
         let (mut out, mut learned) = (Vec::new(), Vec::new());
         let mut cx = Cx {
@@ -100,7 +100,12 @@ impl Node {
         let Some(me) = self.me.as_ref().map(|me| me.key.id()) else { return };
         let mut wanted: BTreeMap<NodeId, (CircleId, u64)> = BTreeMap::new();
         let degrees = self.direct.degrees();
+        let homes = self.circles.values().filter_map(|circle| Some((circle.id, circle.relay.clone()?)));
+        self.rtc.servers.set_homes(homes.collect());
         for circle in self.circles.values() {
+            if !self.rtc.has_way(circle.id, self.now.wall) {
+                continue;
+            }
             let link = circle.relay.as_ref().and_then(|relay| self.links.get(relay));
             let linked = link.is_some_and(|link| {
                 matches!(link.view(&circle.hint, self.now.mono), LinkView::Live | LinkView::Polling)

@@ -4,6 +4,7 @@ use super::{Me, Node, Phase, circle::Circle, records};
 use crate::{
     circle::Body,
     envelope::{Envelope, Verified},
+    ice::parse_servers,
     ids::{ChannelId, CircleId},
     io::{ConnId, Event, QueryId},
     keys::NodeKey,
@@ -128,6 +129,12 @@ impl Node {
             profile.and_then(|(name, bytes)| String::from_utf8(open(name, bytes)?).ok()).unwrap_or_default();
         let anchor = records.iter().find(|(name, _)| name == records::ANCHOR);
         self.anchoring.opted = anchor.and_then(|(name, bytes)| open(name, bytes)).is_some_and(|on| on == [1]);
+        let hide = records.iter().find(|(name, _)| name == records::HIDE);
+        // Damaged, it hides: what was shown once cannot be taken back.
+        self.hides = hide.is_some_and(|(name, bytes)| open(name, bytes).is_none_or(|on| on != [0]));
+        let ice = records.iter().find(|(name, _)| name == records::ICE);
+        let ice = ice.and_then(|(name, bytes)| String::from_utf8(open(name, bytes)?).ok());
+        self.rtc.servers.set_own(ice.and_then(|text| parse_servers(&text).ok()).unwrap_or_default());
         let mut damaged = Vec::new();
         for (record, bytes) in records {
             if let Some(records::Name::Circle(_)) = records::Name::parse(record) {
@@ -158,6 +165,7 @@ impl Node {
             }
         }
         self.me = Some(Me { key, store, name, passphrase });
+        self.hide_or_show();
         for record in damaged {
             let text = format!(
                 "The record {record} in the storage is damaged and was left out. Nothing was deleted."

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Disk;
 use crate::{
+    ice::{IceProbe, IceReport},
     io::{Announcement, ConnId},
     model::Model,
     node::{Node, Platform},
@@ -94,6 +95,13 @@ pub struct Device {
     pub announced: Vec<Option<Announcement>>,
     /// Addresses it dialed, in order.
     pub dialed: Vec<String>,
+    /// What its platform finds when STUN and TURN servers are checked; `None` if it never answers.
+    pub ice: Option<IceReport>,
+    /// Checks of STUN and TURN servers it was asked for, in order.
+    pub probed: Vec<IceProbe>,
+    /// Whether it may be found and reached, as its node last said. The simulated driver listens all the same: the node
+    /// has to keep to it by itself.
+    pub reachable: bool,
     pub(super) up: bool,
     pub(super) life: u32,
     pub(super) asleep_until: u64,
@@ -121,6 +129,9 @@ impl Device {
             traffic: Traffic::default(),
             announced: Vec::new(),
             dialed: Vec::new(),
+            ice: Some(IceReport::default()),
+            probed: Vec::new(),
+            reachable: false,
             up: true,
             life: 0,
             asleep_until: 0,

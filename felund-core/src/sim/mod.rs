@@ -35,7 +35,7 @@ pub use dice::Dice;
 pub use disk::Disk;
 pub use network::{Block, Network, Path};
 pub use relay::{RELAY, Relay};
-pub use rtc::WebRtc;
+pub use rtc::{WebRtc, own_address};
 pub use run::{Report, run};
 pub use scenario::{
     ChannelPlan, CirclePlan, DevicePlan, Part, SECRET, Scenario, Step, channel_name, passphrase,

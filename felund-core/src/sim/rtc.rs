@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 
 use super::{End, World, device::Stream};
-use crate::io::{CandidateKind, ConnId, Input, RtcCommand, RtcEvent, RtcPath};
+use crate::{
+    io::{CandidateKind, ConnId, Input, RtcCommand, RtcEvent, RtcPath},
+    relay_api::IceServer,
+};
 
 /// How long the platform takes for anything, in milliseconds.
 const STEP_MS: u64 = 3;
@@ -13,6 +16,7 @@ const STEP_MS: u64 = 3;
 #[derive(Debug)]
 struct Connection {
     offers: bool,
+    relay_only: bool,
     round: u32,
     /// The other side's end and round, by its description.
     remote: Option<(End, u32)>,
@@ -27,6 +31,12 @@ pub struct WebRtc {
     connections: BTreeMap<End, Connection>,
     /// Peer connections ever created.
     pub created: usize,
+    /// Servers that peer connections were given, in order: at their creation and later.
+    pub servers: Vec<Vec<IceServer>>,
+    /// Descriptions and candidates that came from the other side, with the device they came to.
+    pub told: Vec<(usize, String)>,
+    /// Platforms also tell a name that stands for an address, as browsers do.
+    pub names: bool,
     /// No path is ever found.
     pub blocked: bool,
     /// Every path that is found leads through a TURN server.
@@ -65,10 +75,17 @@ impl WebRtc {
     }
 }
 
+/// The address that a device has in its own network, and hides if it hides any.
+#[must_use]
+pub fn own_address(device: usize) -> String {
+    format!("192.168.1.{}", device + 1)
+}
+
 fn description(end: End, round: u32) -> String {
+    let own = own_address(end.device);
     let print = vec![format!("{:02X}", (end.device as u64 * 31 + end.conn.0) % 251); 32].join(":");
     format!(
-        "v=0\r\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=ice-ufrag:{}.{}.{}.{round}\r\n\
+        "v=0\r\no=- 1 1 IN IP4 {own}\r\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 {own}\r\na=ice-ufrag:{}.{}.{}.{round}\r\n\
          a=fingerprint:sha-256 {print}\r\n",
         end.device, end.life, end.conn.0
     )
@@ -86,10 +103,17 @@ fn described(sdp: &str) -> Option<(End, u32)> {
 impl World {
     pub(super) fn peer_connection(&mut self, at: usize, conn: ConnId, command: RtcCommand) {
         let end = self.end(at, conn);
-        if let RtcCommand::Open { offer, .. } = command {
+        if let RtcCommand::Open { offer, servers, relay_only } = command {
             self.rtc.created += 1;
-            let connection =
-                Connection { offers: offer, round: 0, remote: None, candidate: false, open: false };
+            self.rtc.servers.push(servers);
+            let connection = Connection {
+                offers: offer,
+                relay_only,
+                round: 0,
+                remote: None,
+                candidate: false,
+                open: false,
+            };
             self.rtc.connections.insert(end, connection);
             if offer {
                 self.describe(end, 0);
@@ -99,7 +123,11 @@ impl World {
         let Some(connection) = self.rtc.connections.get_mut(&end) else {
             return self.rtc.faults.push(format!("{command:?} to a connection that is not there"));
         };
+        if let RtcCommand::Remote(told) | RtcCommand::Candidate(told) = &command {
+            self.rtc.told.push((at, told.clone()));
+        }
         match command {
+            RtcCommand::Servers(servers) => self.rtc.servers.push(servers),
             RtcCommand::Restart => {
                 connection.round += 1;
                 (connection.remote, connection.candidate) = (None, false);
@@ -133,9 +161,22 @@ impl World {
 
     fn describe(&mut self, end: End, round: u32) {
         // Real platforms may find candidates before they have told their description.
-        let candidate = format!("candidate:1 1 udp 1 {} 9 typ host", end.device);
-        self.platform_says(end, RtcEvent::Candidate(candidate));
-        self.platform_says(end, RtcEvent::Description(description(end, round)));
+        // This one finds what it was told not to look for, and puts everything into its description.
+        let relay_only = self.rtc.connections.get(&end).is_some_and(|connection| connection.relay_only);
+        let own = own_address(end.device);
+        let mut candidates = vec![format!("candidate:1 1 udp 1 {own} 9 typ host")];
+        if relay_only {
+            candidates.push(format!("candidate:2 1 udp 1 198.51.100.1 9 typ relay raddr {own} rport 9"));
+        }
+        if self.rtc.names {
+            candidates.push(format!("candidate:3 1 udp 1 device-{}.local 9 typ host", end.device));
+        }
+        let mut sdp = description(end, round);
+        for candidate in candidates {
+            sdp += &format!("a={candidate}\r\n");
+            self.platform_says(end, RtcEvent::Candidate(candidate));
+        }
+        self.platform_says(end, RtcEvent::Description(sdp));
     }
 
     fn platform_says(&mut self, end: End, event: RtcEvent) {

@@ -9,6 +9,7 @@ mod clocks;
 mod faults;
 mod lan;
 mod mesh;
+mod privacy;
 mod rtc;
 mod strangers;
 

@@ -14,8 +14,16 @@ use felund_core::{
 use super::{live, send};
 
 /// A browser: it cannot dial.
-const BROWSER: Platform =
-    Platform { dials: false, rtc: true, announces: false, anchor: false, mobile: false };
+const BROWSER: Platform = Platform {
+    dials: false,
+    rtc: true,
+    announces: false,
+    anchor: false,
+    probes: false,
+    turn_streams: true,
+    hide_address: false,
+    mobile: false,
+};
 
 /// So many devices that can do this.
 fn world(platform: Platform, devices: usize) -> World {

@@ -3,8 +3,10 @@
 use felund_core::{
     circle::clean_name,
     config::MAX_INVITE_LEN,
+    ice::{Candidate, parse_servers, servers_text},
     ids::{ChannelId, CircleHint, CircleId, Cursor, MsgId, NodeId, base64_decode, base64_encode},
     invite::Invite,
+    io::CandidateKind,
     relay_api::{clean_relay_url, signing::canonical_path},
     slash::{self, Names},
 };
@@ -33,6 +35,19 @@ pub fn run(data: &[u8]) {
     }
     if let Some(bytes) = base64_decode(text) {
         assert_eq!(base64_decode(&base64_encode(&bytes)).as_ref(), Some(&bytes));
+    }
+    if let Ok(servers) = parse_servers(text) {
+        assert_eq!(
+            parse_servers(&servers_text(&servers)).as_ref(),
+            Ok(&servers),
+            "what is kept is read again"
+        );
+    }
+    if let Some(hidden) = Candidate::hidden(text) {
+        let shown = Candidate::parse(&hidden).expect("what is told is a candidate");
+        assert_eq!(shown.kind, CandidateKind::Relay);
+        let base = shown.base.map(|(address, port)| (address == "0.0.0.0" || address == "::") && port == 9);
+        assert_ne!(base, Some(false), "where a relayed candidate was found from is not told");
     }
     let (path, query) = text.split_once('?').map_or((text, None), |(path, query)| (path, Some(query)));
     let _ = canonical_path(path, query);

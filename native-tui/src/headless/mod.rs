@@ -48,7 +48,9 @@ pub(crate) fn run(options: Options, command: Cmd) -> Result<ExitCode, String> {
     let chosen = options.setup();
     // A browser can make few connections by WebRTC: not for what is gone in a moment.
     let webrtc = chosen.webrtc && matches!(command, Cmd::Anchor | Cmd::Tail { .. });
-    let setup = Setup { anchor: matches!(command, Cmd::Anchor), stays, webrtc, ..chosen };
+    // A command beside this process may be a doctor.
+    let probes = chosen.probes && stays;
+    let setup = Setup { anchor: matches!(command, Cmd::Anchor), stays, webrtc, probes, ..chosen };
     let mut client = Client::open(options, setup)?;
     match command {
         Cmd::Create { circle_name: name } => {

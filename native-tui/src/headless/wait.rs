@@ -56,6 +56,7 @@ pub(crate) struct Client {
 impl Client {
     /// Opens a session and brings it to the point where commands work.
     pub(crate) fn open(options: Options, setup: Setup) -> Result<Self, String> {
+        let servers = options.ice_servers();
         let dir = DataDir::open(options.data_dir)?;
         let (sender, signals) = mpsc::sync_channel(1_024);
         if setup.stays {
@@ -85,6 +86,19 @@ impl Client {
             && client.model.identity.as_ref().is_none_or(|identity| identity.name != name)
         {
             client.ask(&Command::SetName { name })?;
+        }
+        if let Some(servers) = servers
+            && client.model.identity.as_ref().is_none_or(|identity| identity.ice_servers != servers)
+        {
+            client.ask(&Command::SetIceServers { servers })?;
+        }
+        let hidden =
+            |client: &Self| client.model.identity.as_ref().is_some_and(|identity| identity.hide_address);
+        if setup.hide_address && client.is_mirror() && !hidden(&client) {
+            client.ask(&Command::SetHideAddress { on: true })?;
+            eprintln!(
+                "felund: the client that is running hides its address from now on, until it is told otherwise in its settings"
+            );
         }
         Ok(client)
     }
@@ -335,6 +349,8 @@ const fn is_repeatable(command: &Command) -> bool {
     matches!(
         command,
         Command::SetName { .. }
+            | Command::SetHideAddress { .. }
+            | Command::SetIceServers { .. }
             | Command::JoinCircle { .. }
             | Command::Invite { .. }
             | Command::History { .. }

@@ -111,7 +111,7 @@ pub(crate) struct App {
     /// Where history could not be read; not asked for again before the user comes back.
     unreadable: Option<Place>,
     marked: Option<Key>,
-    name_asked: bool,
+    options_used: bool,
     /// The circle that the next `/circle leave` really leaves.
     pub(crate) leaving: Option<CircleId>,
 }
@@ -140,7 +140,7 @@ impl App {
             loading: None,
             unreadable: None,
             marked: None,
-            name_asked: false,
+            options_used: false,
             leaving: None,
         }
     }
@@ -214,7 +214,7 @@ impl App {
         if !self.model.ready {
             return;
         }
-        self.use_given_name();
+        self.use_given_options();
         let gone = self.open.is_some() && self.channel().is_none();
         if gone {
             self.open = None;
@@ -234,9 +234,21 @@ impl App {
         self.load_if_needed();
     }
 
-    fn use_given_name(&mut self) {
-        let Some(name) = self.options.name.clone().filter(|_| !self.name_asked) else { return };
-        self.name_asked = true;
+    fn use_given_options(&mut self) {
+        if self.options_used {
+            return;
+        }
+        self.options_used = true;
+        let servers = self.options.ice_servers();
+        if let Some(servers) = servers
+            && self.model.identity.as_ref().is_none_or(|identity| identity.ice_servers != servers)
+        {
+            self.ask(Command::SetIceServers { servers }, Pending::Quiet);
+        }
+        if self.options.hide_address && self.mirror {
+            self.ask(Command::SetHideAddress { on: true }, Pending::Quiet);
+        }
+        let Some(name) = self.options.name.clone() else { return };
         if self.model.identity.as_ref().is_none_or(|identity| identity.name != name) {
             self.ask(Command::SetName { name }, Pending::Quiet);
         }

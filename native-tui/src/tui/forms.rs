@@ -116,6 +116,9 @@ impl App {
                 let setting = settings.setting();
                 let value = match setting {
                     Setting::Passphrase => String::new(),
+                    Setting::IceServers => {
+                        identity.as_ref().map(|i| i.ice_servers.replace('\n', " ")).unwrap_or_default()
+                    }
                     Setting::Relay => circle.and_then(|circle| circle.relay).unwrap_or_default(),
                     _ => setting.value(identity.as_ref(), circle.as_ref()),
                 };
@@ -178,11 +181,9 @@ impl App {
                 let passphrase = field.text().to_owned();
                 Command::SetPassphrase { passphrase: (!passphrase.is_empty()).then_some(passphrase) }
             }
-            Setting::Anchor => match text.to_lowercase().as_str() {
-                "on" | "yes" => Command::SetAnchor { on: true },
-                "off" | "no" => Command::SetAnchor { on: false },
-                _ => return Err(format!("“{text}” is neither on nor off; nothing was changed")),
-            },
+            Setting::Anchor => Command::SetAnchor { on: on_or_off(&text)? },
+            Setting::HideAddress => Command::SetHideAddress { on: on_or_off(&text)? },
+            Setting::IceServers => Command::SetIceServers { servers: text },
             Setting::Relay => {
                 Command::SetRelay { circle: circle?.id, relay: (!text.is_empty()).then_some(text) }
             }
@@ -206,5 +207,13 @@ impl App {
             }
             settings.said = Some(said);
         }
+    }
+}
+
+fn on_or_off(text: &str) -> Result<bool, String> {
+    match text.to_lowercase().as_str() {
+        "on" | "yes" => Ok(true),
+        "off" | "no" => Ok(false),
+        _ => Err(format!("“{text}” is neither on nor off; nothing was changed")),
     }
 }

@@ -68,20 +68,32 @@ pub(crate) enum Setting {
     Name,
     Passphrase,
     Anchor,
+    HideAddress,
+    IceServers,
     Relay,
     KeepMessages,
     KeepDays,
 }
 
 impl Setting {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Name, Self::Passphrase, Self::Anchor, Self::Relay, Self::KeepMessages, Self::KeepDays];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Name,
+        Self::Passphrase,
+        Self::Anchor,
+        Self::HideAddress,
+        Self::IceServers,
+        Self::Relay,
+        Self::KeepMessages,
+        Self::KeepDays,
+    ];
 
     pub(crate) const fn label(self) -> &'static str {
         match self {
             Self::Name => "Your name",
             Self::Passphrase => "Passphrase",
             Self::Anchor => "Anchor",
+            Self::HideAddress => "Hide my address",
+            Self::IceServers => "STUN and TURN servers",
             Self::Relay => "Relay of this circle",
             Self::KeepMessages => "Messages kept per channel",
             Self::KeepDays => "Days kept",
@@ -97,6 +109,14 @@ impl Setting {
             Self::Anchor => {
                 "on or off: whether this device stores and forwards for its circles while it runs. It helps most where \
                  others can connect to it."
+            }
+            Self::HideAddress => {
+                "on or off: members do not get to know where you are. Connections go through TURN servers or the relay, \
+                 which see it; without a TURN server everything goes through the relay."
+            }
+            Self::IceServers => {
+                "Used instead of those your relays name, such as: stun:stun.example turn:turn.example USER CREDENTIAL. \
+                 Empty for the relays' own."
             }
             Self::Relay => {
                 "The address that carries sealed messages, such as https://chat.example. Empty for none."
@@ -116,6 +136,16 @@ impl Setting {
             Self::Passphrase => "not set".to_owned(),
             Self::Anchor if identity.is_some_and(|i| i.anchor) => "on".to_owned(),
             Self::Anchor => "off".to_owned(),
+            Self::HideAddress if identity.is_some_and(|i| i.hide_address) => "on".to_owned(),
+            Self::HideAddress => "off".to_owned(),
+            Self::IceServers => match identity.map_or("", |i| &i.ice_servers) {
+                "" => "as the relays name them".to_owned(),
+                // Credentials are for the field in which they are changed.
+                servers => {
+                    let urls = servers.lines().filter_map(|server| server.split(' ').next());
+                    urls.collect::<Vec<_>>().join(" ")
+                }
+            },
             Self::Relay => circle.and_then(|c| c.relay.clone()).unwrap_or_else(|| "none".to_owned()),
             Self::KeepMessages => circle.map(|c| c.retention.messages.to_string()).unwrap_or_default(),
             Self::KeepDays => circle.map(|c| c.retention.days.to_string()).unwrap_or_default(),

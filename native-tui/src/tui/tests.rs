@@ -105,6 +105,8 @@ fn identity(name: &str) -> Event {
         name: name.into(),
         passphrase: false,
         anchor: false,
+        hide_address: false,
+        ice_servers: String::new(),
     })
 }
 

@@ -172,7 +172,7 @@ fn Doctor() -> impl IntoView {
         "Another tab of this site holds the connection; this one mirrors it."
     };
     findings.update(|list| {
-        list.push(Finding { subject: "tab".into(), ok: true, detail: tab.into(), advice: None });
+        list.push(Finding::new("tab", true, tab, None));
     });
     let add = move |more: Vec<Finding>| {
         findings.try_update(|list| list.extend(more));
@@ -187,7 +187,7 @@ fn Doctor() -> impl IntoView {
             done.try_set(true);
         },
         move |_, error| {
-            add(vec![Finding { subject: "check".into(), ok: false, detail: error, advice: None }]);
+            add(vec![Finding::new("check", false, error, None)]);
             done.try_set(true);
         },
     );

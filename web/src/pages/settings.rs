@@ -52,6 +52,7 @@ pub(super) fn Settings() -> impl IntoView {
             </form>
             <Browser />
             <Passphrase />
+            <Connections saved />
             {app.circle_now().map(|circle| view! { <OfCircle circle saved /> })}
         </Dialog>
     }
@@ -157,6 +158,54 @@ fn Passphrase() -> impl IntoView {
         </form>
         {move || protected().then(|| view! { <button on:click=move |_| set(None)>"Remove it"</button> })}
         <p role="status">{state}</p>
+    }
+}
+
+/// Who gets to know where this device is, and by which servers connections are made.
+#[component]
+fn Connections(saved: RwSignal<String>) -> impl IntoView {
+    let app = App::here();
+    let servers = RwSignal::new(
+        app.identity
+            .read_untracked()
+            .as_ref()
+            .map(|me| me.ice_servers.replace('\n', " "))
+            .unwrap_or_default(),
+    );
+    let hidden = move || app.identity.read().as_ref().is_some_and(|me| me.hide_address);
+    let tell = move |command: Command| {
+        app.ask_or(
+            command,
+            move |_, _| {
+                saved.try_set("Changed; connections are made anew.".into());
+            },
+            move |_, error| {
+                saved.try_set(error);
+            },
+        );
+    };
+    view! {
+        <h3>"Connections"</h3>
+        <label>
+            <input id="hide-address" type="checkbox" prop:checked=hidden
+                on:change=move |event| tell(Command::SetHideAddress { on: event_target_checked(&event) }) />
+            " Hide my address from members"
+        </label>
+        <p>
+            "Connections then go through TURN servers, or everything through the relay. Those still see where you are."
+        </p>
+        <form on:submit=move |event| {
+            event.prevent_default();
+            tell(Command::SetIceServers { servers: servers.get_untracked() });
+        }>
+            <label for="ice-servers">"STUN and TURN servers, instead of the relay’s"</label>
+            <div class="pair">
+                <input id="ice-servers" autocomplete="off"
+                    placeholder="turn:turn.example USER CREDENTIAL" prop:value=servers
+                    on:input=move |event| servers.set(event_target_value(&event)) />
+                <button>"Save"</button>
+            </div>
+        </form>
     }
 }
 

@@ -213,8 +213,10 @@ impl RelayLink {
             }
             Asked::Ice => {
                 let answer: IceResponse = serde_json::from_slice(body).ok()?;
-                self.ice_at = now + answer.ttl_s.clamp(60, 86_400) * 500;
-                cx.events.push(LinkEvent::Ice { servers: answer.ice_servers });
+                // At half of the time the credentials hold: long before they end.
+                let ttl_s = answer.ttl_s.clamp(60, 86_400);
+                self.ice_at = now + ttl_s * 500;
+                cx.events.push(LinkEvent::Ice { servers: answer.ice_servers, ttl_s });
             }
             Asked::Signals => {
                 let answer: SignalsResponse = serde_json::from_slice(body).ok()?;

@@ -82,7 +82,7 @@ pub(crate) enum LinkEvent {
     /// A sealed signal for this node.
     Signal { hint: CircleHint, payload: Vec<u8> },
     /// STUN and TURN servers of the relay's operator.
-    Ice { servers: Vec<IceServer> },
+    Ice { servers: Vec<IceServer>, ttl_s: u64 },
     /// The relay's clock minus ours, in seconds, began or ceased to be more than what envelopes are allowed.
     Clock { offset_s: i64, wrong: bool },
     /// The link's state changed: views are stale.
@@ -299,6 +299,11 @@ impl RelayLink {
         }
     }
 
+    /// Whether the relay has been asked for STUN and TURN servers and has not answered yet.
+    pub(crate) const fn awaits_ice(&self) -> bool {
+        self.ice.is_some()
+    }
+
     /// What this node can do; told at the next registration, which is due now if it changed.
     pub(crate) fn set_capabilities(&mut self, capabilities: Capabilities) {
         if self.capabilities != capabilities {
@@ -330,7 +335,8 @@ impl RelayLink {
     /// The device woke or the network changed: whatever was being waited for is tried now, and a socket that
     /// does not answer within a second is replaced.
     pub(crate) fn wake(&mut self, cx: &mut Cx<'_>) {
-        (self.retry_at, self.dial_at, self.failures) = (0, 0, 0);
+        // The clock that credentials end by may have gone on without this one.
+        (self.retry_at, self.dial_at, self.failures, self.ice_at) = (0, 0, 0, 0);
         for leg in self.legs.values_mut() {
             (leg.poll_at, leg.hold_until) = (0, 0);
         }

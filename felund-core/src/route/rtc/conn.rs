@@ -3,8 +3,10 @@
 use super::{Fingerprint, RtcOut, SessionId, Signal, sdp, signal::MAX_CANDIDATES};
 use crate::{
     config::{RTC_ATTEMPT_MS, RTC_GATHER_MS},
+    ice::Candidate,
     ids::{CircleId, NodeId},
     io::{ConnId, Output, RtcCommand, RtcPath},
+    relay_api::IceServer,
     route::relay::Cx,
     session::Binding,
 };
@@ -37,6 +39,10 @@ pub(super) struct Conn {
     pub(super) session: SessionId,
     /// This side offers.
     pub(super) offers: bool,
+    /// It goes through TURN servers only, and nothing else of this device's addresses is told.
+    pub(super) relay_only: bool,
+    /// What the platform was given.
+    pub(super) servers: Vec<IceServer>,
     pub(super) step: Step,
     /// When the step has taken too long.
     pub(super) due: Option<u64>,
@@ -77,6 +83,8 @@ impl Conn {
             circle,
             session,
             offers,
+            relay_only: false,
+            servers: Vec::new(),
             step: Step::Describing,
             due: Some(due),
             overdue: false,
@@ -115,6 +123,14 @@ impl Conn {
         (self.told, self.taken, self.flush_at) = (0, 0, None);
     }
 
+    /// A restart asks the servers anew, and credentials may have ended since the last time.
+    pub(super) fn renew(&mut self, id: ConnId, servers: Vec<IceServer>, cx: &mut Cx<'_>) {
+        if !servers.is_empty() && self.servers != servers {
+            self.servers.clone_from(&servers);
+            cx.out.push_back(Output::Rtc(id, RtcCommand::Servers(servers)));
+        }
+    }
+
     fn send(&self, signal: Signal) -> RtcOut {
         RtcOut::Send { circle: self.circle, to: self.node, session: self.session, signal }
     }
@@ -130,6 +146,7 @@ impl Conn {
         }
         self.ours = fingerprint;
         let round = self.round;
+        let sdp = if self.relay_only { sdp::without_addresses(&sdp) } else { sdp };
         let signal = if self.offers { Signal::Offer { round, sdp } } else { Signal::Answer { round, sdp } };
         out.push(self.send(signal));
         self.step = if self.offers { Step::Offered } else { Step::Connecting };
@@ -141,6 +158,8 @@ impl Conn {
 
     /// A candidate of this side; several that come together are told together.
     pub(super) fn gathered(&mut self, candidate: String, now: u64) {
+        let candidate =
+            if self.relay_only { Candidate::hidden(&candidate).unwrap_or_default() } else { candidate };
         let bounded = !candidate.is_empty() && candidate.len() <= sdp::MAX_CANDIDATE;
         if bounded && self.told + self.local.len() < MAX_ROUND {
             self.local.push(candidate);
@@ -167,6 +186,7 @@ impl Conn {
     /// Hands the other side's description to the platform, and the candidates that were ahead of it.
     pub(super) fn describe(&mut self, id: ConnId, sdp: String, theirs: Fingerprint, cx: &mut Cx<'_>) {
         self.theirs = Some(theirs);
+        let sdp = if self.relay_only { sdp::without_names(&sdp) } else { sdp };
         cx.out.push_back(Output::Rtc(id, RtcCommand::Remote(sdp)));
         let round = self.round;
         for (of, candidate) in std::mem::take(&mut self.early) {
@@ -177,7 +197,10 @@ impl Conn {
     }
 
     fn take(&mut self, id: ConnId, candidate: String, cx: &mut Cx<'_>) {
-        if self.taken < MAX_ROUND {
+        // Looking up a name would show whoever answers, in the local network or by DNS, where this device is.
+        let is_safe =
+            !self.relay_only || Candidate::parse(&candidate).is_some_and(|candidate| candidate.is_literal());
+        if self.taken < MAX_ROUND && is_safe {
             self.taken += 1;
             cx.out.push_back(Output::Rtc(id, RtcCommand::Candidate(candidate)));
         }

@@ -20,10 +20,10 @@ use crate::{
         KNOCK_MAX_MS, KNOCK_MIN_MS, MAX_CHANNELS_OPEN, RTC_ATTEMPT_MS, RTC_BETTER_MAX_MS, RTC_BETTER_MIN_MS,
         RTC_BURST, RTC_GRACE_MS, RTC_REFILL_MS,
     },
+    ice::{Servers, has_turn},
     ids::{CircleId, NodeId},
     io::{CandidateKind, ConnId, Output, RtcCommand, RtcEvent, RtcPath},
     keys::random,
-    relay_api::IceServer,
     session::Binding,
 };
 
@@ -64,15 +64,18 @@ pub(crate) struct Rtc {
     enabled: bool,
     peers: BTreeMap<NodeId, Peer>,
     conns: BTreeMap<ConnId, Conn>,
-    servers: Vec<IceServer>,
+    pub(crate) servers: Servers,
+    /// Connections go through TURN servers only: members are not to learn where this device is.
+    relay_only: bool,
     /// Peer connections that may be created at once, and when that last grew.
     tokens: u32,
     refilled: u64,
 }
 
 impl Rtc {
-    pub(crate) fn new(enabled: bool) -> Self {
-        Self { enabled, tokens: RTC_BURST, ..Self::default() }
+    /// Whether connections can be made, and whether servers are spoken to over TCP and TLS as well.
+    pub(crate) fn new(enabled: bool, streams: bool) -> Self {
+        Self { enabled, servers: Servers::new(streams), tokens: RTC_BURST, ..Self::default() }
     }
 
     pub(crate) const fn is_enabled(&self) -> bool {
@@ -83,9 +86,19 @@ impl Rtc {
         self.conns.contains_key(&conn)
     }
 
-    /// STUN and TURN servers for connections made from now on.
-    pub(crate) fn set_servers(&mut self, servers: Vec<IceServer>) {
-        self.servers = servers;
+    /// Whether connections go through TURN servers only. Those that were made otherwise end, open ones included; whose
+    /// session is then over is for the sessions' room to find out.
+    pub(crate) fn set_relay_only(&mut self, relay_only: bool, why: &'static str, cx: &mut Cx<'_>) {
+        self.relay_only = relay_only;
+        let others = self.conns.iter().filter(|(_, conn)| !conn.open && conn.relay_only != relay_only);
+        for id in others.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.forget(id, Some(why), cx);
+        }
+    }
+
+    /// Whether a connection in a circle may be tried: a device that hides needs a TURN server.
+    pub(crate) fn has_way(&self, circle: CircleId, wall: u64) -> bool {
+        !self.relay_only || has_turn(&self.servers.for_circle(Some(circle), wall))
     }
 
     /// How a connection reaches its member: nothing if it is no channel, and little before the platform has said it.
@@ -166,7 +179,10 @@ impl Rtc {
             .collect();
         for id in due {
             match self.conns.get_mut(&id) {
-                Some(conn) if conn.step == Step::Shaky && conn.offers => restart(id, conn, cx),
+                Some(conn) if conn.step == Step::Shaky && conn.offers => {
+                    conn.renew(id, self.servers.for_circle(Some(conn.circle), cx.now.wall), cx);
+                    restart(id, conn, cx);
+                }
                 Some(conn) if conn.step == Step::Shaky && !conn.overdue => {
                     // The other side is to restart; it has as long as the restart itself may take.
                     conn.overdue = true;
@@ -223,7 +239,7 @@ impl Rtc {
         conn.path = Some(path);
         if path.local != CandidateKind::Relay && path.remote != CandidateKind::Relay {
             (conn.better_at, peer.looked) = (None, 0);
-        } else if conn.offers {
+        } else if conn.offers && !conn.relay_only {
             let wait = RTC_BETTER_MIN_MS.saturating_mul(3_u64.saturating_pow(peer.looked));
             conn.better_at.get_or_insert(now + wait.min(RTC_BETTER_MAX_MS));
         }
@@ -272,6 +288,9 @@ impl Rtc {
                         self.forget(id, Some("the other side gave it up"), cx);
                     }
                 } else if let Some(conn) = self.conns.get_mut(&id) {
+                    if matches!(signal, Signal::Offer { .. }) {
+                        conn.renew(id, self.servers.for_circle(Some(conn.circle), cx.now.wall), cx);
+                    }
                     conn.signaled(id, signal, cx);
                 }
             }
@@ -297,7 +316,7 @@ impl Rtc {
         if connected {
             return out.push(RtcOut::Doubt { node: from });
         }
-        if self.busy(&from) {
+        if self.busy(&from) || !self.has_way(circle, cx.now.wall) {
             return;
         }
         if from < cx.key.id() {
@@ -312,10 +331,7 @@ impl Rtc {
 
     /// Begins a connection as the side that offers.
     fn offer(&mut self, to: NodeId, circle: CircleId, cx: &mut Cx<'_>) -> Option<ConnId> {
-        let id = self.begin(to, circle, random(&mut cx.rng.0), true, cx)?;
-        let servers = self.servers.clone();
-        cx.out.push_back(Output::Rtc(id, RtcCommand::Open { offer: true, servers }));
-        Some(id)
+        self.begin(to, circle, random(&mut cx.rng.0), true, cx)
     }
 
     fn offered(
@@ -338,14 +354,12 @@ impl Rtc {
         let (Some(id), Some(theirs)) = (id, fingerprint) else {
             return out.push(RtcOut::Send { circle, to: from, session, signal: Signal::Bye });
         };
-        let servers = self.servers.clone();
-        cx.out.push_back(Output::Rtc(id, RtcCommand::Open { offer: false, servers }));
         if let Some(conn) = self.conns.get_mut(&id) {
             conn.describe(id, sdp, theirs, cx);
         }
     }
 
-    /// Room and budget for one more peer connection, taken.
+    /// Creates a peer connection, if there are room, budget and a way for one.
     fn begin(
         &mut self,
         node: NodeId,
@@ -358,12 +372,18 @@ impl Rtc {
         let grown = (now - self.refilled) / RTC_REFILL_MS;
         self.tokens = self.tokens.saturating_add(u32::try_from(grown).unwrap_or(u32::MAX)).min(RTC_BURST);
         self.refilled += grown * RTC_REFILL_MS;
-        if self.conns.len() >= MAX_CHANNELS_OPEN || self.tokens == 0 {
+        let servers = self.servers.for_circle(Some(circle), cx.now.wall);
+        let has_way = !self.relay_only || has_turn(&servers);
+        if self.conns.len() >= MAX_CHANNELS_OPEN || self.tokens == 0 || !has_way {
             return None;
         }
         self.tokens -= 1;
         let id = ConnId(cx.id());
-        self.conns.insert(id, Conn::new(node, circle, session, offers, now + RTC_ATTEMPT_MS));
+        let mut conn = Conn::new(node, circle, session, offers, now + RTC_ATTEMPT_MS);
+        (conn.relay_only, conn.servers) = (self.relay_only, servers.clone());
+        let relay_only = conn.relay_only;
+        self.conns.insert(id, conn);
+        cx.out.push_back(Output::Rtc(id, RtcCommand::Open { offer: offers, servers, relay_only }));
         Some(id)
     }
 

@@ -17,6 +17,9 @@ use crate::{
 /// Messages in one answer: few, so that there is something to page through.
 const PAGE: usize = 10;
 
+/// How long credentials of TURN servers hold, in seconds.
+const ICE_TTL_S: u64 = 3_600;
+
 type Refusal = (u16, ErrorCode);
 
 /// A request whose headers have been read and whose signature holds.
@@ -89,7 +92,13 @@ impl Relay {
                 let next = messages.last().map_or(after, |stored: &StoredEnvelope| stored.cursor);
                 json(&MessagesResponse { ok: true, messages, next, more: rest.next().is_some() })
             }
-            ("GET", path::ICE) => json(&IceResponse { ok: true, ice_servers: Vec::new(), ttl_s: 3_600 }),
+            ("GET", path::ICE) => {
+                let mut ice_servers = self.ice.clone();
+                for server in ice_servers.iter_mut().filter(|server| server.credential.is_some()) {
+                    server.username = Some(format!("{}:{}", server_time + ICE_TTL_S, node.short()));
+                }
+                json(&IceResponse { ok: true, ice_servers, ttl_s: ICE_TTL_S })
+            }
             ("POST", path::SIGNAL) => {
                 let asked: SignalRequest = serde_json::from_slice(&request.body).map_err(|_| BAD)?;
                 self.signal(hint, node, asked);

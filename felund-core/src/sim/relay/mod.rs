@@ -12,7 +12,7 @@ use crate::{
     envelope::Envelope,
     ids::{CircleHint, Cursor, MsgId, NodeId},
     io::{HttpId, HttpResponse},
-    relay_api::{Capabilities, Peer, Signal, SignalRequest, Stored, signing::ApiKey},
+    relay_api::{Capabilities, IceServer, Peer, Signal, SignalRequest, Stored, signing::ApiKey},
     wire::{ClientFrame, Sealed, ServerFrame},
 };
 
@@ -71,6 +71,8 @@ pub struct Relay {
     pub secrets: Vec<Vec<u8>>,
     /// So many of the next signals are lost.
     pub lose_signals: usize,
+    /// STUN and TURN servers it names; user names begin with when they end, unix seconds.
+    pub ice: Vec<IceServer>,
     /// A bit of every signal is flipped.
     pub alter_signals: bool,
     /// Signals that were passed on: in which circle, from whom, what.
@@ -110,6 +112,7 @@ impl Relay {
             faults: Vec::new(),
             secrets: Vec::new(),
             lose_signals: 0,
+            ice: Vec::new(),
             alter_signals: false,
             signals: Vec::new(),
             write_ms: 0,

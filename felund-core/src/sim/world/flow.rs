@@ -45,6 +45,13 @@ impl World {
                 self.trace.remark(self.now, || format!("{at}  closes {conn:?}: {reason}"));
                 self.close(at, conn);
             }
+            Output::Probe(id, probe) => {
+                self.devices[at].probed.push(probe);
+                if let Some(report) = self.devices[at].ice.clone() {
+                    self.later(100, Happening::Input(at, life, Input::Probed(id, report)));
+                }
+            }
+            Output::Reachable(reachable) => self.devices[at].reachable = reachable,
             Output::Announce(announcement) => self.devices[at].announced.push(announcement),
             Output::Event(event) => self.tell_screen(at, event),
             Output::Timeout(_) => {}

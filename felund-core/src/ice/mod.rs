@@ -1,0 +1,13 @@
+//! ICE as the node needs it: which STUN and TURN servers there are, what a candidate says, and what a check of both
+//! found. Carrying out ICE is the platform's.
+
+mod candidate;
+mod probe;
+mod servers;
+mod uri;
+
+pub use candidate::Candidate;
+pub use probe::{Filtering, Gathered, IceProbe, IceReport, Mapping, ServerReport, Shown};
+pub(crate) use servers::{Servers, has_turn};
+pub use servers::{parse_servers, servers_text};
+pub use uri::{Scheme, ServerUri};
