@@ -175,8 +175,9 @@ pub const RTC_BURST: u32 = 32;
 pub const RTC_REFILL_MS: u64 = 120_000;
 /// Signals of others that one session may have forwarded in ten seconds.
 pub const MAX_FORWARDED: u32 = 64;
-/// On a DataChannel a first message that nobody answers is said again after this long, in milliseconds.
-pub const HANDSHAKE_REPEAT_MS: u64 = 500;
+/// On a DataChannel a first message that nobody answers is said again after this long, in milliseconds: often enough
+/// that one which is lost, as happens with the `webrtc` crate, is not what a connection waits for.
+pub const HANDSHAKE_REPEAT_MS: u64 = 100;
 /// Longest list of STUN and TURN servers that a user may give, in bytes.
 pub const MAX_ICE_TEXT: usize = 4 * 1024;
 /// Most URLs of STUN and TURN servers used at once: browsers ask all of them for every connection.

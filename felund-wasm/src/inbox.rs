@@ -5,6 +5,7 @@ use std::{
     cell::RefCell,
     collections::VecDeque,
     future::poll_fn,
+    pin::pin,
     rc::Rc,
     task::{Poll, Waker},
 };
@@ -13,6 +14,8 @@ use std::{
 struct State<T> {
     items: VecDeque<T>,
     waker: Option<Waker>,
+    /// Who runs only as long as the queue is open.
+    watcher: Option<Waker>,
     closed: bool,
 }
 
@@ -28,7 +31,12 @@ impl<T> Clone for Inbox<T> {
 
 impl<T> Inbox<T> {
     pub(crate) fn new() -> Self {
-        Self(Rc::new(RefCell::new(State { items: VecDeque::new(), waker: None, closed: false })))
+        Self(Rc::new(RefCell::new(State {
+            items: VecDeque::new(),
+            waker: None,
+            watcher: None,
+            closed: false,
+        })))
     }
 
     /// Adds an item, unless the queue is closed.
@@ -48,15 +56,32 @@ impl<T> Inbox<T> {
 
     /// Ends the task that waits here; what is still queued is dropped.
     pub(crate) fn close(&self) {
-        let (waker, dropped) = {
+        let (wakers, dropped) = {
             let mut state = self.0.borrow_mut();
             state.closed = true;
-            (state.waker.take(), std::mem::take(&mut state.items))
+            ([state.waker.take(), state.watcher.take()], std::mem::take(&mut state.items))
         };
         drop(dropped);
-        if let Some(waker) = waker {
+        for waker in wakers.into_iter().flatten() {
             waker.wake();
         }
+    }
+
+    /// Runs a task until it ends or the queue is closed, whatever it then waits for: a browser may never settle a promise
+    /// of something that was closed.
+    pub(crate) async fn while_open(&self, task: impl Future<Output = ()>) {
+        let mut task = pin!(task);
+        poll_fn(|cx| {
+            {
+                let mut state = self.0.borrow_mut();
+                if state.closed {
+                    return Poll::Ready(());
+                }
+                state.watcher = Some(cx.waker().clone());
+            }
+            task.as_mut().poll(cx)
+        })
+        .await;
     }
 
     /// Everything queued, waiting for a first item; `None` once the queue is closed.

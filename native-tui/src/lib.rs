@@ -6,7 +6,8 @@
 //! scripts  ─┘                 └─ or the control socket of the process that owns the data directory
 //! ```
 //!
-//! A library so that the bench can fill a data directory through the real node; the binary is `felund`.
+//! A library so that benchmarks can fill a data directory through the real node ([`session`]) and measure its connections
+//! alone ([`links`]); the binary is `felund`.
 
 mod args;
 mod connect;
@@ -18,6 +19,8 @@ mod gate;
 mod headless;
 mod interfaces;
 mod lan;
+#[doc(hidden)]
+pub mod links;
 mod net;
 mod portmap;
 mod probe;
@@ -29,6 +32,7 @@ mod target;
 mod tcp;
 mod text;
 mod tui;
+mod udp;
 
 use std::process::ExitCode;
 

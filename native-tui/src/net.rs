@@ -150,6 +150,11 @@ impl Net {
         Some(Input::Disconnected(conn, "the other side does not read what it is sent".to_owned()))
     }
 
+    /// Where messages for a connection wait.
+    pub(crate) fn queue(&self, conn: ConnId) -> Option<mpsc::Sender<Vec<u8>>> {
+        self.sockets.get(&conn).cloned()
+    }
+
     pub(crate) fn close(&mut self, conn: ConnId) {
         self.forget(conn);
     }

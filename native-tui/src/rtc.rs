@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::BytesMut;
+use bytes::Bytes;
 use felund_core::{
     config::RTC_ATTEMPT_MS,
     io::{CandidateKind, ConnId, Input, RtcCommand, RtcEvent, RtcPath},
@@ -33,12 +33,21 @@ use webrtc::{
     },
 };
 
-use crate::driver::Inbox;
+use crate::{driver::Inbox, udp::Roomy};
 
 /// Commands one connection may have waiting: two descriptions and both sides' candidates, with room.
 pub(crate) const COMMANDS: usize = 128;
 /// Bytes handed to SCTP and not acknowledged, per channel; a sender waits beyond that.
 const SEND_BUFFER: usize = 1024 * 1024;
+/// How often each pair of candidates is tried: RFC 8445 §14.2 wants 50 ms at least. The crate's own 200 ms pass twice
+/// before a pair is found and nominated.
+const CHECK: Duration = Duration::from_millis(50);
+/// Tries of each pair: two seconds of them, as the other side may learn of a candidate later.
+const CHECKS: u16 = 40;
+/// How long a pair that is not of hosts alone waits for one that is: those answer within a few milliseconds.
+const HOSTS_FIRST: Duration = Duration::from_millis(100);
+/// How long a pair through a TURN server waits for any other: hole punching takes a few round trips.
+const TURN_LAST: Duration = Duration::from_secs(1);
 /// How often the path is looked at.
 const LOOK: Duration = Duration::from_secs(10);
 
@@ -129,14 +138,26 @@ async fn open(
     relay_only: bool,
     inbox: &mpsc::Sender<Inbox>,
 ) -> Result<(Arc<dyn PeerConnection>, Arc<dyn DataChannel>)> {
+    // Names of the local network are looked up by asking everyone there.
+    let mdns = if relay_only { MulticastDnsMode::Disabled } else { MulticastDnsMode::QueryOnly };
+    let engine = SettingEngineBuilder::new()
+        .with_multicast_dns_mode(mdns)
+        .with_ice_connection_attempts(Some(CHECK), Some(CHECKS))
+        .with_srflx_acceptance_min_wait(Some(HOSTS_FIRST))
+        .with_prflx_acceptance_min_wait(Some(HOSTS_FIRST))
+        .with_relay_acceptance_min_wait(Some(TURN_LAST))
+        .build();
+    let runtime = Roomy::runtime();
     let build = |addresses: Vec<&'static str>| {
         let configuration = configure(servers.clone(), relay_only).build();
         let handler = Handler { conn, inbox: inbox.clone(), last: Mutex::new(None) };
-        // Names of the local network are looked up by asking everyone there.
-        let mdns = if relay_only { MulticastDnsMode::Disabled } else { MulticastDnsMode::QueryOnly };
-        PeerConnectionBuilder::new()
+        let mut builder = PeerConnectionBuilder::new();
+        if let Some(runtime) = &runtime {
+            builder = builder.with_runtime(runtime.clone());
+        }
+        builder
             .with_configuration(configuration)
-            .with_setting_engine(SettingEngineBuilder::new().with_multicast_dns_mode(mdns).build())
+            .with_setting_engine(engine.clone())
             .with_handler(Arc::new(handler))
             .with_udp_addrs(addresses)
             .with_data_channel_send_buffer_limit(SEND_BUFFER)
@@ -148,8 +169,14 @@ async fn open(
         Err(_) => Arc::new(build(vec!["0.0.0.0:0"]).await?),
     };
     let agreed = RTCDataChannelInit { negotiated: Some(0), ..RTCDataChannelInit::default() };
-    let channel = peer.create_data_channel("felund", Some(agreed)).await?;
-    Ok((peer, channel))
+    match peer.create_data_channel("felund", Some(agreed)).await {
+        Ok(channel) => Ok((peer, channel)),
+        Err(error) => {
+            // Dropping it would leave its task and its sockets behind.
+            let _ = peer.close().await;
+            Err(error)
+        }
+    }
 }
 
 /// Carries out commands and moves messages until the node or the connection ends it.
@@ -243,7 +270,7 @@ async fn read(
         let first = !*opened.borrow();
         opened.send_replace(true);
         let inputs = first.then_some(Input::Rtc(conn, RtcEvent::Opened)).into_iter();
-        let inputs = inputs.chain(message.map(|data| Input::Received(conn, data.to_vec())));
+        let inputs = inputs.chain(message.map(|data| Input::Received(conn, data.into())));
         for input in inputs {
             if inbox.send(Inbox::Node(input)).await.is_err() {
                 return Err(Error::ErrDataChannelClosed);
@@ -265,7 +292,7 @@ async fn write(
         return Err(Error::ErrDataChannelClosed);
     }
     while let Some(message) = queue.recv().await {
-        channel.send(BytesMut::from(&message[..])).await?;
+        channel.send(Bytes::from(message).into()).await?;
     }
     // The node has closed it: the task of its commands ends everything.
     std::future::pending().await

@@ -172,6 +172,12 @@ impl Browser {
         self.driver.0.id()
     }
 
+    /// The processes it consists of.
+    #[must_use]
+    pub fn processes(&self) -> Vec<i32> {
+        descendants(self.driver.0.id()).into_iter().map(Pid::as_raw_pid).collect()
+    }
+
     /// Where everything the browser keeps lies.
     #[must_use]
     pub fn profile(&self) -> &Path {

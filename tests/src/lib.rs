@@ -16,6 +16,7 @@ pub mod gateway;
 pub mod handshake;
 pub mod internet;
 pub mod leak;
+pub mod links;
 pub mod member;
 pub mod netns;
 pub mod page;

@@ -47,7 +47,7 @@ Commands:
       --seeds N            this many (default 1000), a failing one with the command that replays it
       --from M             beginning with this seed (default 0)
       --seed N [--trace]   this one alone, told whole
-  bench NAME         Run a benchmark: mesh, relay, sync, tui or web
+  bench NAME         Run a benchmark: datachannel, mesh, relay, sync, tui or web
   screenshots        Make the pictures in docs/images from the running programs
   help               Print this
 ";
@@ -129,26 +129,29 @@ fn no_more(args: &mut lexopt::Parser) -> Result<()> {
 
 /// Runs one benchmark; whatever follows the name goes to it.
 fn bench(args: &mut lexopt::Parser) -> Result<()> {
-    let name = args.value().context("name a benchmark: mesh, relay, sync, tui or web")?.string()?;
+    let name =
+        args.value().context("name a benchmark: datachannel, mesh, relay, sync, tui or web")?.string()?;
     let rest: Vec<_> = args.raw_args()?.collect();
     let mut context = Context::discover()?;
     let package = match name.as_str() {
         "relay" => "felund-relay",
         "mesh" | "sync" => "felund-core",
         "tui" => "native-tui",
-        "web" => "felund-tests",
-        other => bail!("there is no benchmark `{other}`; there are mesh, relay, sync, tui and web"),
+        "datachannel" | "web" => "felund-tests",
+        other => {
+            bail!("there is no benchmark `{other}`; there are datachannel, mesh, relay, sync, tui and web")
+        }
     };
     if package != "felund-core" {
         setup::build(&mut context)?;
         web::build(&context)?;
     }
-    if name == "web" {
+    if package == "felund-tests" {
         setup::tests(&mut context)?;
     }
     let mut bench = context.cargo();
     test::program_paths(&context, "release", &mut bench);
-    if name == "tui" || name == "web" {
+    if name == "tui" || package == "felund-tests" {
         process::run(context.cargo().args(["build", "--release", "-p", "felund-relay", "-p", "native-tui"]))?;
     }
     process::run(bench.args(["bench", "-p", package, "--bench", &name, "--"]).args(rest))

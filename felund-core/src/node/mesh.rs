@@ -81,11 +81,14 @@ impl Node {
         }
     }
 
-    /// Of several sessions with the same node both sides drop the same one.
+    /// Of several sessions with the same node both sides drop the same one: a DataChannel rather than a stream.
     fn loser(&self, new: ConnId, node: NodeId, me: NodeId) -> Option<ConnId> {
         let old = self.direct.sessions().find(|(id, session)| *id != new && session.peer() == node)?.0;
-        let rank = |session: &Session| (session.circles().len(), session.outranks(me));
-        Some(if rank(self.direct.session(old)?) > rank(self.direct.session(new)?) { new } else { old })
+        let rank = |conn| {
+            let session = self.direct.session(conn)?;
+            Some((session.circles().len(), self.direct.is_stream(conn), session.outranks(me)))
+        };
+        Some(if rank(old)? > rank(new)? { new } else { old })
     }
 
     fn closed(&mut self, conn: ConnId, node: NodeId, circles: &[CircleId]) {

@@ -205,6 +205,36 @@ fn two_members_without_a_relay_meet_through_a_third() {
 }
 
 #[test]
+fn a_stream_takes_the_place_of_a_channel_where_an_address_gives_one() {
+    let mut world = world(Platform { dials: true, ..BROWSER }, 2);
+    let circle = world.circle("garden club");
+    world.run_until("a channel", |world| connected(world, circle));
+    assert_eq!(world.rtc.open(), 2);
+    world.listen(0);
+    world.run_until("a stream", |world| world.rtc.open() == 0 && connected(world, circle));
+    world.run(120_000);
+    assert!(connected(&world, circle));
+    assert_eq!((world.rtc.created, world.rtc.open()), (2, 0), "and no channel is made beside it");
+    send(&mut world, 1, circle, "faster now");
+    world.run(1_000);
+    assert_eq!(world.texts(0, circle, "general"), ["faster now"]);
+}
+
+#[test]
+fn a_channel_stays_where_an_address_gives_no_stream() {
+    let mut world = world(Platform { dials: true, ..BROWSER }, 2);
+    let circle = world.circle("garden club");
+    world.network.forbid_dialing(1, 0);
+    world.run_until("a channel", |world| connected(world, circle));
+    world.listen(0);
+    for _ in 0..60 {
+        world.run(10_000);
+        assert!(connected(&world, circle));
+    }
+    assert_eq!((world.rtc.created, world.rtc.open()), (2, 2));
+}
+
+#[test]
 fn mirrors_that_join_at_the_start_do_not_keep_members_apart() {
     let mut before = world(BROWSER, 2);
     let circle = before.circle("garden club");

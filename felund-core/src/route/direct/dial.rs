@@ -43,13 +43,16 @@ impl Direct {
 
     /// Addresses that are not in use and lead to nobody connected, and when each may be dialed; none while nothing can
     /// be dialed. Addresses of one member are tried one after the other, without waiting for one that is silent (as in RFC 8305),
-    /// and none while somebody has answered at one of them.
+    /// and none while somebody has answered at one of them. A DataChannel does not count as long as an address may give
+    /// a stream, which is faster and costs less: one that has failed is left alone.
     pub(super) fn idle(&self) -> impl Iterator<Item = (&String, &Address, u64)> {
-        let connected: BTreeSet<NodeId> = self.sessions().map(|(_, session)| session.peer()).collect();
+        let sessions: BTreeMap<NodeId, bool> =
+            self.sessions().map(|(id, session)| (session.peer(), self.is_stream(id))).collect();
         let room = self.dials && self.has_room();
         let attempts = self.attempts();
         let when = move |entry: &Address| {
-            let reached = entry.node.is_some_and(|node| connected.contains(&node));
+            let stream = entry.node.and_then(|node| sessions.get(&node));
+            let reached = stream.is_some_and(|stream| *stream || entry.failures > 0);
             if !room || reached || entry.conn.is_some() || entry.circles.is_empty() {
                 return None;
             }
@@ -96,10 +99,13 @@ impl Direct {
         }
     }
 
-    /// Whether a circle lacks sessions that an address may give it, or wants the member there.
+    /// Whether a circle lacks sessions that an address may give it, or wants the member there, or has it on a DataChannel
+    /// only.
     pub(super) fn is_needed(&self, address: &Address, degrees: &BTreeMap<CircleId, usize>) -> bool {
         let lacks = |circle: &CircleId| degrees.get(circle).copied().unwrap_or(0) < MESH_DEGREE;
-        address.circles.iter().any(lacks) || address.node.is_some_and(|node| self.is_wanted(node))
+        let reached = |node| self.sessions().any(|(_, session)| session.peer() == node);
+        address.circles.iter().any(lacks)
+            || address.node.is_some_and(|node| self.is_wanted(node) || reached(node))
     }
 
     /// Addresses that may be dialed now, in an order drawn by lot.

@@ -69,6 +69,11 @@ struct Conn {
 }
 
 impl Conn {
+    /// A byte stream that one side dialed; else a DataChannel.
+    const fn is_stream(&self) -> bool {
+        self.address.is_some() || self.origin.is_some()
+    }
+
     /// Accepted, and has not proved anything yet.
     const fn is_stranger(&self) -> bool {
         self.origin.is_some() && !matches!(self.state, State::Open(_))
@@ -207,6 +212,11 @@ impl Direct {
     /// Whether a connection was dialed at an address where members of a circle are said to be.
     pub(crate) fn leads_to(&self, conn: ConnId, circle: CircleId) -> bool {
         self.book.values().any(|address| address.conn == Some(conn) && address.circles.contains(&circle))
+    }
+
+    /// Whether a connection is a byte stream; else it is a DataChannel.
+    pub(crate) fn is_stream(&self, conn: ConnId) -> bool {
+        self.conns.get(&conn).is_some_and(Conn::is_stream)
     }
 
     /// All connections, those in the making included.
