@@ -5,7 +5,7 @@ use crate::{
     config::{RTC_ATTEMPT_MS, RTC_GATHER_MS},
     ice::Candidate,
     ids::{CircleId, NodeId},
-    io::{ConnId, Output, RtcCommand, RtcPath},
+    io::{CandidateKind, ConnId, Output, RtcCommand, RtcPath},
     relay_api::IceServer,
     route::relay::Cx,
     session::Binding,
@@ -196,7 +196,15 @@ impl Conn {
         }
     }
 
+    /// The path leads through a TURN server on either side.
+    pub(super) fn is_through_turn(&self) -> bool {
+        self.path.is_some_and(|path| [path.local, path.remote].contains(&CandidateKind::Relay))
+    }
+
     fn take(&mut self, id: ConnId, candidate: String, cx: &mut Cx<'_>) {
+        if self.better && candidate.contains(" typ relay") {
+            return;
+        }
         // Looking up a name would show whoever answers, in the local network or by DNS, where this device is.
         let is_safe =
             !self.relay_only || Candidate::parse(&candidate).is_some_and(|candidate| candidate.is_literal());

@@ -22,7 +22,7 @@ use crate::{
     },
     ice::{Servers, has_turn},
     ids::{CircleId, NodeId},
-    io::{CandidateKind, ConnId, Output, RtcCommand, RtcEvent, RtcPath},
+    io::{ConnId, Output, RtcCommand, RtcEvent, RtcPath},
     keys::random,
     session::Binding,
 };
@@ -224,11 +224,7 @@ impl Rtc {
         }
         for (node, circle) in due {
             self.peers.entry(node).or_default().looked += 1;
-            if let Some(id) = self.offer(node, circle, cx)
-                && let Some(conn) = self.conns.get_mut(&id)
-            {
-                conn.better = true;
-            }
+            self.offer(node, circle, cx);
         }
     }
 
@@ -237,7 +233,7 @@ impl Rtc {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         let peer = self.peers.entry(conn.node).or_default();
         conn.path = Some(path);
-        if path.local != CandidateKind::Relay && path.remote != CandidateKind::Relay {
+        if !conn.is_through_turn() {
             (conn.better_at, peer.looked) = (None, 0);
         } else if conn.offers && !conn.relay_only {
             let wait = RTC_BETTER_MIN_MS.saturating_mul(3_u64.saturating_pow(peer.looked));
@@ -372,7 +368,16 @@ impl Rtc {
         let grown = (now - self.refilled) / RTC_REFILL_MS;
         self.tokens = self.tokens.saturating_add(u32::try_from(grown).unwrap_or(u32::MAX)).min(RTC_BURST);
         self.refilled += grown * RTC_REFILL_MS;
-        let servers = self.servers.for_circle(Some(circle), cx.now.wall);
+        let mut servers = self.servers.for_circle(Some(circle), cx.now.wall);
+        // What is to take the place of a path through TURN does without: TURN may answer first again.
+        let better = !self.relay_only
+            && self.conns.values().any(|conn| conn.node == node && conn.open && conn.is_through_turn());
+        if better {
+            for server in &mut servers {
+                server.urls.retain(|url| !url.starts_with("turn"));
+            }
+            servers.retain(|server| !server.urls.is_empty());
+        }
         let has_way = !self.relay_only || has_turn(&servers);
         if self.conns.len() >= MAX_CHANNELS_OPEN || self.tokens == 0 || !has_way {
             return None;
@@ -380,7 +385,7 @@ impl Rtc {
         self.tokens -= 1;
         let id = ConnId(cx.id());
         let mut conn = Conn::new(node, circle, session, offers, now + RTC_ATTEMPT_MS);
-        (conn.relay_only, conn.servers) = (self.relay_only, servers.clone());
+        (conn.relay_only, conn.better, conn.servers) = (self.relay_only, better, servers.clone());
         let relay_only = conn.relay_only;
         self.conns.insert(id, conn);
         cx.out.push_back(Output::Rtc(id, RtcCommand::Open { offer: offers, servers, relay_only }));
