@@ -32,17 +32,6 @@ fn assert_path(one: Nat, other: Nat, look: impl Fn() -> String) {
     assert!(right.is_some(), "{one:?} to {other:?}: {said}");
 }
 
-/// As [`assert_path`], where a page is one of the two: Chromium does not always get from a symmetric router to an
-/// address-restricted one, and is then through TURN.
-fn assert_path_of_page(one: Nat, other: Nat, look: impl Fn() -> String) {
-    match (one, other) {
-        (Nat::AddressRestricted, Nat::Symmetric) | (Nat::Symmetric, Nat::AddressRestricted) => {
-            println!("{one:?} to {other:?}: {}", look());
-        }
-        _ => assert_path(one, other, look),
-    }
-}
-
 fn person(internet: &mut Internet, nat: Nat, nth: usize) -> Person {
     Person::start(internet, nat, &format!("{nat:?}{nth}").to_lowercase())
 }
@@ -103,7 +92,7 @@ impl Guest {
 
     fn assert_paths<'a>(&self, to: impl Iterator<Item = (Nat, &'a str)>) {
         for (nat, name) in to.filter(|(_, name)| *name != self.name) {
-            assert_path_of_page(self.nat, nat, || self.page().connection(name));
+            assert_path(self.nat, nat, || self.page().connection(name));
         }
     }
 }
@@ -160,7 +149,7 @@ fn pages_meet_each_other_and_terminals_wherever_their_nats_permit_it_and_through
     }
     for terminal in &terminals {
         for guest in &guests {
-            assert_path_of_page(terminal.nat, guest.nat, || terminal.connection(&guest.name));
+            assert_path(terminal.nat, guest.nat, || terminal.connection(&guest.name));
         }
     }
 }

@@ -8,6 +8,6 @@ mod uri;
 
 pub use candidate::Candidate;
 pub use probe::{Filtering, Gathered, IceProbe, IceReport, Mapping, ServerReport, Shown};
-pub(crate) use servers::{Servers, has_turn};
+pub(crate) use servers::{Servers, has_turn, without_turn};
 pub use servers::{parse_servers, servers_text};
 pub use uri::{Scheme, ServerUri};

@@ -164,8 +164,16 @@ impl Servers {
 
 /// Whether there is a TURN server among them.
 pub(crate) fn has_turn(servers: &[IceServer]) -> bool {
-    let urls = servers.iter().flat_map(|server| &server.urls);
-    urls.filter_map(|url| ServerUri::parse(url).ok()).any(|uri| uri.is_turn())
+    servers.iter().flat_map(|server| &server.urls).any(|url| ServerUri::names_turn(url))
+}
+
+/// Those of them that are no TURN servers.
+pub(crate) fn without_turn(mut servers: Vec<IceServer>) -> Vec<IceServer> {
+    for server in &mut servers {
+        server.urls.retain(|url| !ServerUri::names_turn(url));
+    }
+    servers.retain(|server| !server.urls.is_empty());
+    servers
 }
 
 #[cfg(test)]

@@ -111,6 +111,12 @@ impl ServerUri {
         matches!(self.scheme, Scheme::Turn | Scheme::Turns)
     }
 
+    /// Whether a text is the URI of a TURN server.
+    #[must_use]
+    pub fn names_turn(text: &str) -> bool {
+        Self::parse(text).is_ok_and(|uri| uri.is_turn())
+    }
+
     /// `host:port`, an IPv6 address in brackets.
     #[must_use]
     pub fn authority(&self) -> String {

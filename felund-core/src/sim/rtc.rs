@@ -39,7 +39,7 @@ pub struct WebRtc {
     pub names: bool,
     /// No path is ever found.
     pub blocked: bool,
-    /// Every path that is found leads through a TURN server.
+    /// The only candidates that are found are those of TURN servers.
     pub through_turn: bool,
     /// So many of the next messages on direct connections are lost without a word.
     pub swallow: usize,
@@ -164,8 +164,11 @@ impl World {
         // This one finds what it was told not to look for, and puts everything into its description.
         let relay_only = self.rtc.connections.get(&end).is_some_and(|connection| connection.relay_only);
         let own = own_address(end.device);
-        let mut candidates = vec![format!("candidate:1 1 udp 1 {own} 9 typ host")];
-        if relay_only {
+        let mut candidates = Vec::new();
+        if !self.rtc.through_turn {
+            candidates.push(format!("candidate:1 1 udp 1 {own} 9 typ host"));
+        }
+        if relay_only || self.rtc.through_turn {
             candidates.push(format!("candidate:2 1 udp 1 198.51.100.1 9 typ relay raddr {own} rport 9"));
         }
         if self.rtc.names {

@@ -307,13 +307,29 @@ fn a_path_through_turn_gives_way_to_a_direct_one_without_a_gap() {
 }
 
 #[test]
+fn a_connection_that_took_the_place_of_one_through_turn_goes_through_turn_again_where_nothing_else_is_left() {
+    let mut world = world(BROWSER, 2);
+    world.rtc.through_turn = true;
+    let circle = world.circle("garden club");
+    world.run_until("a channel", |world| connected(world, circle));
+    world.rtc.through_turn = false;
+    world.run(20_000);
+    assert!(!paths(&mut world, 0)[0].contains("TURN"));
+    world.rtc.through_turn = true;
+    world.cut_channels();
+    world.run(10_000);
+    assert!(connected(&world, circle) && paths(&mut world, 0)[0].contains("TURN"));
+    assert_eq!(world.rtc.created, 4, "ICE was restarted");
+}
+
+#[test]
 fn where_only_turn_leads_a_better_path_is_looked_for_ever_more_rarely() {
     let mut world = world(BROWSER, 2);
     world.rtc.through_turn = true;
     let circle = world.circle("garden club");
     world.run_until("a channel", |world| connected(world, circle));
     world.run(24 * 3_600_000);
-    assert!(connected(&world, circle));
+    assert!(connected(&world, circle) && world.rtc.count() == 2, "each look in vain leaves what there is");
     let looks = world.rtc.created / 2 - 1;
     assert!((20..=32).contains(&looks), "{looks} looks in a day");
 }

@@ -94,7 +94,7 @@ async fn check(probe: &IceProbe, deadline: Instant) -> IceReport {
         .iter()
         .filter(|found| {
             found.kind != CandidateKind::Srflx
-                || found.url.as_ref().is_some_and(|url| !url.starts_with("turn"))
+                || found.url.as_ref().is_some_and(|url| !ServerUri::names_turn(url))
         })
         .filter_map(|found| found.url.clone())
         .collect();
@@ -103,7 +103,7 @@ async fn check(probe: &IceProbe, deadline: Instant) -> IceReport {
 }
 
 fn is_turn(server: &IceServer) -> bool {
-    server.urls.iter().any(|url| ServerUri::parse(url).is_ok_and(|uri| uri.is_turn()))
+    server.urls.iter().any(|url| ServerUri::names_turn(url))
 }
 
 /// Looks the servers up, IPv4 first; those that have no address have failed.

@@ -54,7 +54,7 @@ pub(super) struct Conn {
     /// What the platform said last about the path.
     up: bool,
     pub(super) path: Option<RtcPath>,
-    /// It is to take the place of one whose path leads through a TURN server.
+    /// It is not open yet, and to take the place of one whose path leads through a TURN server.
     pub(super) better: bool,
     /// When such another one is begun.
     pub(super) better_at: Option<u64>,
@@ -202,13 +202,11 @@ impl Conn {
     }
 
     fn take(&mut self, id: ConnId, candidate: String, cx: &mut Cx<'_>) {
-        if self.better && candidate.contains(" typ relay") {
-            return;
-        }
+        let read = Candidate::parse(&candidate);
         // Looking up a name would show whoever answers, in the local network or by DNS, where this device is.
-        let is_safe =
-            !self.relay_only || Candidate::parse(&candidate).is_some_and(|candidate| candidate.is_literal());
-        if self.taken < MAX_ROUND && is_safe {
+        let is_safe = !self.relay_only || read.as_ref().is_some_and(Candidate::is_literal);
+        let is_of_use = !self.better || read.is_none_or(|read| read.kind != CandidateKind::Relay);
+        if self.taken < MAX_ROUND && is_safe && is_of_use {
             self.taken += 1;
             cx.out.push_back(Output::Rtc(id, RtcCommand::Candidate(candidate)));
         }
@@ -256,7 +254,8 @@ impl Conn {
         if self.open || !self.is_described() {
             return None;
         }
-        (self.open, self.opened_at) = (true, Some(now));
+        // A restart takes whatever path there is.
+        (self.open, self.opened_at, self.better) = (true, Some(now), false);
         self.found();
         Some(if self.offers { [ours, theirs] } else { [theirs, ours] }.concat())
     }

@@ -20,7 +20,7 @@ use crate::{
         KNOCK_MAX_MS, KNOCK_MIN_MS, MAX_CHANNELS_OPEN, RTC_ATTEMPT_MS, RTC_BETTER_MAX_MS, RTC_BETTER_MIN_MS,
         RTC_BURST, RTC_GRACE_MS, RTC_REFILL_MS,
     },
-    ice::{Servers, has_turn},
+    ice::{Servers, has_turn, without_turn},
     ids::{CircleId, NodeId},
     io::{ConnId, Output, RtcCommand, RtcEvent, RtcPath},
     keys::random,
@@ -42,6 +42,13 @@ struct Peer {
     looked: u32,
     /// `sent_at` of the newest knock or offer taken: none that is not newer is taken again.
     heard: u64,
+}
+
+impl Peer {
+    /// How long until a path without a TURN server is looked for (again), in milliseconds.
+    fn patience(&self) -> u64 {
+        RTC_BETTER_MIN_MS.saturating_mul(3_u64.saturating_pow(self.looked)).min(RTC_BETTER_MAX_MS)
+    }
 }
 
 /// What the node does for this room.
@@ -216,14 +223,15 @@ impl Rtc {
     /// Begins another connection where the one that is open leads through a TURN server: a direct path may merely have
     /// been found too late. The old one stays until the new one is open.
     fn look_for_better(&mut self, cx: &mut Cx<'_>) {
+        let now = cx.now.mono;
         let mut due = Vec::new();
-        for conn in self.conns.values_mut().filter(|conn| conn.better_at.is_some_and(|at| at <= cx.now.mono))
-        {
-            conn.better_at = None;
+        for conn in self.conns.values_mut().filter(|conn| conn.better_at.is_some_and(|at| at <= now)) {
+            let peer = self.peers.entry(conn.node).or_default();
+            peer.looked += 1;
+            conn.better_at = Some(now + peer.patience());
             due.push((conn.node, conn.circle));
         }
         for (node, circle) in due {
-            self.peers.entry(node).or_default().looked += 1;
             self.offer(node, circle, cx);
         }
     }
@@ -236,8 +244,7 @@ impl Rtc {
         if !conn.is_through_turn() {
             (conn.better_at, peer.looked) = (None, 0);
         } else if conn.offers && !conn.relay_only {
-            let wait = RTC_BETTER_MIN_MS.saturating_mul(3_u64.saturating_pow(peer.looked));
-            conn.better_at.get_or_insert(now + wait.min(RTC_BETTER_MAX_MS));
+            conn.better_at.get_or_insert(now + peer.patience());
         }
     }
 
@@ -326,8 +333,8 @@ impl Rtc {
     }
 
     /// Begins a connection as the side that offers.
-    fn offer(&mut self, to: NodeId, circle: CircleId, cx: &mut Cx<'_>) -> Option<ConnId> {
-        self.begin(to, circle, random(&mut cx.rng.0), true, cx)
+    fn offer(&mut self, to: NodeId, circle: CircleId, cx: &mut Cx<'_>) {
+        self.begin(to, circle, random(&mut cx.rng.0), true, cx);
     }
 
     fn offered(
@@ -368,21 +375,18 @@ impl Rtc {
         let grown = (now - self.refilled) / RTC_REFILL_MS;
         self.tokens = self.tokens.saturating_add(u32::try_from(grown).unwrap_or(u32::MAX)).min(RTC_BURST);
         self.refilled += grown * RTC_REFILL_MS;
+        let room = self.conns.len() < MAX_CHANNELS_OPEN && self.tokens > 0;
+        if !room || !self.has_way(circle, cx.now.wall) {
+            return None;
+        }
+        self.tokens -= 1;
         let mut servers = self.servers.for_circle(Some(circle), cx.now.wall);
         // What is to take the place of a path through TURN does without: TURN may answer first again.
         let better = !self.relay_only
             && self.conns.values().any(|conn| conn.node == node && conn.open && conn.is_through_turn());
         if better {
-            for server in &mut servers {
-                server.urls.retain(|url| !url.starts_with("turn"));
-            }
-            servers.retain(|server| !server.urls.is_empty());
+            servers = without_turn(servers);
         }
-        let has_way = !self.relay_only || has_turn(&servers);
-        if self.conns.len() >= MAX_CHANNELS_OPEN || self.tokens == 0 || !has_way {
-            return None;
-        }
-        self.tokens -= 1;
         let id = ConnId(cx.id());
         let mut conn = Conn::new(node, circle, session, offers, now + RTC_ATTEMPT_MS);
         (conn.relay_only, conn.better, conn.servers) = (self.relay_only, better, servers.clone());
