@@ -32,6 +32,27 @@ pub(crate) fn decode_array<const N: usize>(d: &mut Decoder<'_>) -> Result<[u8; N
     d.bytes()?.try_into().map_err(|_| decode::Error::message("byte string of the wrong length").at(at))
 }
 
+/// A field that is such a byte string, for `#[cbor(with = …)]`.
+#[cfg(feature = "node")]
+pub(crate) mod byte_string {
+    use minicbor::{Decoder, Encoder};
+
+    pub(crate) fn encode<const N: usize, C, W: minicbor::encode::Write>(
+        bytes: &[u8; N],
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
+        e.bytes(bytes)?.ok()
+    }
+
+    pub(crate) fn decode<const N: usize, C>(
+        d: &mut Decoder<'_>,
+        _: &mut C,
+    ) -> Result<[u8; N], minicbor::decode::Error> {
+        super::decode_array(d)
+    }
+}
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $len:literal) => {
         $(#[$doc])*

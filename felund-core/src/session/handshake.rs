@@ -14,7 +14,7 @@ use x25519_dalek::{PublicKey, StaticSecret};
 
 use super::record::{Direction, Session};
 use crate::{
-    ids::{CircleId, NodeId, decode_array},
+    ids::{CircleId, NodeId, byte_string},
     keys::{CircleSecret, NodeKey, hkdf, random},
     redact::Secret,
 };
@@ -144,7 +144,7 @@ struct Offer {
 struct Auth {
     #[n(0)]
     node_id: NodeId,
-    #[cbor(n(1), with = "signature")]
+    #[cbor(n(1), with = "byte_string")]
     signature: [u8; 64],
     /// Proofs of 32 bytes, one per shared circle in ascending order of their ids.
     #[cbor(n(2), with = "minicbor::bytes")]
@@ -152,22 +152,6 @@ struct Auth {
     /// SHA-256 of the binding, if there is one: the proofs cover it already, and this names what is wrong.
     #[n(3)]
     bound: Option<ByteArray<32>>,
-}
-
-mod signature {
-    use minicbor::{Decoder, Encoder};
-
-    pub(super) fn encode<C, W: minicbor::encode::Write>(
-        bytes: &[u8; 64],
-        e: &mut Encoder<W>,
-        _: &mut C,
-    ) -> Result<(), minicbor::encode::Error<W::Error>> {
-        e.bytes(bytes)?.ok()
-    }
-
-    pub(super) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<[u8; 64], minicbor::decode::Error> {
-        super::decode_array(d)
-    }
 }
 
 fn parse<'b, T: Decode<'b, ()>>(bytes: &'b [u8]) -> Result<T, SessionError> {

@@ -8,7 +8,7 @@ use super::sdp::{MAX_CANDIDATE, MAX_SDP};
 use crate::{
     config::{MAX_SIGNAL_LEN, SIGNAL_SKEW_MS},
     envelope::{pad, unpad},
-    ids::{CircleId, NodeId, decode_array},
+    ids::{CircleId, NodeId, byte_string},
     keys::{NodeKey, seal_to},
     relay_api::SignalKind,
 };
@@ -111,26 +111,10 @@ pub(crate) struct Letter {
 struct Signed {
     #[n(0)]
     from: NodeId,
-    #[cbor(n(1), with = "signature")]
+    #[cbor(n(1), with = "byte_string")]
     signature: [u8; 64],
     #[cbor(n(2), with = "minicbor::bytes")]
     letter: Vec<u8>,
-}
-
-mod signature {
-    use minicbor::{Decoder, Encoder};
-
-    pub(super) fn encode<C, W: minicbor::encode::Write>(
-        bytes: &[u8; 64],
-        e: &mut Encoder<W>,
-        _: &mut C,
-    ) -> Result<(), minicbor::encode::Error<W::Error>> {
-        e.bytes(bytes)?.ok()
-    }
-
-    pub(super) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<[u8; 64], minicbor::decode::Error> {
-        super::decode_array(d)
-    }
 }
 
 /// Why a signal was not taken. Nothing follows from it but that it is dropped.
