@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::{
     netns::Host,
-    process::{Process, clean_command, find_tool, free_port},
+    process::{Process, find_tool, free_port},
     wait,
     webdriver::Session,
 };
@@ -105,8 +105,7 @@ impl Browser {
 
     fn begin(engine: Engine, (width, height): (u32, u32), elsewhere: Option<(&Host, &str)>) -> Self {
         let (host, origin) = elsewhere.unzip();
-        let command_for =
-            |name| host.map_or_else(|| clean_command(tool(name)), |host| host.command(tool(name)));
+        let command_for = |name| Host::command_on(host, tool(name));
         let free_port = || host.map_or_else(free_port, |host| host.inside(free_port));
         let profile =
             tempfile::Builder::new().prefix("felund-browser-").tempdir().expect("a temporary directory");

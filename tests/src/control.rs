@@ -135,6 +135,12 @@ impl Control {
         found.unwrap_or_else(|| panic!("the circle did not become: {what}; it is {:#?}", self.circle(id)))
     }
 
+    /// Waits until so many members of a circle are reached directly.
+    pub fn until_direct(&self, id: &str, count: usize) -> CircleView {
+        let reached = |view: &CircleView| Model::reach_counts(view).0 == count;
+        self.until_circle(id, &format!("{count} direct"), reached)
+    }
+
     /// Waits for a channel to be known and in a certain way.
     pub fn until_channel(
         &self,

@@ -135,10 +135,7 @@ impl Felund {
 
     fn command(&self, args: &[&str]) -> std::process::Command {
         let program = process::program("FELUND_BIN", "felund");
-        let mut command = match &self.host {
-            Some(host) => host.command(program),
-            None => process::clean_command(program),
-        };
+        let mut command = Host::command_on(self.host.as_ref(), program);
         command.args(self.options()).args(args);
         command
     }
@@ -306,20 +303,27 @@ impl Felund {
         Tail { process }
     }
 
+    /// What doctor finds on certain subjects.
+    #[must_use]
+    pub fn findings(&self, is: impl Fn(&str) -> bool) -> Vec<Value> {
+        let mut findings = self.run(&["--json", "doctor"]).json();
+        findings.retain(|finding| finding["subject"].as_str().is_some_and(&is));
+        findings
+    }
+
     /// What the felund that runs on this data directory has refused since its start: how often, by reason.
     ///
     /// # Panics
     /// When doctor does not say it as it should.
     #[must_use]
     pub fn refusals(&self) -> BTreeMap<String, u64> {
-        let findings = self.run(&["--json", "doctor"]).json();
-        let refused = findings.iter().filter(|finding| finding["subject"] == "refused connections");
+        let refused = self.findings(|subject| subject == "refused connections");
         let part = |finding: &Value| {
             let detail = finding["detail"].as_str().expect("a finding has a text");
             let (times, reason) = detail.split_once(" since the start: ").expect("how often, and why");
             (reason.to_owned(), times.parse().expect("a number"))
         };
-        refused.map(part).collect()
+        refused.iter().map(part).collect()
     }
 
     /// Speaks to the felund that runs on this data directory the way a second process does.

@@ -1,9 +1,6 @@
 //! A small internet with a relay and coturn that everybody reaches, and people behind routers of their own.
 
-use felund_core::{
-    io::Command,
-    view::{CircleView, Reach},
-};
+use felund_core::io::Command;
 
 use crate::{
     control::Control,
@@ -98,9 +95,7 @@ impl Person {
 
     /// Waits until so many members are reached directly.
     pub fn until_direct(&self, circle: &Circle, count: usize) {
-        let reach = |view: &CircleView| view.members.iter().filter(|m| m.reach == Reach::Direct).count();
-        let what = format!("{count} direct at {}", self.name);
-        self.control.until_circle(&circle.id, &what, |view| reach(view) == count);
+        self.control.until_direct(&circle.id, count);
     }
 
     /// Says something that members who are connected confirm.
@@ -144,10 +139,9 @@ impl Person {
     /// What doctor says of the connections to a member.
     #[must_use]
     pub fn connections(&self, to: &str) -> Vec<String> {
-        let findings = self.felund.run(&["--json", "doctor"]).json();
         let subject = format!("connection to {to}");
-        let of = findings.iter().filter(|finding| finding["subject"] == *subject);
-        of.filter_map(|finding| finding["detail"].as_str().map(str::to_owned)).collect()
+        let of = self.felund.findings(|found| found == subject);
+        of.iter().filter_map(|finding| finding["detail"].as_str().map(str::to_owned)).collect()
     }
 
     /// What doctor says of the only connection to a member, once it knows what path that takes.

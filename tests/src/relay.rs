@@ -66,10 +66,7 @@ impl Relay {
     pub fn resume(&mut self) {
         assert!(self.process.is_none(), "the relay is running");
         let program = process::program("FELUND_RELAY_BIN", "felund-relay");
-        let mut command = match &self.host {
-            Some(host) => host.command(program),
-            None => process::clean_command(program),
-        };
+        let mut command = Host::command_on(self.host.as_ref(), program);
         command
             .arg("--listen")
             .arg(self.address.to_string())

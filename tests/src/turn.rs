@@ -16,7 +16,7 @@ const PORT: u16 = 3_478;
 /// A running coturn.
 #[derive(Debug)]
 pub struct Turn {
-    process: Process,
+    _process: Process,
     host: Host,
     _data: TempDir,
 }
@@ -43,7 +43,7 @@ impl Turn {
             .arg(format!("--userdb={}", path("db")))
             .current_dir(data.path());
         let process = Process::spawn("turnserver", &mut command);
-        let turn = Self { process, host: host.clone(), _data: data };
+        let turn = Self { _process: process, host: host.clone(), _data: data };
         let address = (host.address(), PORT);
         wait::until_true("coturn", || host.inside(|| std::net::TcpStream::connect(address).is_ok()));
         turn
@@ -64,11 +64,5 @@ impl Turn {
     #[must_use]
     pub fn stun_options(&self) -> Vec<String> {
         vec!["--stun".into(), format!("stun:{}:{PORT}", self.host.address())]
-    }
-
-    /// Everything it has logged.
-    #[must_use]
-    pub fn log(&self) -> Vec<String> {
-        self.process.stdout().all()
     }
 }

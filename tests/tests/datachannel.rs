@@ -1,7 +1,6 @@
 //! Members that a relay introduces to each other and then carries nothing for: DataChannels between real browsers and
 //! real terminal clients. That the relay is not used is read from its own counters.
 
-use felund_core::view::{CircleView, Reach};
 use felund_tests::{
     browser::{Browser, Engine},
     felund::{Circle, Felund},
@@ -10,10 +9,6 @@ use felund_tests::{
 };
 
 const CIRCLE: &str = "garden club";
-
-fn directly(view: &CircleView, count: usize) -> bool {
-    view.members.iter().filter(|member| member.reach == Reach::Direct).count() == count
-}
 
 /// A circle with its relay; who made it is not running any more.
 fn founded(relay: &Relay) -> (Felund, Circle) {
@@ -30,7 +25,7 @@ fn two_terminals_that_do_not_listen_talk_past_the_relay() {
     bob.join(&circle.invite);
     let (at_alice, at_bob) = (alice.tail(None), bob.tail(None));
     for member in [&alice, &bob] {
-        member.control().until_circle(&circle.id, "direct", |view| directly(view, 1));
+        member.control().until_direct(&circle.id, 1);
     }
     let stored = relay.stored();
     for round in 0..10 {
@@ -52,7 +47,7 @@ fn with_a_terminal(engine: Engine) {
     let page = Page::new(&browser);
     page.join_by_link(&relay.url(), &circle.invite, "bob");
     page.until_direct(1);
-    alice.control().until_circle(&circle.id, "direct", |view| directly(view, 1));
+    alice.control().until_direct(&circle.id, 1);
     let stored = relay.stored();
     for round in 0..5 {
         let (from_alice, from_bob) = (format!("alice {round}"), format!("bob {round}"));

@@ -1,10 +1,7 @@
 //! Hiding a device's address from members, and what the doctor says of STUN, TURN and NATs, through real networks: the
 //! address is looked for in what reaches the other side's router.
 
-use felund_core::{
-    io::Command,
-    view::{CircleView, Reach},
-};
+use felund_core::io::Command;
 use felund_tests::{
     browser::{Browser, Engine},
     felund::{Circle, Felund, Tail},
@@ -39,14 +36,12 @@ impl Home {
     }
 
     fn until_direct(&self, circle: &Circle, count: usize) {
-        let direct = |view: &CircleView| view.members.iter().filter(|m| m.reach == Reach::Direct).count();
-        self.felund.control().until_circle(&circle.id, "direct", |view| direct(view) == count);
+        self.felund.control().until_direct(&circle.id, count);
     }
 
     /// What the doctor says of something.
     fn finding(&self, subject: &str) -> Value {
-        let mut found = self.felund.run(&["--json", "doctor"]).json();
-        found.retain(|finding| finding["subject"].as_str().is_some_and(|of| of.starts_with(subject)));
+        let mut found = self.felund.findings(|of| of.starts_with(subject));
         assert_eq!(found.len(), 1, "{subject}: {found:?}");
         found.remove(0)
     }
@@ -119,9 +114,8 @@ fn who_hides_is_reached_through_turn_and_ends_what_showed_its_address() {
     alice.hide(true);
     let through = |home: &Home, name: &str| {
         wait::until(&format!("a path through TURN to {name}"), || {
-            let found = home.felund.run(&["--json", "doctor"]).json();
             let subject = format!("connection to {name}");
-            let connection = found.into_iter().find(|finding| finding["subject"] == *subject)?;
+            let connection = home.felund.findings(|of| of == subject).pop()?;
             connection["figures"]["local"].is_string().then_some(connection)
         })
     };

@@ -294,6 +294,15 @@ impl Host {
         command
     }
 
+    /// As [`Host::command`]; on this machine where there is none.
+    #[must_use]
+    pub fn command_on(host: Option<&Self>, program: impl Into<PathBuf>) -> Command {
+        match host {
+            Some(host) => host.command(program),
+            None => clean_command(program),
+        }
+    }
+
     /// Runs a part of the test here, so that sockets it makes are this machine's. They stay so when the part is over.
     ///
     /// # Panics
