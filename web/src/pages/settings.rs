@@ -22,17 +22,9 @@ use crate::{
 pub(super) fn Settings() -> impl IntoView {
     let app = App::here();
     let saved = RwSignal::new(String::new());
-    let tell = move |command: Command, done: &'static str| {
+    let change = move |command: Command, done: &'static str| {
         saved.set(String::new());
-        app.ask_or(
-            command,
-            move |_, _| {
-                saved.try_set(done.into());
-            },
-            move |_, error| {
-                saved.try_set(error);
-            },
-        );
+        tell(app, saved, command, done);
     };
     let name =
         RwSignal::new(app.identity.read_untracked().as_ref().map(|me| me.name.clone()).unwrap_or_default());
@@ -41,7 +33,7 @@ pub(super) fn Settings() -> impl IntoView {
             <p role="status" class="saved">{saved}</p>
             <form on:submit=move |event| {
                 event.prevent_default();
-                tell(Command::SetName { name: name.get_untracked().trim().into() }, "Your name is changed.");
+                change(Command::SetName { name: name.get_untracked().trim().into() }, "Your name is changed.");
             }>
                 <label for="set-name">"Your name"</label>
                 <div class="pair">
@@ -56,6 +48,19 @@ pub(super) fn Settings() -> impl IntoView {
             {app.circle_now().map(|circle| view! { <OfCircle circle saved /> })}
         </Dialog>
     }
+}
+
+/// Changes something, and says so or why not.
+fn tell(app: App, saved: RwSignal<String>, command: Command, done: &'static str) {
+    app.ask_or(
+        command,
+        move |_, _| {
+            saved.try_set(done.into());
+        },
+        move |_, error| {
+            saved.try_set(error);
+        },
+    );
 }
 
 /// Theme, notifications, storage, installation.
@@ -173,17 +178,7 @@ fn Connections(saved: RwSignal<String>) -> impl IntoView {
             .unwrap_or_default(),
     );
     let hidden = move || app.identity.read().as_ref().is_some_and(|me| me.hide_address);
-    let tell = move |command: Command| {
-        app.ask_or(
-            command,
-            move |_, _| {
-                saved.try_set("Changed; connections are made anew.".into());
-            },
-            move |_, error| {
-                saved.try_set(error);
-            },
-        );
-    };
+    let tell = move |command: Command| tell(app, saved, command, "Changed; connections are made anew.");
     view! {
         <h3>"Connections"</h3>
         <label>
@@ -218,17 +213,7 @@ fn OfCircle(circle: CircleView, saved: RwSignal<String>) -> impl IntoView {
     let days = RwSignal::new(circle.retention.days.to_string());
     let relay = RwSignal::new(circle.relay.clone().unwrap_or_default());
     let name = RwSignal::new(circle.name.clone());
-    let tell = move |command: Command, done: &'static str| {
-        app.ask_or(
-            command,
-            move |_, _| {
-                saved.try_set(done.into());
-            },
-            move |_, error| {
-                saved.try_set(error);
-            },
-        );
-    };
+    let tell = move |command: Command, done: &'static str| tell(app, saved, command, done);
     let keep = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
         match (messages.read_untracked().trim().parse(), days.read_untracked().trim().parse()) {
