@@ -15,12 +15,23 @@ use crate::{
     io::{ConnId, Output},
 };
 
+/// What [`Direct::next_dial`] is worked out from.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Basis {
+    conns: u64,
+    book: u64,
+    wanted: u64,
+    explore_at: u64,
+    dials: bool,
+    anchors: bool,
+}
+
 impl Direct {
     /// Sessions and dials under way, per circle.
     pub(crate) fn degrees(&self) -> BTreeMap<CircleId, usize> {
         let mut degrees: BTreeMap<CircleId, usize> = BTreeMap::new();
         let mut tried: BTreeSet<NodeId> = BTreeSet::new();
-        for (id, conn) in &self.conns {
+        for (id, conn) in self.conns.iter() {
             let dialed = || conn.address.as_ref().and_then(|address| self.book.get(address));
             // Several addresses of one member lead to one session.
             let mut first = |address: &&Address| address.node.is_none_or(|node| tried.insert(node));
@@ -45,7 +56,7 @@ impl Direct {
     /// be dialed. Addresses of one member are tried one after the other, without waiting for one that is silent (as in RFC 8305),
     /// and none while somebody has answered at one of them. A DataChannel does not count as long as an address may give
     /// a stream, which is faster and costs less: one that has failed is left alone.
-    pub(super) fn idle(&self) -> impl Iterator<Item = (&String, &Address, u64)> {
+    fn idle(&self) -> impl Iterator<Item = (&String, &Address, u64)> {
         let sessions: BTreeMap<NodeId, bool> =
             self.sessions().map(|(id, session)| (session.peer(), self.is_stream(id))).collect();
         let room = self.dials && self.has_room();
@@ -106,6 +117,28 @@ impl Direct {
         let reached = |node| self.sessions().any(|(_, session)| session.peer() == node);
         address.circles.iter().any(lacks)
             || address.node.is_some_and(|node| self.is_wanted(node) || reached(node))
+    }
+
+    /// When somebody is to be dialed next. It is asked for after every input, and follows from what seldom changes.
+    pub(super) fn next_dial(&self) -> Option<u64> {
+        let basis = Basis {
+            conns: self.conns.version(),
+            book: self.book.version(),
+            wanted: self.wanted.version(),
+            explore_at: self.explore_at,
+            dials: self.dials,
+            anchors: self.anchors,
+        };
+        let (before, mut at) = self.next_dial.get();
+        if before != basis {
+            let degrees = self.degrees();
+            let dial = |(_, address, at): (&String, &Address, u64)| {
+                if self.is_needed(address, &degrees) { at } else { at.max(self.explore_at) }
+            };
+            at = self.idle().map(dial).min();
+            self.next_dial.set((basis, at));
+        }
+        at
     }
 
     /// Addresses that may be dialed now, in an order drawn by lot.

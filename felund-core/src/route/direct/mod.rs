@@ -7,8 +7,12 @@ mod channel;
 mod dial;
 mod nearby;
 mod refusals;
+mod watched;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cell::Cell,
+    collections::{BTreeMap, BTreeSet},
+};
 
 pub(crate) use nearby::Service;
 
@@ -27,6 +31,7 @@ use crate::{
 
 pub(crate) use refusals::Refusals;
 use refusals::{TOO_MANY, UNFINISHED};
+use watched::Watched;
 
 /// The secrets of this node's circles, copied only where they are needed.
 pub(crate) type Secrets<'a> = &'a dyn Fn() -> Vec<CircleSecret>;
@@ -96,16 +101,18 @@ pub(crate) enum DirectEvent {
 /// All direct connections of a node.
 #[derive(Debug, Default)]
 pub(crate) struct Direct {
-    conns: BTreeMap<ConnId, Conn>,
+    conns: Watched<BTreeMap<ConnId, Conn>>,
     /// Of DataChannels whose handshake is not over.
     firsts: BTreeMap<ConnId, channel::First>,
-    book: BTreeMap<String, Address>,
+    book: Watched<BTreeMap<String, Address>>,
     /// Where this node listens, as others may dial it.
     endpoints: Vec<String>,
     /// Members each circle wants a session with however many there are: its anchors.
-    wanted: BTreeMap<CircleId, Vec<NodeId>>,
+    wanted: Watched<BTreeMap<CircleId, Vec<NodeId>>>,
     /// When a member beyond those that suffice is tried next.
     explore_at: u64,
+    /// When somebody is to be dialed next, and what that was worked out from.
+    next_dial: Cell<(dial::Basis, Option<u64>)>,
     /// When somebody from outside this network last proved to be a member.
     reached_at: Option<u64>,
     /// Whether this node takes in more than its own needs.
@@ -139,8 +146,11 @@ impl Direct {
     ) -> Vec<String> {
         let mut news = Vec::new();
         for address in addresses {
-            let known = self.book.contains_key(&address);
-            let room = known || self.book.len() < MAX_ADDRESSES;
+            let before = self.book.get(&address);
+            if before.is_some_and(|entry| entry.is_told(circle, node)) {
+                continue;
+            }
+            let room = before.is_some() || self.book.len() < MAX_ADDRESSES;
             if is_address(&address) && !self.endpoints.contains(&address) && room {
                 let entry = self.book.entry(address.clone()).or_default();
                 entry.node = entry.node.or(node);
@@ -168,6 +178,9 @@ impl Direct {
 
     /// Whom a circle wants a session with in any case; newly wanted ones are dialed without waiting.
     pub(crate) fn want(&mut self, circle: CircleId, nodes: &[NodeId]) {
+        if self.wanted.get(&circle).is_some_and(|before| before == nodes) {
+            return;
+        }
         let before = self.wanted.insert(circle, nodes.to_vec()).unwrap_or_default();
         for address in self.book.values_mut() {
             if address.node.is_some_and(|node| nodes.contains(&node) && !before.contains(&node)) {
@@ -292,18 +305,15 @@ impl Direct {
             }
         }
         self.repeat(cx);
-        self.dial_due(cx);
-        self.explore(cx, events);
+        if self.next_dial().is_some_and(|at| at <= now) {
+            self.dial_due(cx);
+            self.explore(cx, events);
+        }
     }
 
     pub(crate) fn deadline(&self) -> Option<u64> {
         let conns = self.conns.values().map(|conn| conn.deadline);
-        let degrees = self.degrees();
-        let dials = self.idle().map(|(_, address, at)| {
-            let needed = self.is_needed(address, &degrees);
-            if needed { at } else { at.max(self.explore_at) }
-        });
-        conns.chain(dials).chain(self.repeat_at()).min()
+        conns.chain(self.next_dial()).chain(self.repeat_at()).min()
     }
 
     pub(crate) fn accepted(&mut self, id: ConnId, origin: Origin, cx: &mut Cx<'_>) {
@@ -390,7 +400,7 @@ impl Direct {
 
     /// Seals and sends a frame; nothing happens on a connection that is not open.
     pub(crate) fn send(&mut self, id: ConnId, frame: &PeerFrame, cx: &mut Cx<'_>) {
-        if let Some(State::Open(session)) = self.conns.get_mut(&id).map(|conn| &mut conn.state)
+        if let Some(State::Open(session)) = self.conns.unnoticed().get_mut(&id).map(|conn| &mut conn.state)
             && let Ok(records) = session.seal(&frame.to_bytes())
         {
             cx.out.extend(records.into_iter().map(|record| Output::Transmit(id, record)));
@@ -412,9 +422,10 @@ impl Direct {
         if self.is_repeated(id, bytes, cx) {
             return;
         }
-        let Some(mut conn) = self.conns.remove(&id) else { return };
+        let Some(mut conn) = self.conns.unnoticed().remove(&id) else { return };
         // Only a handshake needs them; nearly all that comes in belongs to an open session.
-        let secrets = if matches!(conn.state, State::Open(_)) { Vec::new() } else { secrets() };
+        let was_open = matches!(conn.state, State::Open(_));
+        let secrets = if was_open { Vec::new() } else { secrets() };
         let local = Local { key: cx.key, circles: &secrets };
         let stepped = step(conn.state, id, bytes, local, cx, events);
         match stepped {
@@ -431,7 +442,8 @@ impl Direct {
                 if let (true, State::Open(session), Some(address)) = (news, &conn.state, &conn.address) {
                     self.met(address, session.peer(), cx);
                 }
-                self.conns.insert(id, conn);
+                let conns = if was_open { self.conns.unnoticed() } else { &mut *self.conns };
+                conns.insert(id, conn);
                 if matches!(events.last(), Some(DirectEvent::Frame { frame: PeerFrame::Ping, .. })) {
                     events.pop();
                     self.send(id, &PeerFrame::Pong, cx);

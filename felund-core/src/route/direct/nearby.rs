@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Address, Direct, is_address};
 use crate::{
     config::{MAX_ADDRESSES, MAX_ENDPOINTS},
-    ids::CircleId,
+    ids::{CircleId, NodeId},
 };
 
 /// A service of the local network that somebody runs who seems to be a member.
@@ -18,6 +18,12 @@ pub(crate) struct Service {
 }
 
 impl Address {
+    /// Whether it is no news that a member of a circle is said to be there.
+    pub(super) fn is_told(&self, circle: CircleId, node: Option<NodeId>) -> bool {
+        let named = self.node.is_some() || node.is_none();
+        named && self.nearby.is_none() && self.circles.contains(&circle)
+    }
+
     /// Whether there is the same member behind both addresses.
     pub(super) fn leads_where(&self, other: &Self) -> bool {
         (self.node.is_some() && self.node == other.node)
@@ -35,7 +41,7 @@ impl Direct {
                 wanted.insert(address, (service.instance.clone(), service.circles.clone()));
             }
         }
-        for (address, entry) in &mut self.book {
+        for (address, entry) in self.book.iter_mut() {
             if entry.nearby.is_some() && !wanted.contains_key(address) {
                 entry.circles.clear();
             }
