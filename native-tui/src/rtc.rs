@@ -1,8 +1,9 @@
 //! DataChannels to members: one peer connection of the `webrtc` crate per connection of the node.
 //!
 //! The node decides everything; here descriptions and candidates are passed on in order, and messages are bounded, queued
-//! and moved. Each connection is three tasks: one for the node's commands, one that does nothing but take what the
-//! channel received (a consumer that is late has lost messages), and one that sends.
+//! and moved. Each connection is four tasks: one for the node's commands, one that does nothing but take what the
+//! channel received (a consumer that is late has lost messages), one that sends, and one that sees to it that what is
+//! sent goes out.
 
 use std::{
     sync::{Arc, Mutex},
@@ -18,18 +19,18 @@ use felund_core::{
 };
 use rtc::ice::mdns::MulticastDnsMode;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Notify, mpsc, watch},
     task::JoinSet,
-    time::{MissedTickBehavior, interval, timeout},
+    time::{MissedTickBehavior, interval, sleep, timeout},
 };
 use webrtc::{
     data_channel::{DataChannel, DataChannelEvent, RTCDataChannelInit},
     error::{Error, Result},
     peer_connection::{
         PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCConfigurationBuilder,
-        RTCIceCandidate, RTCIceCandidateInit, RTCIceCandidateType, RTCIceServer, RTCIceTransportPolicy,
-        RTCPeerConnectionIceEvent, RTCPeerConnectionState, RTCSessionDescription, SettingEngineBuilder,
-        StatsSelector,
+        RTCIceCandidate, RTCIceCandidateInit, RTCIceCandidateType, RTCIceConnectionState, RTCIceServer,
+        RTCIceTransportPolicy, RTCPeerConnectionIceEvent, RTCPeerConnectionState, RTCSessionDescription,
+        SettingEngineBuilder, StatsSelector,
     },
 };
 
@@ -48,6 +49,10 @@ const CHECKS: u16 = 40;
 const HOSTS_FIRST: Duration = Duration::from_millis(100);
 /// How long a pair through a TURN server waits for any other: hole punching takes a few round trips.
 const TURN_LAST: Duration = Duration::from_secs(1);
+/// After what time whatever was wrapped for a TURN server is sent, at the latest.
+const FLUSH: Duration = Duration::from_millis(5);
+/// After what time SCTP acknowledges what came alone: RFC 9260 §6.2 wants 200 ms.
+const ACKNOWLEDGED: Duration = Duration::from_millis(250);
 /// How often the path is looked at.
 const LOOK: Duration = Duration::from_secs(10);
 
@@ -55,6 +60,8 @@ const LOOK: Duration = Duration::from_secs(10);
 struct Handler {
     conn: ConnId,
     inbox: mpsc::Sender<Inbox>,
+    /// Told when there is a path.
+    moved: Arc<Notify>,
     /// What was said last: the crate repeats itself.
     last: Mutex<Option<RTCPeerConnectionState>>,
 }
@@ -70,6 +77,12 @@ impl PeerConnectionEventHandler for Handler {
     async fn on_ice_candidate(&self, event: RTCPeerConnectionIceEvent) {
         if let Ok(init) = event.candidate.to_json() {
             self.tell(RtcEvent::Candidate(init.candidate)).await;
+        }
+    }
+
+    async fn on_ice_connection_state_change(&self, state: RTCIceConnectionState) {
+        if state == RTCIceConnectionState::Connected {
+            self.moved.notify_one();
         }
     }
 
@@ -116,11 +129,13 @@ pub(crate) async fn run(
     queue: mpsc::Receiver<Vec<u8>>,
     inbox: mpsc::Sender<Inbox>,
 ) {
-    let reason = match open(conn, servers, relay_only, &inbox).await {
+    let moved = Arc::new(Notify::new());
+    let reason = match open(conn, servers, relay_only, &inbox, &moved).await {
         Err(error) => error.to_string(),
         Ok((peer, channel)) => {
             let peer: Arc<dyn PeerConnection> = peer;
-            let ended = talk(conn, (offer, relay_only), &peer, channel, commands, queue, &inbox).await;
+            let ended =
+                talk(conn, (offer, relay_only), &peer, (channel, moved), commands, queue, &inbox).await;
             let _ = peer.close().await;
             match ended {
                 // The node closed it, and knows.
@@ -137,6 +152,7 @@ async fn open(
     servers: Vec<IceServer>,
     relay_only: bool,
     inbox: &mpsc::Sender<Inbox>,
+    moved: &Arc<Notify>,
 ) -> Result<(Arc<dyn PeerConnection>, Arc<dyn DataChannel>)> {
     // Names of the local network are looked up by asking everyone there.
     let mdns = if relay_only { MulticastDnsMode::Disabled } else { MulticastDnsMode::QueryOnly };
@@ -150,7 +166,7 @@ async fn open(
     let runtime = Roomy::runtime();
     let build = |addresses: Vec<&'static str>| {
         let configuration = configure(servers.clone(), relay_only).build();
-        let handler = Handler { conn, inbox: inbox.clone(), last: Mutex::new(None) };
+        let handler = Handler { conn, inbox: inbox.clone(), moved: moved.clone(), last: Mutex::new(None) };
         let mut builder = PeerConnectionBuilder::new();
         if let Some(runtime) = &runtime {
             builder = builder.with_runtime(runtime.clone());
@@ -184,15 +200,16 @@ async fn talk(
     conn: ConnId,
     (offer, relay_only): (bool, bool),
     peer: &Arc<dyn PeerConnection>,
-    channel: Arc<dyn DataChannel>,
+    (channel, moved): (Arc<dyn DataChannel>, Arc<Notify>),
     mut commands: mpsc::Receiver<RtcCommand>,
     queue: mpsc::Receiver<Vec<u8>>,
     inbox: &mpsc::Sender<Inbox>,
 ) -> Result<()> {
     let (opened, is_open) = watch::channel(false);
     let mut tasks = JoinSet::new();
-    tasks.spawn(read(conn, channel.clone(), opened, inbox.clone()));
-    tasks.spawn(write(channel, is_open.clone(), queue));
+    tasks.spawn(flush(channel.clone(), is_open.clone(), moved.clone()));
+    tasks.spawn(read(conn, channel.clone(), opened, inbox.clone(), moved.clone()));
+    tasks.spawn(write(channel, is_open.clone(), queue, moved));
     let tell = async |event| {
         let _ = inbox.send(Inbox::Node(Input::Rtc(conn, event))).await;
     };
@@ -256,6 +273,7 @@ async fn read(
     channel: Arc<dyn DataChannel>,
     opened: watch::Sender<bool>,
     inbox: mpsc::Sender<Inbox>,
+    moved: Arc<Notify>,
 ) -> Result<()> {
     while let Some(event) = channel.poll().await {
         let message = match event {
@@ -266,6 +284,7 @@ async fn read(
             }
             _ => continue,
         };
+        moved.notify_one();
         // A first message may come before the word that the channel is open, which it proves.
         let first = !*opened.borrow();
         opened.send_replace(true);
@@ -285,6 +304,7 @@ async fn write(
     channel: Arc<dyn DataChannel>,
     mut open: watch::Receiver<bool>,
     mut queue: mpsc::Receiver<Vec<u8>>,
+    moved: Arc<Notify>,
 ) -> Result<()> {
     let limit = Duration::from_millis(2 * RTC_ATTEMPT_MS);
     let opened = timeout(limit, open.wait_for(|open| *open)).await.is_ok_and(|opened| opened.is_ok());
@@ -293,9 +313,29 @@ async fn write(
     }
     while let Some(message) = queue.recv().await {
         channel.send(Bytes::from(message).into()).await?;
+        moved.notify_one();
     }
     // The node has closed it: the task of its commands ends everything.
     std::future::pending().await
+}
+
+/// Makes the crate send what goes through a TURN server: it wraps such a datagram and then waits for anything at all to
+/// happen before it sends it, which may be half a second later. Any setting of the channel wakes it.
+async fn flush(channel: Arc<dyn DataChannel>, open: watch::Receiver<bool>, moved: Arc<Notify>) -> Result<()> {
+    let mut settled = true;
+    loop {
+        if settled {
+            moved.notified().await;
+        }
+        sleep(FLUSH).await;
+        let _ = channel.set_buffered_amount_low_threshold(0).await;
+        // Nothing tells when DTLS and SCTP say something before there is a channel.
+        settled = *open.borrow() && timeout(ACKNOWLEDGED, moved.notified()).await.is_err();
+        if settled {
+            // What SCTP acknowledged meanwhile.
+            let _ = channel.set_buffered_amount_low_threshold(0).await;
+        }
+    }
 }
 
 /// The pair of candidates that the transport has selected.
