@@ -183,7 +183,12 @@ impl End {
                 links.close(conn);
                 // A stream's task ends once nobody can send. A channel's says goodbye first, which is waited for.
                 if channel {
-                    queue.closed().await;
+                    // What it still has to say has to be taken from it.
+                    let closed = queue.closed();
+                    tokio::pin!(closed);
+                    while tokio::select! { () = &mut closed => false, said = links.next() => said.is_some() }
+                    {
+                    }
                 }
             }
         }
