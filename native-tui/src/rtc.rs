@@ -45,10 +45,9 @@ const SEND_BUFFER: usize = 1024 * 1024;
 const CHECK: Duration = Duration::from_millis(50);
 /// Tries of each pair: two seconds of them, as the other side may learn of a candidate later.
 const CHECKS: u16 = 40;
-/// How long a pair that is not of hosts alone waits for one that is: those answer within a few milliseconds.
+/// How long a pair that is not of hosts alone waits for one that is: those answer within a few milliseconds. A pair through
+/// a TURN server waits two seconds for any other, as the crate has it: on a busy device hole punching may take one.
 const HOSTS_FIRST: Duration = Duration::from_millis(100);
-/// How long a pair through a TURN server waits for any other: hole punching takes a few round trips.
-const TURN_LAST: Duration = Duration::from_secs(1);
 /// After what time whatever was wrapped for a TURN server is sent, at the latest.
 const FLUSH: Duration = Duration::from_millis(5);
 /// After what time SCTP acknowledges what came alone: RFC 9260 §6.2 wants 200 ms.
@@ -161,7 +160,6 @@ async fn open(
         .with_ice_connection_attempts(Some(CHECK), Some(CHECKS))
         .with_srflx_acceptance_min_wait(Some(HOSTS_FIRST))
         .with_prflx_acceptance_min_wait(Some(HOSTS_FIRST))
-        .with_relay_acceptance_min_wait(Some(TURN_LAST))
         .build();
     let runtime = Roomy::runtime();
     let build = |addresses: Vec<&'static str>| {

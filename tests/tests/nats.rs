@@ -25,7 +25,7 @@ fn permitted(one: Nat, other: Nat) -> bool {
 /// through TURN may be found first, and a better one is looked for from then on.
 fn assert_path(one: Nat, other: Nat, look: impl Fn() -> String) {
     let mut said = String::new();
-    let right = wait::within(3 * wait::PATIENCE, || {
+    let right = wait::within(5 * wait::PATIENCE, || {
         said = look();
         (said.contains("TURN") != permitted(one, other)).then_some(())
     });
