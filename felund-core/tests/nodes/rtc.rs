@@ -283,12 +283,18 @@ fn paths(world: &mut World, at: usize) -> Vec<String> {
     of.map(|finding| finding.detail).collect()
 }
 
-#[test]
-fn a_path_through_turn_gives_way_to_a_direct_one_without_a_gap() {
+/// Two members whose channel leads through a TURN server, as does every other until the test says otherwise.
+fn met_through_turn() -> (World, CircleId) {
     let mut world = world(BROWSER, 2);
     world.rtc.through_turn = true;
     let circle = world.circle("garden club");
     world.run_until("a channel", |world| connected(world, circle));
+    (world, circle)
+}
+
+#[test]
+fn a_path_through_turn_gives_way_to_a_direct_one_without_a_gap() {
+    let (mut world, circle) = met_through_turn();
     assert!(paths(&mut world, 0)[0].contains("TURN"));
     let stored = world.relay.bytes().len();
     world.rtc.through_turn = false;
@@ -308,10 +314,7 @@ fn a_path_through_turn_gives_way_to_a_direct_one_without_a_gap() {
 
 #[test]
 fn a_connection_that_took_the_place_of_one_through_turn_goes_through_turn_again_where_nothing_else_is_left() {
-    let mut world = world(BROWSER, 2);
-    world.rtc.through_turn = true;
-    let circle = world.circle("garden club");
-    world.run_until("a channel", |world| connected(world, circle));
+    let (mut world, circle) = met_through_turn();
     world.rtc.through_turn = false;
     world.run(20_000);
     assert!(!paths(&mut world, 0)[0].contains("TURN"));
@@ -324,10 +327,7 @@ fn a_connection_that_took_the_place_of_one_through_turn_goes_through_turn_again_
 
 #[test]
 fn where_only_turn_leads_a_better_path_is_looked_for_ever_more_rarely() {
-    let mut world = world(BROWSER, 2);
-    world.rtc.through_turn = true;
-    let circle = world.circle("garden club");
-    world.run_until("a channel", |world| connected(world, circle));
+    let (mut world, circle) = met_through_turn();
     world.run(24 * 3_600_000);
     assert!(connected(&world, circle) && world.rtc.count() == 2, "each look in vain leaves what there is");
     let looks = world.rtc.created / 2 - 1;

@@ -18,7 +18,7 @@ pub(super) enum State {
     Open(Box<Session>),
 }
 
-pub(super) type Stepped = Result<(State, bool), (SessionError, Option<Box<Session>>)>;
+type Stepped = Result<(State, bool), (SessionError, Option<Box<Session>>)>;
 
 /// Takes one message to the next state; the flag says whether a session has just opened.
 pub(super) fn step(
