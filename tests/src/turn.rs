@@ -1,9 +1,11 @@
 //! coturn, the STUN and TURN server that `docs/self-hosting.md` sets up, in a network of the test's own.
 
+use std::net::Ipv4Addr;
+
 use tempfile::TempDir;
 
 use crate::{
-    netns::Host,
+    netns::{Host, Network},
     process::{Process, find_tool},
     wait,
 };
@@ -28,6 +30,20 @@ impl Turn {
     /// When it is not installed or does not start.
     #[must_use]
     pub fn start(host: &Host) -> Self {
+        Self::start_at(host, &[host.address()])
+    }
+
+    /// Starts one that answers at two addresses, and so tells what a router lets in (RFC 5780).
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    #[must_use]
+    pub fn start_with_two_addresses(net: &mut Network) -> Self {
+        let (host, second) = net.server_with_two_addresses();
+        Self::start_at(&host, &[host.address(), second])
+    }
+
+    fn start_at(host: &Host, addresses: &[Ipv4Addr]) -> Self {
         let data = tempfile::Builder::new().prefix("felund-turn-").tempdir().expect("a temporary directory");
         let program =
             find_tool("turnserver").expect("coturn is not installed; `cargo xtask setup --tests` gets it");
@@ -36,7 +52,7 @@ impl Turn {
         command
             .args(["-n", "--no-cli", "--no-tls", "--no-dtls", "--no-multicast-peers", "--realm=felund.test"])
             .args(["--use-auth-secret", "--log-file=stdout", "--simple-log", "--verbose"])
-            .arg(format!("--listening-ip={}", host.address()))
+            .args(addresses.iter().map(|address| format!("--listening-ip={address}")))
             .arg(format!("--listening-port={PORT}"))
             .arg(format!("--static-auth-secret={SECRET}"))
             .arg(format!("--pidfile={}", path("pid")))

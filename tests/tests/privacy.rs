@@ -5,7 +5,7 @@ use felund_core::io::Command;
 use felund_tests::{
     browser::{Browser, Engine},
     felund::{Circle, Felund, Tail},
-    netns::{Host, Nat, Network, Site},
+    netns::{Nat, Network, Site},
     page::Page,
     relay::Relay,
     turn::Turn,
@@ -47,7 +47,7 @@ impl Home {
     }
 }
 
-/// A relay that names coturn on two machines: the first for both, the second for STUN only.
+/// A relay that names coturn on two machines: the first for both, the second, which has two addresses, for STUN only.
 struct Middle {
     net: Network,
     relay: Relay,
@@ -56,28 +56,30 @@ struct Middle {
 
 fn middle(test: &str, relayed: bool) -> Option<Middle> {
     let mut net = Network::new(test)?;
-    let servers: [Host; 2] = [net.server(), net.server()];
-    let turns = [Turn::start(&servers[0]), Turn::start(&servers[1])];
+    let server = net.server();
+    let turns = [Turn::start(&server), Turn::start_with_two_addresses(&mut net)];
     let mut options = if relayed { turns[0].relay_options() } else { turns[0].stun_options() };
     options.extend(turns[1].stun_options());
-    let relay = Relay::start_on(&servers[0], options);
+    let relay = Relay::start_on(&server, options);
     Some(Middle { net, relay, _turns: turns })
 }
 
 #[test]
 fn the_doctor_knows_what_kind_of_nat_there_is_and_what_servers_answer() {
     let Some(mut middle) = middle("the doctor behind NATs", true) else { return };
-    for (nat, mapping) in [
-        (Nat::Open, "none"),
-        (Nat::Cone, "endpoint-independent"),
-        (Nat::PortRestricted, "endpoint-independent"),
-        (Nat::Symmetric, "address-dependent"),
+    for (nat, mapping, filtering) in [
+        (Nat::Open, "none", "endpoint-independent"),
+        (Nat::Cone, "endpoint-independent", "endpoint-independent"),
+        (Nat::AddressRestricted, "endpoint-independent", "address-dependent"),
+        (Nat::PortRestricted, "endpoint-independent", "address-and-port-dependent"),
+        (Nat::Symmetric, "address-dependent", "address-and-port-dependent"),
     ] {
         let home = Home::new(&mut middle.net, nat, &format!("{nat:?}").to_lowercase(), &middle.relay);
         let circle = home.felund.create(&format!("{nat:?}"));
         home.felund.control().until_live(&circle.id);
         let found = home.finding("NAT");
         assert_eq!(found["figures"]["mapping"], mapping, "{nat:?}: {found}");
+        assert_eq!(found["figures"]["filtering"], filtering, "{nat:?}: {found}");
         let turn = home.finding("TURN server");
         assert!(turn["ok"] == true && turn["figures"]["relayed"].is_string(), "{nat:?}: {turn}");
         let candidates = home.finding("addresses to connect by");

@@ -180,6 +180,15 @@ impl Network {
         self.host(&mut site)
     }
 
+    /// As [`Self::server`], with a second IPv4 address.
+    pub fn server_with_two_addresses(&mut self) -> (Host, Ipv4Addr) {
+        let server = self.server();
+        // A site has twelve hosts at most; this is the last address of its network.
+        let second = lan_v4(Nat::Open, self.sites - 1, 14);
+        server.ip(&format!("addr add {second}/{} dev eth0", Nat::Open.lan_bits()));
+        (server, second)
+    }
+
     /// Lets nothing pass between two sites, without an answer, until [`Self::mend`].
     pub fn cut(&self, one: &Site, other: &Site) {
         for (from, to) in [(one, other), (other, one)] {
