@@ -38,7 +38,8 @@ use crate::{
 pub(crate) const QUEUE: usize = 1_024;
 /// How often the clocks are compared, to notice that the machine slept.
 const CLOCK_CHECK: Duration = Duration::from_secs(1);
-/// A wall clock this far ahead of the monotonic one has slept.
+/// A machine whose wall clock got this far ahead of the monotonic one has slept, and so has one where a comparison came
+/// this late, in milliseconds.
 const SLEPT_MS: u64 = 3_000;
 /// How long an owner that ends waits for what is under way.
 const GOODBYE: Duration = Duration::from_secs(3);
@@ -144,7 +145,7 @@ impl Driver {
                 Some(item) = inbox.recv() => deadline = self.take(item).await,
                 () = sleep_until(due) => deadline = self.feed(Input::Timeout).await,
                 _ = check.tick() => {
-                    if self.clock.has_slept() {
+                    if self.clock.has_slept(self.clock.now()) {
                         deadline = self.feed(Input::Wake).await;
                     }
                     for input in self.reach.look(Instant::now()) {
@@ -299,16 +300,18 @@ async fn sleep_until(due: Option<Instant>) {
     }
 }
 
-/// Both clocks, and their distance: it grows when the machine sleeps, because only one of them goes on.
+/// Both clocks, and what they showed when they were last compared. Their distance grows while the machine sleeps where the
+/// monotonic one then stands still. It goes on on Windows, and everywhere while a process or a virtual machine is
+/// stopped: the comparison itself is late then.
 struct Clock {
     start: Instant,
-    distance: u64,
+    compared: Now,
 }
 
 impl Clock {
     fn new() -> Self {
-        let mut clock = Self { start: Instant::now(), distance: 0 };
-        clock.has_slept();
+        let mut clock = Self { start: Instant::now(), compared: Now { mono: 0, wall: 0 } };
+        clock.compared = clock.now();
         clock
     }
 
@@ -318,10 +321,37 @@ impl Clock {
         Now { mono, wall: u64::try_from(wall).unwrap_or(u64::MAX) }
     }
 
-    fn has_slept(&mut self) -> bool {
-        let now = self.now();
-        let distance = now.wall.saturating_sub(now.mono);
-        let before = std::mem::replace(&mut self.distance, distance);
-        distance > before + SLEPT_MS
+    /// Whether the machine, or this process, seems to have slept since this was last asked.
+    fn has_slept(&mut self, now: Now) -> bool {
+        let before = std::mem::replace(&mut self.compared, now);
+        let walked = now.mono.saturating_sub(before.mono);
+        let late = walked > SLEPT_MS + u64::try_from(CLOCK_CHECK.as_millis()).unwrap_or(u64::MAX);
+        late || now.wall.saturating_sub(before.wall) > walked + SLEPT_MS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sleep_shows_on_either_clock_and_a_busy_second_is_none() {
+        for (mono, wall, slept) in [
+            (1_000, 1_000, false),
+            (3_500, 3_500, false),
+            // Set back by hand or by a time server.
+            (1_000, 0, false),
+            // The monotonic clock stood still.
+            (1_000, 60_000, true),
+            // Both went on, and nobody looked.
+            (60_000, 60_000, true),
+        ] {
+            let mut clock = Clock::new();
+            let start = clock.compared;
+            let now = Now { mono: start.mono + mono, wall: start.wall + wall };
+            assert_eq!(clock.has_slept(now), slept, "{mono} ms on one clock, {wall} ms on the other");
+            let next = Now { mono: now.mono + 1_000, wall: now.wall + 1_000 };
+            assert!(!clock.has_slept(next), "it is told once");
+        }
     }
 }

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::{
     netns::Host,
-    process::{Process, find_tool, free_port},
+    process::{Paused, Process, find_tool, free_port},
     wait,
     webdriver::Session,
 };
@@ -175,6 +175,12 @@ impl Browser {
     #[must_use]
     pub fn processes(&self) -> Vec<i32> {
         descendants(self.driver.0.id()).into_iter().map(Pid::as_raw_pid).collect()
+    }
+
+    /// Lets all of them do nothing until the answer is dropped, as on a machine that sleeps.
+    #[must_use]
+    pub fn pause(&self) -> Paused {
+        Paused::new(descendants(self.driver.0.id()))
     }
 
     /// Where everything the browser keeps lies.

@@ -60,6 +60,28 @@ impl Lines {
     }
 }
 
+/// Processes that go on when this is dropped.
+#[derive(Debug)]
+pub struct Paused(Vec<Pid>);
+
+impl Paused {
+    pub(crate) fn new(processes: Vec<Pid>) -> Self {
+        for process in &processes {
+            // One that has ended already sleeps well enough.
+            let _ = kill_process(*process, Signal::STOP);
+        }
+        Self(processes)
+    }
+}
+
+impl Drop for Paused {
+    fn drop(&mut self) {
+        for process in &self.0 {
+            let _ = kill_process(*process, Signal::CONT);
+        }
+    }
+}
+
 impl Process {
     /// Starts `command` with its output piped and its input closed.
     ///
@@ -110,11 +132,19 @@ impl Process {
         self.wait();
     }
 
+    /// Lets it do nothing until the answer is dropped, as on a machine that sleeps.
+    #[must_use]
+    pub fn pause(&self) -> Paused {
+        Paused::new(vec![self.pid()])
+    }
+
+    fn pid(&self) -> Pid {
+        i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a child's id is positive")
+    }
+
     fn signal(&self, signal: Signal) {
-        let pid =
-            i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a child's id is positive");
         // A process that has ended already needs no signal.
-        let _ = kill_process(pid, signal);
+        let _ = kill_process(self.pid(), signal);
     }
 
     /// Waits until it ends by itself.

@@ -3,6 +3,7 @@
 
 use std::thread;
 
+use felund_core::view::Reach;
 use felund_tests::{
     browser::{Browser, Engine},
     felund::Circle,
@@ -154,6 +155,71 @@ fn a_cable_pulled_and_put_back_costs_no_message() {
     alice.host.plug_in(&alice.site);
     assert_same_chat(&alice, &bob, &circle, &said);
     direct(&alice, &bob, &circle);
+}
+
+/// Waits until somebody who sleeps is given up: the session's signs of life have to fail first.
+fn until_gone(person: &Person, circle: &Circle) {
+    let given_up = wait::within(3 * wait::PATIENCE, || {
+        let view = person.control.circle(&circle.id)?;
+        view.members.iter().all(|member| member.reach != Reach::Direct).then_some(())
+    });
+    assert!(given_up.is_some(), "{} still takes the sleeper for connected", person.name);
+}
+
+#[test]
+fn a_terminal_that_slept_has_missed_nothing_and_is_reached_directly_again() {
+    let Some(mut internet) = Internet::new("a sleeping terminal", Helps::Turn) else { return };
+    let (mut alice, mut bob, circle) = two(&mut internet, [Nat::PortRestricted, Nat::Cone]);
+    direct(&alice, &bob, &circle);
+    let mut said = chat(&mut alice, &mut bob, &circle, "before", 3);
+    assert_same_chat(&alice, &bob, &circle, &said);
+    let asleep = bob.tail.running().pause();
+    for (when, gone) in [("as it falls asleep", false), ("while it sleeps", true)] {
+        if gone {
+            until_gone(&alice, &circle);
+        }
+        for round in 0..3 {
+            let text = format!("alice {when}, {round}");
+            alice.types(&circle, &text);
+            said.push(text);
+        }
+    }
+    drop(asleep);
+    bob.types(&circle, "good morning");
+    said.push("good morning".to_owned());
+    assert_same_chat(&alice, &bob, &circle, &said);
+    direct(&alice, &bob, &circle);
+    said.extend(chat(&mut alice, &mut bob, &circle, "after", 3));
+    assert_same_chat(&alice, &bob, &circle, &said);
+}
+
+#[test]
+fn a_page_that_slept_has_missed_nothing_and_is_reached_directly_again() {
+    let Some(mut internet) = Internet::new("a sleeping page", Helps::Turn) else { return };
+    let mut alice = Person::start(&mut internet, Nat::PortRestricted, "alice");
+    let circle = alice.felund.create(CIRCLE);
+    let (_, laptop) = internet.home(Nat::Cone);
+    let browser = Browser::open_on(&laptop, Engine::Chromium, &internet.relay.url());
+    let page = Page::new(&browser);
+    page.join_by_link(&internet.relay.url(), &circle.invite, "bob");
+    alice.until_direct(&circle, 1);
+    page.until_direct(1);
+    let asleep = browser.pause();
+    alice.types(&circle, "as it falls asleep");
+    until_gone(&alice, &circle);
+    alice.types(&circle, "while it sleeps");
+    drop(asleep);
+    page.send("good morning");
+    for text in ["as it falls asleep", "while it sleeps", "good morning"] {
+        page.wait_message(text);
+    }
+    let said = ["as it falls asleep", "while it sleeps", "good morning"].map(str::to_owned);
+    alice.until_has_once(&circle, &said);
+    alice.until_direct(&circle, 1);
+    page.until_direct(1);
+    alice.types(&circle, "after");
+    page.wait_message("after");
+    assert_eq!(page.texts(), alice.felund.texts(CIRCLE), "both show one order, and each message once");
 }
 
 #[test]
