@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 
 use crate::process;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Context {
     /// The checkout.
     pub(crate) root: PathBuf,
@@ -67,6 +67,30 @@ impl Context {
             }
         }
         command
+    }
+
+    /// A program that gives way to everything else, where the system knows how to.
+    pub(crate) fn yielding(&self, command: &Command) -> Command {
+        const LOWEST: [&str; 2] = ["-n", "19"];
+        let mut yielding = match self.find("nice") {
+            Some(nice) => {
+                let mut yielding = Command::new(nice);
+                yielding.args(LOWEST).arg(command.get_program());
+                yielding
+            }
+            None => Command::new(command.get_program()),
+        };
+        yielding.args(command.get_args());
+        if let Some(dir) = command.get_current_dir() {
+            yielding.current_dir(dir);
+        }
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => yielding.env(name, value),
+                None => yielding.env_remove(name),
+            };
+        }
+        yielding
     }
 
     pub(crate) fn find(&self, program: &str) -> Option<PathBuf> {

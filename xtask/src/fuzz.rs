@@ -1,14 +1,13 @@
-//! `cargo xtask fuzz`: builds the programs in `fuzz/` for libFuzzer and runs them, two at a time.
+//! `cargo xtask fuzz`: builds the programs in `fuzz/` for libFuzzer and runs them, two at a time, giving
+//! way to whatever else the machine has to do.
 //!
 //! Without cargo-fuzz and without a nightly compiler: coverage instrumentation is a matter of stable flags, and the
 //! address sanitizer, where its runtime comes with the toolchain, of one that has to be asked for. The layout is cargo-fuzz's all the
 //! same. What a run learns is kept in `target/fuzz/corpus`, where the next one goes on.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
-use std::thread;
 
 use anyhow::{Context as _, Result, bail};
 use lexopt::prelude::*;
@@ -102,27 +101,17 @@ pub(crate) fn fuzz(context: &Context, options: &Options) -> Result<u64> {
         process::run(context.command(&program(&place, name)).args(&options.inputs))?;
         return Ok(1);
     }
-    let (queue, failures) = (Mutex::new(chosen.iter()), Mutex::new(Vec::new()));
-    thread::scope(|scope| {
-        for _ in 0..AT_ONCE {
-            scope.spawn(|| {
-                loop {
-                    // A thread that panicked ends the run anyway.
-                    let Some(name) = queue.lock().ok().and_then(|mut queue| queue.next()) else { return };
-                    match run(context, &place, name, options.seconds) {
-                        Ok(line) => println!("{line}"),
-                        Err(error) => {
-                            eprintln!("{name}: {error:#}");
-                            if let Ok(mut failures) = failures.lock() {
-                                failures.push(name.as_str());
-                            }
-                        }
-                    }
-                }
-            });
-        }
-    });
-    let failures = failures.into_inner().unwrap_or_default();
+    let failures =
+        process::at_once(AT_ONCE, &chosen, |name| match run(context, &place, name, options.seconds) {
+            Ok(line) => {
+                println!("{line}");
+                None
+            }
+            Err(error) => {
+                eprintln!("{name}: {error:#}");
+                Some(name.clone())
+            }
+        });
     if !failures.is_empty() {
         bail!("fuzzing found something in {}; what and how to repeat it is above", failures.join(", "));
     }
@@ -182,7 +171,7 @@ fn build(context: &Context) -> Result<Place> {
         .arg(fuzz.join("Cargo.toml"))
         .arg("--target-dir")
         .arg(dir.join("build"));
-    process::run(&mut cargo)?;
+    process::run(&mut context.yielding(&cargo))?;
     Ok(Place {
         programs: dir.join("build").join(host).join("release"),
         seeds: fuzz.join("corpus"),
@@ -223,7 +212,7 @@ fn run(context: &Context, place: &Place, name: &str, seconds: u32) -> Result<Str
         .arg("-print_final_stats=1")
         .arg(format!("-artifact_prefix={}/", artifacts.display()))
         .args([&grown, &seeds]);
-    let succeeded = logged(&mut fuzzer, &log)?;
+    let succeeded = process::log(&mut context.yielding(&fuzzer), &log)?;
     let said = String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
     if succeeded {
         return Ok(summary(name, &said));
@@ -267,20 +256,12 @@ fn reduce(context: &Context, place: &Place, name: &str) -> Result<()> {
     fs::create_dir_all(&fresh).with_context(|| format!("cannot create {}", fresh.display()))?;
     let mut fuzzer = context.command(&program(place, name));
     limits(&mut fuzzer).arg("-merge=1").args([&fresh, &grown]);
-    if logged(&mut fuzzer, &place.logs.join(format!("{name}.merge.log")))? {
+    if process::log(&mut context.yielding(&fuzzer), &place.logs.join(format!("{name}.merge.log")))? {
         fs::remove_dir_all(&grown)
             .and_then(|()| fs::rename(&fresh, &grown))
             .context("cannot renew a corpus")?;
     }
     Ok(())
-}
-
-/// Runs a program with everything it says in a file.
-fn logged(command: &mut Command, log: &Path) -> Result<bool> {
-    let file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
-    let other = file.try_clone().context("cannot share a file")?;
-    let status = command.stdout(file).stderr(other).status();
-    Ok(status.with_context(|| format!("cannot start `{}`", process::display(command)))?.success())
 }
 
 /// What libFuzzer says about a run, in one line.

@@ -7,6 +7,7 @@
 mod boundaries;
 mod context;
 mod counts;
+mod end_to_end;
 mod fuzz;
 mod process;
 mod qr;

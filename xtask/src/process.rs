@@ -1,7 +1,11 @@
 //! Running other programs, with errors that carry the command to repeat.
 
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::thread;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -44,6 +48,38 @@ pub(crate) fn stream(command: &mut Command, mut watch: impl FnMut(&str)) -> Resu
     Ok(child.wait().with_context(|| format!("cannot wait for `{}`", display(command)))?.success())
 }
 
+/// Runs to the end with everything it says in a file. Answers whether the program succeeded.
+pub(crate) fn log(command: &mut Command, file: &Path) -> Result<bool> {
+    let output = File::create(file).with_context(|| format!("cannot write {}", file.display()))?;
+    let errors = output.try_clone().context("cannot share a file")?;
+    let status = command.stdout(output).stderr(errors).status();
+    Ok(status.with_context(|| cannot_start(command))?.success())
+}
+
+/// Does `work` on all items, so many at once and the rest in turn; all that it answered.
+pub(crate) fn at_once<T: Sync, A: Send>(
+    limit: usize,
+    items: &[T],
+    work: impl Fn(&T) -> Option<A> + Sync,
+) -> Vec<A> {
+    let (queue, answers) = (Mutex::new(items.iter()), Mutex::new(Vec::new()));
+    thread::scope(|scope| {
+        for _ in 0..limit {
+            scope.spawn(|| {
+                loop {
+                    // A thread that panicked ends the run anyway.
+                    let Some(item) = queue.lock().ok().and_then(|mut queue| queue.next()) else { return };
+                    let answer = work(item);
+                    if let Ok(mut answers) = answers.lock() {
+                        answers.extend(answer);
+                    }
+                }
+            });
+        }
+    });
+    answers.into_inner().unwrap_or_default()
+}
+
 /// The command as one would type it, with the environment variables set for it (but `PATH`).
 pub(crate) fn display(command: &Command) -> String {
     let mut words = Vec::new();
@@ -52,7 +88,7 @@ pub(crate) fn display(command: &Command) -> String {
             words.push(format!("{}={}", name.to_string_lossy(), quote(&value.to_string_lossy())));
         }
     }
-    let program = std::path::Path::new(command.get_program());
+    let program = Path::new(command.get_program());
     let program = program.file_name().unwrap_or(command.get_program());
     words.push(program.to_string_lossy().into_owned());
     words.extend(command.get_args().map(|arg| quote(&arg.to_string_lossy())));

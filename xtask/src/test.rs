@@ -3,7 +3,9 @@
 //! Two profiles are compiled: `dev` for native programs and `web` for what browsers load. A step that fails stops the
 //! run with its name and the commands to repeat it; the last line is the sum of all tests, alone.
 
+use std::panic::resume_unwind;
 use std::process::{Command, ExitCode};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -11,7 +13,7 @@ use lexopt::prelude::*;
 
 use crate::context::Context;
 use crate::counts::Counts;
-use crate::{boundaries, process, setup, web};
+use crate::{boundaries, end_to_end, process, setup, web};
 
 const WEB_TARGET: &str = "wasm32-unknown-unknown";
 /// What the core's tests run on as WebAssembly: the same instructions, with files and a standard output, which the test
@@ -51,44 +53,41 @@ struct Step {
     what: &'static str,
     /// What the step cannot do without, and a run of it alone does first.
     needs: &'static [&'static str],
+    /// Runs beside the step before it: one of the two mostly waits, and the other gives way.
+    beside: bool,
     run: fn(&mut Context, &mut Counts) -> Result<()>,
 }
 
+impl Step {
+    const fn new(
+        name: &'static str,
+        what: &'static str,
+        needs: &'static [&'static str],
+        run: fn(&mut Context, &mut Counts) -> Result<()>,
+    ) -> Self {
+        Self { name, what, needs, beside: false, run }
+    }
+
+    const fn beside(self) -> Self {
+        Self { beside: true, ..self }
+    }
+}
+
 const STEPS: [Step; 14] = [
-    Step { name: "setup", what: "tools, browsers and their drivers", needs: &[], run: set_up },
-    Step {
-        name: "format",
-        what: "the lock file is current and rustfmt has nothing to change",
-        needs: &[],
-        run: format,
-    },
-    Step { name: "boundaries", what: "the dependency edges hold", needs: &[], run: check_boundaries },
-    Step {
-        name: "web",
-        what: "the web app builds and stays within its size",
-        needs: &["setup"],
-        run: build_web,
-    },
-    Step { name: "lint", what: "clippy, native", needs: &["web"], run: lint },
-    Step { name: "lint-web", what: "clippy, for browsers", needs: &["setup"], run: lint_web },
-    Step { name: "unit", what: "tests of the native crates", needs: &["web"], run: unit },
-    Step { name: "sim", what: "a thousand stories in the simulator", needs: &[], run: simulate },
-    Step { name: "core-wasm", what: "the core's tests as WebAssembly", needs: &["setup"], run: core_wasm },
-    Step { name: "browser", what: "felund-wasm's tests in a browser", needs: &["setup"], run: browser },
-    Step { name: "doc", what: "the documentation builds without warnings", needs: &["web"], run: doc },
-    Step {
-        name: "programs",
-        what: "the relay and the terminal client build",
-        needs: &["web"],
-        run: programs,
-    },
-    Step {
-        name: "end-to-end",
-        what: "real programs and browsers together",
-        needs: &["programs"],
-        run: end_to_end,
-    },
-    Step { name: "fuzz", what: "a minute of fuzzing for every decoder", needs: &["setup"], run: fuzz },
+    Step::new("setup", "tools, browsers and their drivers", &[], set_up),
+    Step::new("format", "the lock file is current and rustfmt has nothing to change", &[], format),
+    Step::new("boundaries", "the dependency edges hold", &[], check_boundaries),
+    Step::new("web", "the web app builds and stays within its size", &["setup"], build_web),
+    Step::new("lint", "clippy, native", &["web"], lint),
+    Step::new("lint-web", "clippy, for browsers", &["setup"], lint_web),
+    Step::new("unit", "tests of the native crates", &["web"], unit),
+    Step::new("sim", "a thousand stories in the simulator", &[], simulate),
+    Step::new("core-wasm", "the core's tests as WebAssembly", &["setup"], core_wasm),
+    Step::new("browser", "felund-wasm's tests in a browser", &["setup"], browser),
+    Step::new("doc", "the documentation builds without warnings", &["web"], doc),
+    Step::new("programs", "the relay and the terminal client build", &["web"], programs),
+    Step::new("end-to-end", "real programs and browsers together", &["programs"], end_to_end),
+    Step::new("fuzz", "a minute of fuzzing for every decoder", &["setup"], fuzz).beside(),
 ];
 
 /// Answers failure when a step or a test failed.
@@ -102,27 +101,59 @@ pub(crate) fn test(context: &mut Context, options: &Options) -> Result<ExitCode>
     let started = Instant::now();
     let mut counts = Counts::default();
     let mut times = Vec::new();
-    let mut failure = None;
-    for step in STEPS.iter().filter(|step| is_chosen(step.name, &options.only)) {
-        eprintln!("\n\x1b[1m== {}\x1b[0m  {}", step.name, step.what);
-        let begun = Instant::now();
-        let failed_before = counts.failed;
-        let outcome = (step.run)(context, &mut counts);
-        times.push((step.name, begun.elapsed()));
-        if let Err(error) = outcome {
-            if counts.failed == failed_before {
-                counts.failed += 1;
+    let mut failures = Vec::new();
+    let chosen: Vec<&Step> = STEPS.iter().filter(|step| is_chosen(step.name, &options.only)).collect();
+    for together in chosen.chunk_by(|_, next| next.beside) {
+        for (step, outcome) in run(context, together) {
+            times.push((step.name, outcome.took));
+            counts += outcome.counts;
+            if let Err(error) = outcome.result {
+                counts.failed += u64::from(outcome.counts.failed == 0);
+                failures.push((step.name, error));
             }
-            failure = Some((step.name, error));
+        }
+        if !failures.is_empty() {
             break;
         }
     }
     eprintln!("\n{}", timing(&times, started.elapsed()));
-    if let Some((name, error)) = &failure {
+    for (name, error) in &failures {
         eprintln!("The step `{name}` failed: {error:#}\nTo repeat it alone: cargo xtask test --only {name}");
     }
     println!("{counts}");
-    Ok(if failure.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+struct Outcome {
+    result: Result<()>,
+    counts: Counts,
+    took: Duration,
+}
+
+/// Runs steps at once; nearly always there is one.
+fn run<'a>(context: &mut Context, together: &[&'a Step]) -> Vec<(&'a Step, Outcome)> {
+    let one = |step: &Step, context: &mut Context| {
+        eprintln!("\n\x1b[1m== {}\x1b[0m  {}", step.name, step.what);
+        let (begun, mut counts) = (Instant::now(), Counts::default());
+        let result = (step.run)(context, &mut counts);
+        Outcome { result, counts, took: begun.elapsed() }
+    };
+    let [first, beside @ ..] = together else { return Vec::new() };
+    thread::scope(|scope| {
+        let beside: Vec<_> = beside
+            .iter()
+            .map(|step| {
+                let mut context = context.clone();
+                (*step, scope.spawn(move || one(step, &mut context)))
+            })
+            .collect();
+        let mut outcomes = vec![(*first, one(first, context))];
+        for (step, running) in beside {
+            // A step's panic is a fault of this program's own, and ends it as any other.
+            outcomes.push((step, running.join().unwrap_or_else(|panic| resume_unwind(panic))));
+        }
+        outcomes
+    })
 }
 
 fn is_chosen(name: &str, only: &[String]) -> bool {
@@ -285,9 +316,7 @@ fn programs(context: &mut Context, _: &mut Counts) -> Result<()> {
 }
 
 fn end_to_end(context: &mut Context, counts: &mut Counts) -> Result<()> {
-    let mut tests = context.cargo();
-    program_paths(context, "debug", &mut tests);
-    run_tests(tests.args(["test", "-p", "felund-tests", "--no-fail-fast"]), counts)
+    end_to_end::run(context, counts)
 }
 
 fn fuzz(context: &mut Context, counts: &mut Counts) -> Result<()> {

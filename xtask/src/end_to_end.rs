@@ -1,0 +1,81 @@
+//! The end-to-end tests: their programs, built by one cargo, run two at a time. Most of their time they wait for a network
+//! or a browser, and `cargo test` would run one after the other.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Mutex;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::context::Context;
+use crate::counts::Counts;
+use crate::{process, test};
+
+const PACKAGE: &str = "felund-tests";
+/// Programs that run at once; each runs as many of its tests at once as there are processors.
+const AT_ONCE: usize = 2;
+
+/// Builds and runs them all, and prints what each said when it has ended.
+pub(crate) fn run(context: &Context, counts: &mut Counts) -> Result<()> {
+    let programs = build(context)?;
+    let logs = context.target.join("end-to-end");
+    fs::create_dir_all(&logs).with_context(|| format!("cannot create {}", logs.display()))?;
+    let counts = Mutex::new(counts);
+    let failed = process::at_once(AT_ONCE, &programs, |(name, program)| {
+        let outcome =
+            run_one(context, program, &logs.join(format!("{name}.log"))).map(|(succeeded, said)| {
+                println!("\n     Ran {name}\n{}", said.trim());
+                if let Ok(mut counts) = counts.lock() {
+                    said.lines().for_each(|line| counts.read_line(line));
+                }
+                succeeded
+            });
+        match outcome {
+            Ok(true) => None,
+            Ok(false) => Some(name.clone()),
+            Err(error) => Some(format!("{name} ({error:#})")),
+        }
+    });
+    if !failed.is_empty() {
+        let mut alone = context.cargo();
+        test::program_paths(context, "debug", &mut alone);
+        bail!(
+            "tests failed in {}; their output is above and in {}. Those of one program alone: {}",
+            failed.join(", "),
+            logs.display(),
+            process::display(alone.args(["test", "-p", PACKAGE, "--test", "NAME"]))
+        );
+    }
+    Ok(())
+}
+
+/// Answers whether all its tests passed, and what it said.
+fn run_one(context: &Context, program: &Path, log: &Path) -> Result<(bool, String)> {
+    let mut tests = context.command(&program.display().to_string());
+    test::program_paths(context, "debug", &mut tests);
+    let succeeded = process::log(tests.current_dir(context.root.join("tests")), log)?;
+    let said = fs::read(log).with_context(|| format!("cannot read {}", log.display()))?;
+    Ok((succeeded, String::from_utf8_lossy(&said).into_owned()))
+}
+
+/// The test programs by name, in cargo's order, which is the alphabet's.
+fn build(context: &Context) -> Result<Vec<(String, PathBuf)>> {
+    let mut cargo = context.cargo();
+    cargo.args(["test", "-p", PACKAGE, "--no-run", "--message-format", "json-render-diagnostics"]);
+    let said = process::capture(cargo.stderr(Stdio::inherit()))?;
+    let mut programs = Vec::new();
+    for message in said.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok()) {
+        let name = message["target"]["name"].as_str();
+        if let (Some(name), Some(program)) = (name, message["executable"].as_str())
+            && message["profile"]["test"] == true
+        {
+            programs.push((name.to_owned(), PathBuf::from(program)));
+        }
+    }
+    if programs.is_empty() {
+        bail!("cargo named no test program of {PACKAGE}");
+    }
+    programs.sort();
+    Ok(programs)
+}
