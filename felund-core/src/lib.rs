@@ -39,6 +39,7 @@ pub mod session;
 pub mod sim;
 #[cfg(feature = "node")]
 pub mod slash;
+pub mod sorted;
 #[cfg(feature = "node")]
 pub mod store;
 #[cfg(feature = "node")]

@@ -2,12 +2,11 @@
 //!
 //! Terminal, browser tab and second browser tab apply the same events and so show the same thing.
 
-use std::collections::BTreeMap;
-
 use crate::{
     config::HISTORY_PAGE,
     ids::{ChannelId, CircleId},
     io::Event,
+    sorted::SortedMap,
     view::{CircleView, IdentityView, Key, MessageView, Reach},
 };
 
@@ -46,7 +45,7 @@ pub struct Model {
     /// Whether everything known has been said.
     pub ready: bool,
     circles: Vec<CircleView>,
-    timelines: BTreeMap<(CircleId, ChannelId), Timeline>,
+    timelines: SortedMap<(CircleId, ChannelId), Timeline>,
 }
 
 impl Model {

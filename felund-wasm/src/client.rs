@@ -2,11 +2,13 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
     rc::{Rc, Weak},
 };
 
-use felund_core::io::{Command, Event, Request};
+use felund_core::{
+    io::{Command, Event, Request},
+    sorted::SortedMap,
+};
 use js_sys::Math;
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
 use wasm_bindgen_futures::spawn_local;
@@ -61,9 +63,9 @@ struct Inner {
     sink: Box<dyn Fn(Vec<Event>)>,
     role: RefCell<Role>,
     next: Cell<u64>,
-    pending: RefCell<BTreeMap<u64, Pending>>,
+    pending: RefCell<SortedMap<u64, Pending>>,
     /// Requests of other tabs, by their number at the node.
-    foreign: RefCell<BTreeMap<u64, (String, u64)>>,
+    foreign: RefCell<SortedMap<u64, (String, u64)>>,
     channel: Option<BroadcastChannel>,
     on_message: RefCell<Option<OnMessage>>,
     listeners: RefCell<Vec<Listener>>,

@@ -1,10 +1,11 @@
 //! The sole owner of the node: one task that feeds it what happened and carries out what it answers.
 
-use std::{collections::BTreeMap, rc::Rc};
+use std::rc::Rc;
 
 use felund_core::{
     io::{ConnId, Event, Input, Output, Request, RtcCommand},
     node::{Node, Platform},
+    sorted::SortedMap,
 };
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
@@ -43,8 +44,8 @@ impl Driver {
             clock: Clock::new(),
             inbox: inbox.clone(),
             keeper,
-            sockets: BTreeMap::new(),
-            peers: BTreeMap::new(),
+            sockets: SortedMap::new(),
+            peers: SortedMap::new(),
             timer: None,
             deadline: None,
             events: Vec::new(),
@@ -83,8 +84,8 @@ struct Task {
     clock: Clock,
     inbox: Inbox<Input>,
     keeper: Keeper,
-    sockets: BTreeMap<ConnId, Socket>,
-    peers: BTreeMap<ConnId, Peer>,
+    sockets: SortedMap<ConnId, Socket>,
+    peers: SortedMap<ConnId, Peer>,
     timer: Option<Timer>,
     deadline: Option<u64>,
     events: Vec<Event>,

@@ -11,6 +11,7 @@
 
 use felund_core::{
     ids::{ChannelId, CircleId, MsgId, NodeId},
+    sorted::SortedMap,
     store::{Batch, IndexRow, Loaded, Op, Query, Row, Store},
     view::Key,
 };
@@ -141,7 +142,7 @@ impl IdbStore {
         if count as usize <= 4 * keys.len() + 16 {
             // Most of what lies between is wanted: one request for all of it.
             let rows = index.get_all(Some(KeyRange::bound(&lower, &upper, None, None)?), None).await?;
-            let mut rows: std::collections::BTreeMap<Key, &JsValue> =
+            let mut rows: SortedMap<Key, &JsValue> =
                 rows.iter().filter_map(|row| Some((key_of(row)?, row))).collect();
             found.extend(keys.iter().filter_map(|key| rows.remove(key).and_then(envelope)));
         } else {

@@ -15,6 +15,7 @@ mod hub;
 mod limits;
 mod metrics;
 mod nonce;
+mod policy;
 mod router;
 mod server;
 mod socket;

@@ -28,14 +28,9 @@ use crate::{
     auth::PeerAddress,
     handlers::{self, ice, messages, meta, presence, session, signal},
     metrics::METRICS,
+    policy::policy,
     socket, web,
 };
-
-/// What the web app may do. Connections go wherever a circle's relay is; everything else comes from here.
-const CSP: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; \
-    img-src 'self' blob: data:; connect-src 'self' https: http: ws: wss:; manifest-src 'self'; \
-    worker-src 'self'; media-src 'self' blob:; font-src 'self'; base-uri 'none'; form-action 'none'; \
-    frame-ancestors 'none'";
 
 const CORS_HEADERS: &str = "content-type, x-felund-node, x-felund-circle, x-felund-ts, x-felund-nonce, \
     x-felund-signature, x-felund-node-signature";
@@ -119,7 +114,8 @@ fn forwarded_for(headers: &HeaderMap) -> Option<IpAddr> {
 async fn common_headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(CSP));
+    // A page brings one of its own.
+    headers.entry(CONTENT_SECURITY_POLICY).or_insert_with(|| policy(None));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));

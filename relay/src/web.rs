@@ -12,8 +12,8 @@ use axum::{
     http::{
         HeaderMap, HeaderValue, Method, StatusCode,
         header::{
-            ACCEPT, ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG,
-            IF_NONE_MATCH, VARY,
+            ACCEPT, ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY,
+            CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY,
         },
     },
     response::Response,
@@ -21,7 +21,7 @@ use axum::{
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use crate::app::App;
+use crate::{app::App, policy::policy};
 
 /// A file as `build.rs` embeds it: path from the root, content, and compressed forms where they are smaller.
 struct Embedded {
@@ -45,6 +45,8 @@ struct Asset {
     etag: HeaderValue,
     content_type: &'static str,
     immutable: bool,
+    /// A page's content security policy.
+    policy: Option<HeaderValue>,
 }
 
 /// All files, by path.
@@ -116,7 +118,16 @@ impl Asset {
         // Quoted hex digits are a header value.
         let etag =
             HeaderValue::from_str(&format!("\"{digest}\"")).unwrap_or(HeaderValue::from_static("\"0\""));
-        Self { etag, content_type: content_type(path), immutable: is_hashed(path), raw, brotli, gzip }
+        let page = path.ends_with(".html").then(|| policy(std::str::from_utf8(&raw).ok()));
+        Self {
+            etag,
+            content_type: content_type(path),
+            immutable: is_hashed(path),
+            policy: page,
+            raw,
+            brotli,
+            gzip,
+        }
     }
 }
 
@@ -143,6 +154,9 @@ pub(crate) async fn serve(State(app): State<Arc<App>>, request: Request) -> Resp
     let cache = if asset.immutable { "public, max-age=31536000, immutable" } else { "no-cache" };
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(asset.content_type));
+    if let Some(policy) = &asset.policy {
+        headers.insert(CONTENT_SECURITY_POLICY, policy.clone());
+    }
     if let Some(encoding) = encoding
         && !known
     {

@@ -1,11 +1,14 @@
 //! What is known of a circle's anchors, from their announcements.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use minicbor::{Decode, Encode};
 
 use super::{Candidate, Election, STALE_MS, rank};
-use crate::{config::MAX_ENDPOINTS, ids::NodeId, relay_api::Capabilities};
+use crate::{
+    config::MAX_ENDPOINTS,
+    ids::NodeId,
+    relay_api::Capabilities,
+    sorted::{SortedMap, SortedSet},
+};
 
 /// Most members an announcement names as present, and as served.
 pub const MAX_LISTED: usize = 256;
@@ -59,7 +62,7 @@ impl Announce {
     /// Members in the form of [`Announce::present`]; of more than [`MAX_LISTED`] the lowest.
     #[must_use]
     pub fn list<'a>(members: impl IntoIterator<Item = &'a NodeId>) -> Vec<u8> {
-        let ids: BTreeSet<[u8; 8]> = members.into_iter().map(short).collect();
+        let ids: SortedSet<[u8; 8]> = members.into_iter().map(short).collect();
         ids.into_iter().take(MAX_LISTED).flatten().collect()
     }
 
@@ -92,7 +95,7 @@ struct Known {
 /// The anchors of one circle, and the choice among them.
 #[derive(Debug, Default)]
 pub struct Book {
-    known: BTreeMap<NodeId, Known>,
+    known: SortedMap<NodeId, Known>,
     election: Election,
     /// As of the last election.
     reachable: Vec<NodeId>,

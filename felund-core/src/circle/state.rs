@@ -3,11 +3,10 @@
 //! The fold refuses nothing, or members that heard the same in another order would differ; how much there is to fold
 //! is bounded by the log.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::{Access, Body, Hello, channel_id};
 use crate::{
     ids::{ChannelId, NodeId},
+    sorted::{SortedMap, SortedSet},
     view::Key,
 };
 
@@ -57,9 +56,9 @@ struct Made {
 pub struct Channel {
     made: Option<Slot<Made>>,
     // Kept by author and judged when asked: a rename may come before the event that says who may rename.
-    renames: BTreeMap<NodeId, Option<Slot<String>>>,
-    approvals: BTreeMap<(NodeId, NodeId), Option<Slot<Vec<u8>>>>,
-    standings: BTreeMap<NodeId, Option<Slot<Standing>>>,
+    renames: SortedMap<NodeId, Option<Slot<String>>>,
+    approvals: SortedMap<(NodeId, NodeId), Option<Slot<Vec<u8>>>>,
+    standings: SortedMap<NodeId, Option<Slot<Standing>>>,
 }
 
 impl Channel {
@@ -113,8 +112,8 @@ impl Channel {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct State {
     name: Option<Slot<String>>,
-    members: BTreeMap<NodeId, Member>,
-    channels: BTreeMap<ChannelId, Channel>,
+    members: SortedMap<NodeId, Member>,
+    channels: SortedMap<ChannelId, Channel>,
 }
 
 impl State {
@@ -175,8 +174,8 @@ impl State {
     }
 
     /// Takes out what rests on these events, which are not kept any more.
-    pub fn forget(&mut self, dropped: &BTreeSet<Key>) {
-        fn keep<T>(slot: &mut Option<Slot<T>>, dropped: &BTreeSet<Key>) -> bool {
+    pub fn forget(&mut self, dropped: &SortedSet<Key>) {
+        fn keep<T>(slot: &mut Option<Slot<T>>, dropped: &SortedSet<Key>) -> bool {
             if slot.as_ref().is_some_and(|slot| dropped.contains(&slot.key)) {
                 *slot = None;
             }

@@ -6,8 +6,6 @@
 mod clock;
 mod retention;
 
-use std::collections::{BTreeMap, BTreeSet};
-
 pub use clock::Clock;
 pub use retention::{horizon, overflow};
 
@@ -15,6 +13,7 @@ use crate::{
     config::{MAX_CHANNELS, MAX_ENC_LEN, MAX_ENVELOPE_LEN, MAX_FUTURE_MS, RETENTION_CONTROL},
     envelope::Verified,
     ids::{ChannelId, NodeId},
+    sorted::{SortedMap, SortedSet},
     store::IndexRow,
     view::{Key, Retention},
     wire::Window,
@@ -48,7 +47,7 @@ pub struct Log {
     me: NodeId,
     control: ChannelId,
     retention: Retention,
-    channels: BTreeMap<ChannelId, Vec<Entry>>,
+    channels: SortedMap<ChannelId, Vec<Entry>>,
     /// Chat before this was given up for want of room, and is not taken again.
     floor: u64,
     version: u64,
@@ -58,7 +57,7 @@ impl Log {
     /// An empty log.
     #[must_use]
     pub const fn new(me: NodeId, control: ChannelId, retention: Retention) -> Self {
-        Self { me, control, retention, channels: BTreeMap::new(), floor: 0, version: 0 }
+        Self { me, control, retention, channels: SortedMap::new(), floor: 0, version: 0 }
     }
 
     /// Takes in what storage says is there, in ascending order.
@@ -132,15 +131,15 @@ impl Log {
 
     /// Takes out control events beyond [`RETENTION_CONTROL`]: those that `live` does not name first, then those it
     /// calls orphans, then the oldest.
-    pub fn prune_control(&mut self, live: impl Iterator<Item = (Key, bool)>) -> BTreeSet<Key> {
-        let Some(entries) = self.channels.get_mut(&self.control) else { return BTreeSet::new() };
+    pub fn prune_control(&mut self, live: impl Iterator<Item = (Key, bool)>) -> SortedSet<Key> {
+        let Some(entries) = self.channels.get_mut(&self.control) else { return SortedSet::new() };
         // A whole slice at a time, so that a flood does not sort everything for every event.
         let Some(over) =
             entries.len().checked_sub(RETENTION_CONTROL).filter(|over| *over > RETENTION_CONTROL / 16)
         else {
-            return BTreeSet::new();
+            return SortedSet::new();
         };
-        let live: BTreeMap<Key, bool> = live.collect();
+        let live: SortedMap<Key, bool> = live.collect();
         let rank = |key: &Key| match live.get(key) {
             None => 0,
             Some(true) => 1,
@@ -148,7 +147,7 @@ impl Log {
         };
         let mut order: Vec<(u8, Key)> = entries.iter().map(|entry| (rank(&entry.key), entry.key)).collect();
         order.sort_unstable();
-        let dropped: BTreeSet<Key> = order.into_iter().take(over).map(|(_, key)| key).collect();
+        let dropped: SortedSet<Key> = order.into_iter().take(over).map(|(_, key)| key).collect();
         entries.retain(|entry| !dropped.contains(&entry.key));
         self.version += 1;
         dropped

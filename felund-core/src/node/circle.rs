@@ -1,7 +1,5 @@
 //! One circle as this device holds it: secret, keys, state, log, and the view people get of it.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::{
     early::Early,
     ephemeral::Passing,
@@ -16,6 +14,7 @@ use crate::{
     keys::{CircleSecret, MessageKey, NodeKey},
     log::Log,
     redact::Secret,
+    sorted::{SortedMap, SortedSet},
     view::{
         ChannelView, CircleView, Delivery, Key, LinkView, MemberView, Membership, MessageView, Reach,
         Retention,
@@ -52,27 +51,27 @@ pub(super) struct Circle {
     /// When an anchor may have fallen silent, monotonic milliseconds.
     pub(super) elect_at: Option<u64>,
     /// Members this anchor was connected to, and when last; unix milliseconds.
-    pub(super) served: BTreeMap<NodeId, u64>,
+    pub(super) served: SortedMap<NodeId, u64>,
     pub(super) passing: Passing,
-    pub(super) keys: BTreeMap<ChannelId, MessageKey>,
-    pub(super) read: BTreeMap<ChannelId, Key>,
-    pub(super) drafts: BTreeMap<ChannelId, String>,
+    pub(super) keys: SortedMap<ChannelId, MessageKey>,
+    pub(super) read: SortedMap<ChannelId, Key>,
+    pub(super) drafts: SortedMap<ChannelId, String>,
     /// Own envelopes that nobody has confirmed.
-    pub(super) outbox: BTreeSet<Key>,
+    pub(super) outbox: SortedSet<Key>,
     /// Own envelopes that anchors keep for members who have not confirmed them: off the outbox as long as those are heard of.
-    pub(super) anchored: BTreeSet<Key>,
+    pub(super) anchored: SortedSet<Key>,
     pub(super) cursor: Cursor,
     /// Something of the relay's log after the cursor was not taken in.
     pub(super) skipped: bool,
     pub(super) early: Early,
     /// Seen at the relay.
-    pub(super) online: BTreeSet<NodeId>,
+    pub(super) online: SortedSet<NodeId>,
     /// Reached by a session of our own.
-    pub(super) direct: BTreeSet<NodeId>,
+    pub(super) direct: SortedSet<NodeId>,
     /// The newest own envelopes and who has confirmed them.
-    pub(super) confirms: BTreeMap<Key, BTreeSet<NodeId>>,
+    pub(super) confirms: SortedMap<Key, SortedSet<NodeId>>,
     /// Unix milliseconds.
-    pub(super) last_seen: BTreeMap<NodeId, u64>,
+    pub(super) last_seen: SortedMap<NodeId, u64>,
     /// Reads of storage that startup still waits for.
     pub(super) loading: u8,
     /// Own envelopes, oldest first, on their way from storage to the link.
@@ -101,20 +100,20 @@ impl Circle {
             sealed_only: false,
             anchors: Book::default(),
             elect_at: None,
-            served: BTreeMap::new(),
+            served: SortedMap::new(),
             passing: Passing::default(),
-            keys: BTreeMap::new(),
-            read: BTreeMap::new(),
-            drafts: BTreeMap::new(),
-            outbox: BTreeSet::new(),
-            anchored: BTreeSet::new(),
+            keys: SortedMap::new(),
+            read: SortedMap::new(),
+            drafts: SortedMap::new(),
+            outbox: SortedSet::new(),
+            anchored: SortedSet::new(),
             cursor: Cursor::default(),
             skipped: false,
             early: Early::default(),
-            online: BTreeSet::new(),
-            direct: BTreeSet::new(),
-            confirms: BTreeMap::new(),
-            last_seen: BTreeMap::new(),
+            online: SortedSet::new(),
+            direct: SortedSet::new(),
+            confirms: SortedMap::new(),
+            last_seen: SortedMap::new(),
             loading: 0,
             unqueued: Vec::new(),
             secret,
@@ -212,7 +211,7 @@ impl Circle {
         let channel = self.log.channel_of(key).unwrap_or(self.general);
         let recipients = self.recipients(&channel);
         let confirmed = self.confirms.get(key);
-        let by = confirmed.map_or(0, |by| by.intersection(&recipients).count());
+        let by = confirmed.map_or(0, |by| by.iter().filter(|id| recipients.contains(*id)).count());
         // Who confirms and is no recipient keeps it for those who are.
         let kept = confirmed.is_some_and(|by| !by.is_empty());
         match by {
@@ -226,8 +225,8 @@ impl Circle {
     }
 
     /// The other members that a channel's messages are for.
-    pub(super) fn recipients(&self, channel: &ChannelId) -> BTreeSet<NodeId> {
-        let mut others: BTreeSet<NodeId> = match self.state.channel(channel) {
+    pub(super) fn recipients(&self, channel: &ChannelId) -> SortedSet<NodeId> {
+        let mut others: SortedSet<NodeId> = match self.state.channel(channel) {
             Some(found) if found.access() != Some(Access::Public) => channel_members(found).collect(),
             _ => self.state.members().map(|(id, _)| *id).collect(),
         };
@@ -252,7 +251,7 @@ impl Circle {
 
     /// Who has confirmed what, to be kept.
     pub(super) fn delivered(&self) -> DeliveredRecord {
-        let members: BTreeSet<NodeId> = self.confirms.values().flatten().copied().collect();
+        let members: SortedSet<NodeId> = self.confirms.values().flatten().copied().collect();
         let members: Vec<NodeId> = members.into_iter().collect();
         let place = |node| members.binary_search(node).ok().and_then(|at| u32::try_from(at).ok());
         let confirmed = self.confirms.iter().filter(|(_, by)| !by.is_empty()).map(|(key, by)| Confirmed {
@@ -284,7 +283,7 @@ impl Circle {
 
     pub(super) fn view(&self, link: LinkView, me: &NodeId, now: u64) -> CircleView {
         let unsent =
-            self.outbox.iter().filter(|key| self.confirms.get(key).is_none_or(BTreeSet::is_empty)).count();
+            self.outbox.iter().filter(|key| self.confirms.get(key).is_none_or(SortedSet::is_empty)).count();
         let unsent = u32::try_from(unsent).unwrap_or(u32::MAX);
         // Who was there before the relay was lost is not reached through it now.
         let linked = matches!(link, LinkView::Live | LinkView::Polling);
@@ -344,7 +343,7 @@ impl Circle {
     fn member_views(&self, me: &NodeId, linked: bool, now: u64) -> Vec<MemberView> {
         let through = self.reached_through(now);
         let anchors = self.anchors.reachable(now);
-        let mut ids: BTreeSet<NodeId> = self.state.members().map(|(id, _)| *id).collect();
+        let mut ids: SortedSet<NodeId> = self.state.members().map(|(id, _)| *id).collect();
         ids.insert(*me);
         let mut members: Vec<MemberView> = ids
             .into_iter()
@@ -397,7 +396,7 @@ impl Circle {
 /// Members of a channel that is not everyone's, as far as its events tell.
 fn channel_members(channel: &Channel) -> impl Iterator<Item = NodeId> {
     let owner = channel.owner();
-    let mut members: BTreeSet<NodeId> = channel.members(Standing::Joined).collect();
+    let mut members: SortedSet<NodeId> = channel.members(Standing::Joined).collect();
     members.extend(owner);
     members.retain(|member| channel.standing(member) != Some(Standing::Left));
     if channel.access() == Some(Access::Invite) {

@@ -3,7 +3,7 @@
 //! An announcement floods the circle: everyone hands on what is later than the last one of its author. A receipt goes
 //! back the way its message came, so that an author learns who has it across as many members as lie between.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 use super::{Node, circle::EPOCH_0};
 use crate::{
@@ -15,6 +15,7 @@ use crate::{
     envelope::{Draft, Envelope, seal},
     ids::{CircleId, MsgId, NodeId},
     io::ConnId,
+    sorted::{SortedMap, SortedSet},
     view::Key,
     wire::{PeerFrame, Sealed},
 };
@@ -33,13 +34,13 @@ pub(super) enum Way {
 /// Something of each of the last `N` envelopes.
 #[derive(Debug)]
 struct Recent<T, const N: usize> {
-    of: BTreeMap<MsgId, T>,
+    of: SortedMap<MsgId, T>,
     order: VecDeque<MsgId>,
 }
 
 impl<T, const N: usize> Default for Recent<T, N> {
     fn default() -> Self {
-        Self { of: BTreeMap::new(), order: VecDeque::new() }
+        Self { of: SortedMap::new(), order: VecDeque::new() }
     }
 }
 
@@ -74,7 +75,7 @@ pub(super) struct Passing {
     /// When they are told.
     owed_at: u64,
     /// Members whose receipts came through others, and until when that counts; monotonic milliseconds.
-    through: BTreeMap<NodeId, u64>,
+    through: SortedMap<NodeId, u64>,
 }
 
 impl Passing {
@@ -96,7 +97,7 @@ impl Passing {
     }
 
     /// Members that answer through others.
-    pub(super) fn repeated(&self) -> BTreeSet<NodeId> {
+    pub(super) fn repeated(&self) -> SortedSet<NodeId> {
         self.through.keys().copied().collect()
     }
 
@@ -218,7 +219,7 @@ impl Node {
         let ids: Vec<CircleId> = self.circles.values().filter(due).map(|circle| circle.id).collect();
         for id in ids {
             let Some(circle) = self.circles.get_mut(&id) else { continue };
-            let mut by_way: BTreeMap<Way, Vec<MsgId>> = BTreeMap::new();
+            let mut by_way: SortedMap<Way, Vec<MsgId>> = SortedMap::new();
             for msg in std::mem::take(&mut circle.passing.owed) {
                 let way = circle.passing.upstream.get(&msg).copied().unwrap_or(Way::Here);
                 by_way.entry(way).or_default().push(msg);
@@ -250,9 +251,9 @@ impl Node {
     /// A member has envelopes: this device's own are counted, and others' authors told over the way those came.
     fn receipt(&mut self, id: CircleId, by: NodeId, ids: &[MsgId], bytes: &[u8], way: Way) {
         let Some(circle) = self.circles.get(&id) else { return };
-        let ids: BTreeSet<MsgId> = ids.iter().copied().collect();
+        let ids: SortedSet<MsgId> = ids.iter().copied().collect();
         let own: Vec<Key> = circle.confirms.keys().filter(|key| ids.contains(&key.id)).copied().collect();
-        let back: BTreeSet<Way> =
+        let back: SortedSet<Way> =
             ids.iter().filter_map(|id| circle.passing.upstream.get(id)).copied().collect();
         self.confirmed_by(id, by, &own);
         for back in back.into_iter().filter(|back| *back != way) {

@@ -2,10 +2,7 @@
 //! in the local network.
 
 use core::net::{IpAddr, SocketAddr};
-use std::{
-    collections::{BTreeMap, VecDeque},
-    mem,
-};
+use std::{collections::VecDeque, mem};
 
 use super::{Node, Phase};
 use crate::{
@@ -15,6 +12,7 @@ use crate::{
     keys::CircleSecret,
     lan,
     route::direct::Service,
+    sorted::SortedMap,
     time::Now,
     view::Finding,
 };
@@ -72,7 +70,7 @@ pub(super) struct Reach {
     /// As the driver says.
     listening: Vec<String>,
     /// What others say this node's address is, by who says it.
-    observed: BTreeMap<String, IpAddr>,
+    observed: SortedMap<String, IpAddr>,
     /// What the driver found out, for `/doctor`.
     pub(super) surroundings: Vec<Finding>,
 }

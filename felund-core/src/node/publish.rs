@@ -1,7 +1,5 @@
 //! Own envelopes: sealed once, committed to storage, and only then applied, shown and sent.
 
-use std::collections::BTreeSet;
-
 use super::{
     Node,
     circle::{Circle, EPOCH_0},
@@ -17,6 +15,7 @@ use crate::{
     keys::MessageKey,
     log::Merge,
     route::ladder::{self, Step},
+    sorted::SortedSet,
     store::{Op, Query, Row},
     view::{Key, Reply},
 };
@@ -160,7 +159,7 @@ impl Node {
         let waited = self.ladder.waited(id, key, self.now.mono);
         let Some(circle) = self.circles.get(&id) else { return };
         let channel = circle.log.channel_of(key).unwrap_or(circle.general);
-        let (recipients, nobody) = (circle.recipients(&channel), BTreeSet::new());
+        let (recipients, nobody) = (circle.recipients(&channel), SortedSet::new());
         let confirmed = circle.confirms.get(key).unwrap_or(&nobody);
         let step = ladder::step(&recipients, confirmed, &self.paths(circle), waited.unwrap_or(u64::MAX));
         match step {
@@ -194,7 +193,7 @@ impl Node {
     /// Anchors came or went: what rested on one that is not heard of any more is the relay's after all.
     pub(super) fn reconsider_anchored(&mut self, id: CircleId) {
         let Some(circle) = self.circles.get(&id) else { return };
-        let (paths, nobody) = (self.paths(circle), BTreeSet::new());
+        let (paths, nobody) = (self.paths(circle), SortedSet::new());
         let is_left = |key: &&Key| {
             let recipients = circle.recipients(&circle.log.channel_of(key).unwrap_or(circle.general));
             let confirmed = circle.confirms.get(*key).unwrap_or(&nobody);

@@ -1,7 +1,5 @@
 //! DataChannels as the node sees them: to whom one is wanted, and by what path signals travel.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use sha2::Digest as _;
 
 use super::Node;
@@ -14,6 +12,7 @@ use crate::{
         relay::Cx,
         rtc::{Letter, Rtc, RtcOut, SessionId, Signal},
     },
+    sorted::{SortedMap, SortedSet},
     view::LinkView,
     wire::PeerFrame,
 };
@@ -80,8 +79,9 @@ impl Node {
         if !self.rtc.is_enabled() {
             return;
         }
-        let sessions: BTreeSet<ConnId> = self.direct.conns().collect();
-        let connected: BTreeSet<NodeId> = self.direct.sessions().map(|(_, session)| session.peer()).collect();
+        let sessions: SortedSet<ConnId> = self.direct.conns().collect();
+        let connected: SortedSet<NodeId> =
+            self.direct.sessions().map(|(_, session)| session.peer()).collect();
         let mut knocked = false;
         self.with_rtc(|rtc, cx, out| {
             rtc.settle(|conn| sessions.contains(&conn), cx);
@@ -98,7 +98,7 @@ impl Node {
             return;
         }
         let Some(me) = self.me.as_ref().map(|me| me.key.id()) else { return };
-        let mut wanted: BTreeMap<NodeId, (CircleId, u64)> = BTreeMap::new();
+        let mut wanted: SortedMap<NodeId, (CircleId, u64)> = SortedMap::new();
         let degrees = self.direct.degrees();
         let homes = self.circles.values().filter_map(|circle| Some((circle.id, circle.relay.clone()?)));
         self.rtc.servers.set_homes(homes.collect());

@@ -1,12 +1,11 @@
 //! Writes that nobody waits for: gathered while the last batch of them is being written, and written again when storage
 //! refused them. And what may be said to others only once these are durable.
 
-use std::collections::BTreeMap;
-
 use super::{Node, records};
 use crate::{
     config::{MAX_UNWRITTEN_BYTES, STORE_RETRY_MS},
     io::{BatchId, ConnId, Output},
+    sorted::SortedMap,
     store::{Batch, Op},
     wire::PeerFrame,
 };
@@ -21,7 +20,7 @@ struct InFlight {
 /// What is between being taken in and being durable.
 #[derive(Debug, Default)]
 pub(super) struct Staging {
-    in_flight: BTreeMap<BatchId, InFlight>,
+    in_flight: SortedMap<BatchId, InFlight>,
     /// Said once what is gathered now is durable.
     claims: Vec<(ConnId, PeerFrame)>,
     /// Storage refused: it is not tried again before this, monotonic milliseconds.
@@ -36,8 +35,8 @@ impl Node {
     pub(super) fn claim(&mut self, conn: ConnId, frame: PeerFrame) {
         if !self.staged.is_empty() {
             self.staging.claims.push((conn, frame));
-        } else if let Some(mut last) = self.staging.in_flight.last_entry() {
-            last.get_mut().claims.push((conn, frame));
+        } else if let Some(last) = self.staging.in_flight.values_mut().next_back() {
+            last.claims.push((conn, frame));
         } else {
             self.send_frame(conn, &frame);
         }

@@ -8,6 +8,7 @@ use crate::{
     ids::{ChannelId, CircleId},
     io::{ConnId, Event, QueryId},
     keys::NodeKey,
+    sorted::SortedMap,
     store::{Loaded, Op, Query},
     view::{Key, MessageView, Reply},
 };
@@ -277,11 +278,7 @@ impl Node {
     }
 }
 
-fn restore(
-    circles: &mut std::collections::BTreeMap<CircleId, Circle>,
-    name: records::Name,
-    value: Vec<u8>,
-) -> Option<()> {
+fn restore(circles: &mut SortedMap<CircleId, Circle>, name: records::Name, value: Vec<u8>) -> Option<()> {
     use records::Name;
     match name {
         Name::Cursor(id) => {

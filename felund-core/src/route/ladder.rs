@@ -13,12 +13,11 @@
 //! [`DIRECT_BUDGET_MS`] becomes so. Nothing is cancelled by going up, as merging is idempotent; a message that everyone
 //! has, or that an anchor keeps for whoever has not, needs no relay.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use crate::{
     anchor::Announce,
     config::DIRECT_BUDGET_MS,
     ids::{CircleId, NodeId},
+    sorted::{SortedMap, SortedSet},
     view::Key,
 };
 
@@ -26,9 +25,9 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Paths<'a> {
     /// Members with a session of our own.
-    pub direct: BTreeSet<NodeId>,
+    pub direct: SortedSet<NodeId>,
     /// Members that answer through others.
-    pub repeated: BTreeSet<NodeId>,
+    pub repeated: SortedSet<NodeId>,
     /// The current and the next anchor that there is a session with, and what they announced.
     pub office: Vec<(NodeId, &'a Announce)>,
     /// What every anchor announced that is heard of, with a session or not.
@@ -62,7 +61,7 @@ impl Standing {
 /// Where a message that was first sent `waited` milliseconds ago stands with `member`.
 pub(crate) fn standing(
     member: &NodeId,
-    confirmed: &BTreeSet<NodeId>,
+    confirmed: &SortedSet<NodeId>,
     paths: &Paths<'_>,
     waited: u64,
 ) -> Standing {
@@ -103,7 +102,7 @@ pub(crate) enum Step {
 /// whoever joins.
 pub(crate) fn step<'a>(
     recipients: impl IntoIterator<Item = &'a NodeId>,
-    confirmed: &BTreeSet<NodeId>,
+    confirmed: &SortedSet<NodeId>,
     paths: &Paths<'_>,
     waited: u64,
 ) -> Step {
@@ -118,7 +117,7 @@ pub(crate) fn step<'a>(
 /// Own messages that wait for confirmations on rungs 1 to 3.
 #[derive(Debug, Default)]
 pub(crate) struct Ladder {
-    waiting: BTreeMap<(CircleId, Key), Climb>,
+    waiting: SortedMap<(CircleId, Key), Climb>,
 }
 
 #[derive(Debug)]
@@ -175,7 +174,7 @@ mod tests {
         Announce { capabilities, serves: Announce::list(members), ..Announce::default() }
     }
 
-    fn set<const N: usize>(nodes: [NodeId; N]) -> BTreeSet<NodeId> {
+    fn set<const N: usize>(nodes: [NodeId; N]) -> SortedSet<NodeId> {
         nodes.into()
     }
 

@@ -3,14 +3,13 @@
 //! Circles are named by their place among the session's shared ones, so that a frame about a circle the other side
 //! has not proved to be in cannot be written.
 
-use std::collections::BTreeMap;
-
 use minicbor::{Decode, Encode};
 
 use super::{Sealed, WireError, relay::parse};
 use crate::{
     config::{MAX_BATCH, MAX_SIGNAL_LEN},
     ids::{ChannelId, MsgId, NodeId},
+    sorted::SortedMap,
 };
 
 /// What one side keeps of a circle: the other must not be offered less, nor asked for it.
@@ -29,7 +28,7 @@ impl Window {
     /// What both sides keep.
     #[must_use]
     pub fn and(&self, other: &Self) -> Self {
-        let mut floors: BTreeMap<ChannelId, u64> = BTreeMap::new();
+        let mut floors: SortedMap<ChannelId, u64> = SortedMap::new();
         for (channel, ts) in self.floors.iter().chain(&other.floors) {
             let floor = floors.entry(*channel).or_default();
             *floor = (*floor).max(*ts);

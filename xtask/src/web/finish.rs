@@ -2,8 +2,10 @@
 //!
 //! 1. Modules lose what only tools read: the names of functions alone would double the download.
 //! 2. Modules that changed after Trunk named them get the name and the integrity of what they are now.
-//! 3. Inline scripts move to files of their own: the app's content security policy allows no inline script.
-//! 4. The service worker learns the files to keep for use offline, and an id that changes exactly when they do.
+//! 3. What starts the app moves to a file of its own.
+//! 4. What the first paint waits for, the style sheet and the classic script, moves into the page: a browser on a slow line
+//!    would ask for each only once it has the page. The relay allows them by their hashes.
+//! 5. The service worker learns the files to keep for use offline, and an id that changes exactly when they do.
 
 use anyhow::{Result, bail};
 
@@ -19,6 +21,7 @@ pub(super) fn finish(bundle: &mut Bundle) -> Result<()> {
     strip_modules(bundle);
     rename_modules(bundle)?;
     move_inline_scripts(bundle)?;
+    move_into_page(bundle)?;
     fill_worker(bundle)
 }
 
@@ -140,6 +143,52 @@ fn move_inline_scripts(bundle: &mut Bundle) -> Result<()> {
     Ok(())
 }
 
+fn move_into_page(bundle: &mut Bundle) -> Result<()> {
+    let style = |tag: &str| {
+        let sheet = attribute(tag, "rel").is_some_and(|rel| rel == "stylesheet");
+        attribute(tag, "href").filter(|_| sheet)
+    };
+    replace_tags(bundle, "<link", "", "style", style)?;
+    let script = |tag: &str| {
+        let later = ["type", "async", "defer"].iter().any(|name| attribute(tag, name).is_some());
+        attribute(tag, "src").filter(|_| !later)
+    };
+    replace_tags(bundle, "<script", "</script>", "script", script)
+}
+
+/// Puts `element`s with their files' content where tags name them; `named` tells a tag's file.
+fn replace_tags(
+    bundle: &mut Bundle,
+    open: &str,
+    close: &str,
+    element: &str,
+    named: impl Fn(&str) -> Option<String>,
+) -> Result<()> {
+    let page = bundle.text(INDEX)?;
+    let (mut finished, mut rest) = (String::with_capacity(page.len()), page.as_str());
+    while let Some(start) = find_tag(rest, open) {
+        let Some(end) = rest[start..].find('>').map(|offset| start + offset + 1) else { break };
+        let file = named(&rest[start..end]).map(|name| name.trim_start_matches('/').to_owned());
+        let file = file.filter(|name| bundle.files.contains_key(name));
+        let Some(name) = file.filter(|_| rest[end..].starts_with(close)) else {
+            finished.push_str(&rest[..end]);
+            rest = &rest[end..];
+            continue;
+        };
+        let content = bundle.text(&name)?;
+        if content.contains(&format!("</{element}")) {
+            bail!("{name} cannot stand in the page: it contains `</{element}`");
+        }
+        finished.push_str(&rest[..start]);
+        finished.push_str(&format!("<{element}>{}</{element}>", content.trim()));
+        bundle.files.remove(&name);
+        rest = &rest[end + close.len()..];
+    }
+    finished.push_str(rest);
+    bundle.files.insert(INDEX.into(), finished.into_bytes());
+    Ok(())
+}
+
 /// Where a tag of this name starts; `<script` is not the start of `<scripted>`.
 fn find_tag(text: &str, tag: &str) -> Option<usize> {
     text.match_indices(tag)
@@ -232,7 +281,24 @@ await init({ module_or_path: '/app-1_bg.wasm' });
     }
 
     #[test]
-    fn no_inline_script_is_left_and_others_are_untouched() {
+    fn what_the_first_paint_waits_for_stands_in_the_page() {
+        let mut bundle = bundle();
+        let page = bundle.text(INDEX).unwrap().replace("<body>", "<link href=/s-1.css rel=stylesheet><body>");
+        bundle.files.insert(INDEX.into(), page.into_bytes());
+        bundle.files.insert("s-1.css".into(), b"p{}\n".to_vec());
+        bundle.files.insert("other.js".into(), b"now()\n".to_vec());
+        finish(&mut bundle).unwrap();
+        let page = bundle.text(INDEX).unwrap();
+        assert!(
+            page.contains("<style>p{}</style><body>") && page.contains("<script>now()</script></head>"),
+            "{page}"
+        );
+        assert!(!bundle.files.contains_key("s-1.css") && !bundle.files.contains_key("other.js"));
+        assert!(page.contains(r#"<link rel="modulepreload" href="/app-1.js""#), "{page}");
+    }
+
+    #[test]
+    fn what_starts_the_app_is_moved_and_others_are_untouched() {
         let mut bundle = bundle();
         finish(&mut bundle).unwrap();
         let page = bundle.text(INDEX).unwrap();

@@ -2,8 +2,6 @@
 
 mod ice;
 
-use std::collections::BTreeMap;
-
 use super::{Node, circle::Circle};
 use crate::{
     config::ICE_PROBE_MS,
@@ -12,6 +10,7 @@ use crate::{
     io::{CandidateKind, HttpId, HttpRequest, HttpResponse, Output, ProbeId},
     relay_api::{HealthResponse, path},
     session::SessionError,
+    sorted::SortedMap,
     view::{Figures, Finding, LinkView, Reply},
 };
 
@@ -36,7 +35,7 @@ pub(super) struct Found {
 #[derive(Debug)]
 pub(super) struct Checkup {
     request: u64,
-    relays: BTreeMap<HttpId, Asked>,
+    relays: SortedMap<HttpId, Asked>,
     /// Until when relays may still name the servers to check.
     patience: u64,
     ice: Ice,
@@ -64,7 +63,7 @@ impl Node {
         if self.checkups.len() >= MAX_CHECKUPS {
             return Err("Connections are being checked already. Wait for what comes of it.".into());
         }
-        let mut relays = BTreeMap::new();
+        let mut relays = SortedMap::new();
         for relay in self.links.keys().cloned().collect::<Vec<_>>() {
             let id = HttpId(self.id());
             let url = format!("{relay}{}", path::HEALTH);

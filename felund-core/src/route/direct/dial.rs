@@ -4,8 +4,6 @@
 //! drawn by lot, so that no member becomes everybody's; the odd extra one joins parts of a mesh that were cut from
 //! each other and have been content with themselves since.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use rand_core::Rng as _;
 
 use super::{Address, Conn, Cx, Direct, DirectEvent, State};
@@ -13,6 +11,7 @@ use crate::{
     config::{CONNECT_TIMEOUT_MS, DIAL_STAGGER_MS, EXPLORE_MS, MESH_DEGREE},
     ids::{CircleId, NodeId},
     io::{ConnId, Output},
+    sorted::{SortedMap, SortedSet},
 };
 
 /// What [`Direct::next_dial`] is worked out from.
@@ -28,9 +27,9 @@ pub(super) struct Basis {
 
 impl Direct {
     /// Sessions and dials under way, per circle.
-    pub(crate) fn degrees(&self) -> BTreeMap<CircleId, usize> {
-        let mut degrees: BTreeMap<CircleId, usize> = BTreeMap::new();
-        let mut tried: BTreeSet<NodeId> = BTreeSet::new();
+    pub(crate) fn degrees(&self) -> SortedMap<CircleId, usize> {
+        let mut degrees: SortedMap<CircleId, usize> = SortedMap::new();
+        let mut tried: SortedSet<NodeId> = SortedSet::new();
         for (id, conn) in self.conns.iter() {
             let dialed = || conn.address.as_ref().and_then(|address| self.book.get(address));
             // Several addresses of one member lead to one session.
@@ -57,7 +56,7 @@ impl Direct {
     /// and none while somebody has answered at one of them. A DataChannel does not count as long as an address may give
     /// a stream, which is faster and costs less: one that has failed is left alone.
     fn idle(&self) -> impl Iterator<Item = (&String, &Address, u64)> {
-        let sessions: BTreeMap<NodeId, bool> =
+        let sessions: SortedMap<NodeId, bool> =
             self.sessions().map(|(id, session)| (session.peer(), self.is_stream(id))).collect();
         let room = self.dials && self.has_room();
         let attempts = self.attempts();
@@ -112,7 +111,7 @@ impl Direct {
 
     /// Whether a circle lacks sessions that an address may give it, or wants the member there, or has it on a DataChannel
     /// only.
-    pub(super) fn is_needed(&self, address: &Address, degrees: &BTreeMap<CircleId, usize>) -> bool {
+    pub(super) fn is_needed(&self, address: &Address, degrees: &SortedMap<CircleId, usize>) -> bool {
         let lacks = |circle: &CircleId| degrees.get(circle).copied().unwrap_or(0) < MESH_DEGREE;
         let reached = |node| self.sessions().any(|(_, session)| session.peer() == node);
         address.circles.iter().any(lacks)
@@ -190,9 +189,9 @@ impl Direct {
     }
 
     /// Dials an address; the circles it may serve.
-    fn dial(&mut self, address: String, cx: &mut Cx<'_>) -> BTreeSet<CircleId> {
+    fn dial(&mut self, address: String, cx: &mut Cx<'_>) -> SortedSet<CircleId> {
         let (conn, since) = (ConnId(cx.id()), cx.now.mono);
-        let Some(entry) = self.book.get_mut(&address) else { return BTreeSet::new() };
+        let Some(entry) = self.book.get_mut(&address) else { return SortedSet::new() };
         entry.conn = Some(conn);
         let circles = entry.circles.clone();
         let (state, deadline) = (State::Dialing, since + CONNECT_TIMEOUT_MS);

@@ -10,10 +10,7 @@ mod nearby;
 mod refusals;
 mod watched;
 
-use std::{
-    cell::Cell,
-    collections::{BTreeMap, BTreeSet},
-};
+use std::cell::Cell;
 
 pub(crate) use nearby::Service;
 
@@ -27,6 +24,7 @@ use crate::{
     io::{ConnId, Origin, Output},
     keys::CircleSecret,
     session::{CUT_OFF, Initiator, Local, Responder, Session, SessionError},
+    sorted::{SortedMap, SortedSet},
     wire::PeerFrame,
 };
 
@@ -41,7 +39,7 @@ pub(crate) type Secrets<'a> = &'a dyn Fn() -> Vec<CircleSecret>;
 /// An address of a member, and how dialing it has gone.
 #[derive(Debug, Default)]
 struct Address {
-    circles: BTreeSet<CircleId>,
+    circles: SortedSet<CircleId>,
     /// Who answered there last, or is said to.
     node: Option<NodeId>,
     conn: Option<ConnId>,
@@ -93,14 +91,14 @@ pub(crate) enum DirectEvent {
 /// All direct connections of a node.
 #[derive(Debug, Default)]
 pub(crate) struct Direct {
-    conns: Watched<BTreeMap<ConnId, Conn>>,
+    conns: Watched<SortedMap<ConnId, Conn>>,
     /// Of DataChannels whose handshake is not over.
-    firsts: BTreeMap<ConnId, channel::First>,
-    book: Watched<BTreeMap<String, Address>>,
+    firsts: SortedMap<ConnId, channel::First>,
+    book: Watched<SortedMap<String, Address>>,
     /// Where this node listens, as others may dial it.
     endpoints: Vec<String>,
     /// Members each circle wants a session with however many there are: its anchors.
-    wanted: Watched<BTreeMap<CircleId, Vec<NodeId>>>,
+    wanted: Watched<SortedMap<CircleId, Vec<NodeId>>>,
     /// When a member beyond those that suffice is tried next.
     explore_at: u64,
     /// When somebody is to be dialed next, and what that was worked out from.

@@ -1,11 +1,10 @@
 //! Addresses that members announce in the local network: they come and go with the announcements.
 
-use std::collections::BTreeMap;
-
 use super::{Address, Direct, is_address};
 use crate::{
     config::{MAX_ADDRESSES, MAX_ENDPOINTS},
     ids::{CircleId, NodeId},
+    sorted::SortedMap,
 };
 
 /// A service of the local network that somebody runs who seems to be a member.
@@ -34,7 +33,7 @@ impl Address {
 impl Direct {
     /// Replaces what is known from the local network. What members have told of as well stays.
     pub(crate) fn set_nearby(&mut self, services: Vec<Service>) {
-        let mut wanted: BTreeMap<String, (String, Vec<CircleId>)> = BTreeMap::new();
+        let mut wanted: SortedMap<String, (String, Vec<CircleId>)> = SortedMap::new();
         for service in services {
             let usable = |address: &String| is_address(address) && !self.endpoints.contains(address);
             for address in service.addresses.into_iter().filter(usable).take(MAX_ENDPOINTS) {

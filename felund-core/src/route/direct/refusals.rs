@@ -1,6 +1,6 @@
 //! What was refused on direct connections and why, counted: for people who wonder who knocks, and for tests.
 
-use std::collections::BTreeMap;
+use crate::sorted::SortedMap;
 
 /// Gone, or given up, before it said who it is.
 pub(super) const UNFINISHED: &str = "a handshake that was not finished";
@@ -9,7 +9,7 @@ pub(super) const TOO_MANY: &str = "too many connections at once";
 
 /// Counts by reason. Reasons are constants of this program, so there are few.
 #[derive(Debug, Default)]
-pub(crate) struct Refusals(BTreeMap<&'static str, u64>);
+pub(crate) struct Refusals(SortedMap<&'static str, u64>);
 
 impl Refusals {
     pub(super) fn add(&mut self, reason: &'static str, times: u64) {

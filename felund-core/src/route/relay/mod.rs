@@ -6,7 +6,7 @@
 mod http;
 mod socket;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use crate::{
     config::{BACKOFF_MAX_MS, BACKOFF_MIN_MS, POLL_INTERVAL_MS},
@@ -15,6 +15,7 @@ use crate::{
     keys::NodeKey,
     node::Rng,
     relay_api::{Capabilities, IceServer, Peer, SignalRequest, signing::ApiKey},
+    sorted::SortedMap,
     time::Now,
     view::LinkView,
     wire::ClientFrame,
@@ -151,8 +152,8 @@ pub(crate) struct RelayLink {
     base: String,
     capabilities: Capabilities,
     endpoints: Vec<String>,
-    legs: BTreeMap<CircleHint, Leg>,
-    requests: BTreeMap<HttpId, (CircleHint, http::Asked)>,
+    legs: SortedMap<CircleHint, Leg>,
+    requests: SortedMap<HttpId, (CircleHint, http::Asked)>,
     socket: Socket,
     /// When a socket may be tried (again).
     dial_at: u64,
@@ -182,8 +183,8 @@ impl RelayLink {
             ice: None,
             ice_at: 0,
             endpoints: Vec::new(),
-            legs: BTreeMap::new(),
-            requests: BTreeMap::new(),
+            legs: SortedMap::new(),
+            requests: SortedMap::new(),
             socket: Socket::Closed,
             dial_at: 0,
             polling: false,

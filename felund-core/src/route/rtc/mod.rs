@@ -10,8 +10,6 @@ mod conn;
 mod sdp;
 mod signal;
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use self::conn::{Conn, Step};
 pub(crate) use self::signal::{Letter, SessionId, Signal};
 use super::relay::Cx;
@@ -25,6 +23,7 @@ use crate::{
     io::{ConnId, Output, RtcCommand, RtcEvent, RtcPath},
     keys::random,
     session::Binding,
+    sorted::{SortedMap, SortedSet},
 };
 
 /// SHA-256 of a DTLS certificate.
@@ -69,8 +68,8 @@ pub(crate) enum RtcOut {
 pub(crate) struct Rtc {
     /// Whether this platform can make peer connections.
     enabled: bool,
-    peers: BTreeMap<NodeId, Peer>,
-    conns: BTreeMap<ConnId, Conn>,
+    peers: SortedMap<NodeId, Peer>,
+    conns: SortedMap<ConnId, Conn>,
     pub(crate) servers: Servers,
     /// Connections go through TURN servers only: members are not to learn where this device is.
     relay_only: bool,
@@ -114,7 +113,7 @@ impl Rtc {
     }
 
     /// Members a connection is wanted to: the circle to signal in, and how long other ways have before the first knock.
-    pub(crate) fn want(&mut self, wanted: &BTreeMap<NodeId, (CircleId, u64)>, now: u64, wall: u64) {
+    pub(crate) fn want(&mut self, wanted: &SortedMap<NodeId, (CircleId, u64)>, now: u64, wall: u64) {
         for (node, (circle, delay)) in wanted {
             let peer = self.peers.entry(*node).or_default();
             if peer.wanted.replace(*circle).is_none() {
@@ -168,7 +167,7 @@ impl Rtc {
     /// Deadlines, candidates that wait to be told, and knocks that are due; whether there were any of these.
     pub(crate) fn drive(
         &mut self,
-        connected: &BTreeSet<NodeId>,
+        connected: &SortedSet<NodeId>,
         cx: &mut Cx<'_>,
         out: &mut Vec<RtcOut>,
     ) -> bool {
