@@ -1,6 +1,7 @@
 //! A small internet with a relay and coturn that everybody reaches, and people behind routers of their own.
 
 use felund_core::io::Command;
+use serde_json::Value;
 
 use crate::{
     control::Control,
@@ -10,6 +11,9 @@ use crate::{
     turn::Turn,
     wait,
 };
+
+/// What doctor's findings on connections begin with; the member's name follows.
+pub(crate) const CONNECTION: &str = "connection to ";
 
 /// The network, and what runs in the middle of it.
 #[derive(Debug)]
@@ -28,7 +32,7 @@ pub enum Helps {
     Relay,
     /// coturn tells them their addresses.
     Stun,
-    /// coturn relays their packets, too.
+    /// coturn relays their packets, too; it has two addresses, so that the doctor can tell what a router lets in.
     Turn,
 }
 
@@ -37,8 +41,12 @@ impl Internet {
     #[must_use]
     pub fn new(test: &str, helps: Helps) -> Option<Self> {
         let mut net = Network::new(test)?;
-        let server = net.server();
-        let turn = (helps != Helps::Relay).then(|| Turn::start(&server));
+        let (server, second) = net.server_with_two_addresses();
+        let turn = match helps {
+            Helps::Relay => None,
+            Helps::Stun => Some(Turn::start(&server)),
+            Helps::Turn => Some(Turn::start_with_two_addresses(&server, second)),
+        };
         let options = match (&turn, helps) {
             (Some(turn), Helps::Turn) => turn.relay_options(),
             (Some(turn), _) => turn.stun_options(),
@@ -139,9 +147,18 @@ impl Person {
     /// What doctor says of the connections to a member.
     #[must_use]
     pub fn connections(&self, to: &str) -> Vec<String> {
-        let subject = format!("connection to {to}");
-        let of = self.felund.findings(|found| found == subject);
-        of.iter().filter_map(|finding| finding["detail"].as_str().map(str::to_owned)).collect()
+        self.paths().into_iter().filter(|(name, _)| name == to).map(|(_, said)| said).collect()
+    }
+
+    /// What doctor says of all connections: to whom, and what.
+    #[must_use]
+    pub fn paths(&self) -> Vec<(String, String)> {
+        let text = |finding: &Value, key: &str| finding[key].as_str().unwrap_or_default().to_owned();
+        let findings = self.felund.findings(|found| found.starts_with(CONNECTION));
+        let path = |finding: &Value| {
+            (text(finding, "subject").trim_start_matches(CONNECTION).to_owned(), text(finding, "detail"))
+        };
+        findings.iter().map(path).collect()
     }
 
     /// What doctor says of the only connection to a member, once it knows what path that takes.

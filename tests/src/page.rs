@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     browser::Browser,
+    internet::CONNECTION,
     wait,
     webdriver::{Outcome, Session},
 };
@@ -169,18 +170,23 @@ impl<'a> Page<'a> {
         found.as_array().into_iter().flatten().map(|pair| (text(&pair[0]), text(&pair[1]))).collect()
     }
 
+    /// What doctor says of all connections: to whom, and what.
+    #[must_use]
+    pub fn paths(&self) -> Vec<(String, String)> {
+        let of =
+            |(subject, said): (String, String)| Some((subject.strip_prefix(CONNECTION)?.to_owned(), said));
+        self.doctor().into_iter().filter_map(of).collect()
+    }
+
     /// What doctor says of the connection to a member, once it knows what path that takes.
     ///
     /// # Panics
     /// When it does not come to know.
     #[must_use]
     pub fn connection(&self, to: &str) -> String {
-        let subject = format!("connection to {to}");
-        wait::until(&subject, || {
-            let mut findings = self.doctor().into_iter();
-            findings
-                .find(|(found, said)| *found == subject && said.contains("here through"))
-                .map(|(_, said)| said)
+        wait::until(&format!("the path to {to}"), || {
+            let known = |(name, said): &(String, String)| name == to && said.contains("here through");
+            self.paths().into_iter().find(known).map(|(_, said)| said)
         })
     }
 

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use tempfile::TempDir;
 
 use crate::{
-    netns::{Host, Network},
+    netns::Host,
     process::{Process, find_tool},
     wait,
 };
@@ -38,9 +38,8 @@ impl Turn {
     /// # Panics
     /// As [`Self::start`].
     #[must_use]
-    pub fn start_with_two_addresses(net: &mut Network) -> Self {
-        let (host, second) = net.server_with_two_addresses();
-        Self::start_at(&host, &[host.address(), second])
+    pub fn start_with_two_addresses(host: &Host, second: Ipv4Addr) -> Self {
+        Self::start_at(host, &[host.address(), second])
     }
 
     fn start_at(host: &Host, addresses: &[Ipv4Addr]) -> Self {

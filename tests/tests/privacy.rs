@@ -57,7 +57,8 @@ struct Middle {
 fn middle(test: &str, relayed: bool) -> Option<Middle> {
     let mut net = Network::new(test)?;
     let server = net.server();
-    let turns = [Turn::start(&server), Turn::start_with_two_addresses(&mut net)];
+    let (other, second) = net.server_with_two_addresses();
+    let turns = [Turn::start(&server), Turn::start_with_two_addresses(&other, second)];
     let mut options = if relayed { turns[0].relay_options() } else { turns[0].stun_options() };
     options.extend(turns[1].stun_options());
     let relay = Relay::start_on(&server, options);
