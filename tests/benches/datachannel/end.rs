@@ -21,7 +21,10 @@ use tokio::{
     time::timeout,
 };
 
-use crate::bare::Bare;
+use crate::{
+    bare::Bare,
+    quic::{Quic, Side},
+};
 
 const CONN: ConnId = ConnId(1);
 /// When a hello is said again.
@@ -36,6 +39,8 @@ pub(crate) enum Way {
     Tcp,
     /// The client's TCP driver and the session's records.
     FelundTcp,
+    /// The `quinn` crate by itself: one stream with the length before each message.
+    Quic,
     /// The `webrtc` crate by itself.
     Bare,
     /// The client's WebRTC driver and the session's records.
@@ -47,6 +52,7 @@ impl Way {
         match self {
             Self::Tcp => "plain TCP",
             Self::FelundTcp => "Felund over TCP",
+            Self::Quic => "bare QUIC (quinn)",
             Self::Bare => "bare webrtc crate",
             Self::Felund => "Felund over a DataChannel",
         }
@@ -64,6 +70,7 @@ pub(crate) enum Start {
 /// One end, connected.
 pub(crate) enum End {
     Tcp(TcpStream),
+    Quic(Quic),
     Bare(Bare),
     Felund {
         links: Box<Links>,
@@ -94,6 +101,7 @@ impl End {
                 let conn = links.accept(stream(start).await).expect("the gate is open");
                 Self::felund(links, conn, session, false)
             }
+            (Way::Quic, start) => Self::quic(&Side::new().expect("a socket of this machine"), start).await,
             (Way::Bare, start) => {
                 let (offer, mut post) = role(start);
                 Self::Bare(Bare::meet(offer, &mut post).await.expect("the two ends find each other"))
@@ -107,6 +115,12 @@ impl End {
         }
     }
 
+    /// Connects by an endpoint that is there.
+    pub(crate) async fn quic(side: &Side, start: Start) -> Self {
+        let (offer, mut post) = role(start);
+        Self::Quic(side.meet(offer, &mut post).await.expect("the two ends find each other"))
+    }
+
     fn felund(links: Links, conn: ConnId, session: Option<Session>, channel: bool) -> Self {
         let queue = links.queue(conn).expect("the connection is there");
         Self::Felund { links: Box::new(links), conn, queue, session, channel }
@@ -116,6 +130,7 @@ impl End {
     pub(crate) async fn send(&mut self, message: &[u8]) {
         match self {
             Self::Tcp(stream) => stream.write_all(message).await.expect("the other end reads"),
+            Self::Quic(quic) => quic.send(message).await.expect("the other end reads"),
             Self::Bare(bare) => bare.send(message).await,
             Self::Felund { queue, session, .. } => {
                 let records = match session {
@@ -134,7 +149,7 @@ impl End {
     /// Says hello until the other end answers: the first message of a channel may be lost, which the session's
     /// handshake makes up for in the client.
     pub(crate) async fn greet(&mut self) {
-        if matches!(self, Self::Tcp(_) | Self::Felund { channel: false, .. }) {
+        if matches!(self, Self::Tcp(_) | Self::Quic(_) | Self::Felund { channel: false, .. }) {
             return;
         }
         loop {
@@ -159,6 +174,7 @@ impl End {
     async fn take(&mut self, buffer: &mut [u8]) -> usize {
         match self {
             Self::Tcp(stream) => stream.read(buffer).await.expect("the other end writes"),
+            Self::Quic(quic) => quic.receive(buffer).await.expect("the other end writes"),
             Self::Bare(bare) => bare.receive().await,
             Self::Felund { links, session, .. } => loop {
                 match links.next().await.expect("the links are there") {
@@ -178,6 +194,7 @@ impl End {
     pub(crate) async fn close(self) {
         match self {
             Self::Tcp(_) => {}
+            Self::Quic(quic) => quic.close(),
             Self::Bare(bare) => bare.close().await,
             Self::Felund { mut links, conn, queue, channel, .. } => {
                 links.close(conn);

@@ -1,14 +1,15 @@
-//! DataChannels measured: throughput beside the bare `webrtc` crate and plain TCP in the same run, memory, and the time
-//! until there is one.
+//! DataChannels measured: throughput beside the bare `webrtc` crate, bare QUIC and plain TCP in the same run, memory,
+//! and the time until there is one.
 //!
-//! `cargo xtask bench datachannel [--quick] [--rounds N] [--only PART]…`, with the parts `memory`, `native`, `chromium`,
-//! `stalled` and `direct`. Native ends are the client's driver ([`felund_tests::links`]) in one thread each, as in two
-//! clients; messages are as long on the wire as is said. Medians are printed, nothing is asserted.
+//! `cargo xtask bench datachannel [--quick] [--rounds N] [--only PART]…`, with the parts `memory`, `native`, `open`,
+//! `chromium`, `stalled` and `direct`. Native ends are the client's driver ([`felund_tests::links`]) in one thread each,
+//! as in two clients; messages are as long on the wire as is said. Medians are printed, nothing is asserted.
 
 mod bare;
 mod chromium;
 mod direct;
 mod end;
+mod quic;
 mod throughput;
 
 use std::fs;
@@ -18,13 +19,13 @@ use felund_tests::{netns::Nat, process::find_tool};
 use crate::{
     chromium::{Tab, Task},
     end::Way,
-    throughput::{Figure, accepted_while_stalled, between_natives, idle, with_chromium},
+    throughput::{Figure, accepted_while_stalled, between_natives, idle, opened, with_chromium},
 };
 
 /// What the driver of the client has; the bare crate gets the same.
 const SEND_BUFFER: usize = 1024 * 1024;
 const SIZES: [usize; 2] = [1024, 16 * 1024];
-const WAYS: [Way; 4] = [Way::Tcp, Way::FelundTcp, Way::Bare, Way::Felund];
+const WAYS: [Way; 5] = [Way::Tcp, Way::FelundTcp, Way::Quic, Way::Bare, Way::Felund];
 
 struct Options {
     total: usize,
@@ -71,6 +72,9 @@ fn main() {
     if options.has("native") {
         natives(&options);
     }
+    if options.has("open") {
+        until_open(&options);
+    }
     if let Some(page) = page.as_ref().filter(|_| options.has("chromium")) {
         with_page(&options, page);
     }
@@ -95,7 +99,7 @@ fn medians(figures: &[Figure]) -> Figure {
 fn memory(page: Option<&Tab>) {
     println!("\nmemory of each end of an idle connection");
     // What all connections share is there after the first few.
-    for way in [Way::FelundTcp, Way::Bare, Way::Felund] {
+    for way in [Way::FelundTcp, Way::Quic, Way::Bare, Way::Felund] {
         idle(way, 4);
         println!("  {:<34} {:>8.0} kB", way.name(), idle(way, 50));
     }
@@ -139,7 +143,18 @@ fn natives(options: &Options) {
         for (way, figure) in WAYS.iter().zip(figures) {
             line(size, way.name(), figure, figures[0].rate);
         }
-        println!("  {:<45} {:>9.2}", "Felund ÷ bare webrtc crate", figures[3].rate / figures[2].rate);
+        println!("  {:<45} {:>9.2}", "Felund ÷ bare webrtc crate", figures[4].rate / figures[3].rate);
+    }
+}
+
+fn until_open(options: &Options) {
+    println!(
+        "\nfrom nothing to an open connection on one machine, without Felund's handshake, {} each",
+        options.pairs
+    );
+    for way in WAYS {
+        let times = (0..options.pairs).map(|_| opened(way)).collect();
+        println!("  {:<34} {:>8.1} ms", way.name(), median(times));
     }
 }
 

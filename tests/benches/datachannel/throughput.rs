@@ -15,6 +15,7 @@ use tokio::{sync::oneshot, time::timeout};
 use crate::{
     chromium::{self, Task},
     end::{End, Start, Way, sessions},
+    quic::Side,
 };
 
 /// What one transfer has shown.
@@ -47,7 +48,7 @@ fn starts(way: Way) -> (Start, Start) {
             let address = listener.local_addr().expect("is bound");
             (Start::Dial(address), Start::Listen(listener))
         }
-        Way::Bare | Way::Felund => {
+        Way::Quic | Way::Bare | Way::Felund => {
             let (here, there) = post();
             (Start::Offer(here), Start::Answer(there))
         }
@@ -165,6 +166,7 @@ pub(crate) fn idle(way: Way, connections: usize) -> f64 {
         let told = told.clone();
         end(move || async move {
             let (mut links, mut ends) = (Links::new(), Vec::new());
+            let quic = (way == Way::Quic).then(|| Side::new().expect("a socket of this machine"));
             for (start, nth) in starts.into_iter().zip(1..) {
                 match (way, start) {
                     (Way::Felund, Start::Offer(mut post)) => {
@@ -172,6 +174,11 @@ pub(crate) fn idle(way: Way, connections: usize) -> f64 {
                     }
                     (Way::Felund, Start::Answer(mut post)) => {
                         meet(&mut links, ConnId(nth), false, &mut post).await
+                    }
+                    (Way::Quic, start) => {
+                        let side = quic.as_ref().expect("made above for this way");
+                        ends.push(End::quic(side, start).await);
+                        Ok(())
                     }
                     (way, start) => {
                         ends.push(End::open(way, start, None).await);
@@ -206,6 +213,32 @@ pub(crate) fn idle(way: Way, connections: usize) -> f64 {
         side.join().expect("each side ends well");
     }
     grown / 1e3 / (2 * connections) as f64
+}
+
+/// Milliseconds until whoever dials or offers has an open connection, everything included that each new one takes:
+/// keys, certificates and sockets. Whoever listens is there already; Felund's own handshake comes on top.
+pub(crate) fn opened(way: Way) -> f64 {
+    let (start, other) = starts(way);
+    // Neither leaves before the other is there.
+    let (opened_there, is_open_there) = oneshot::channel::<()>();
+    let (opened_here, is_open_here) = oneshot::channel::<()>();
+    let answering = end(move || async move {
+        let end = End::open(way, other, None).await;
+        let _ = opened_there.send(());
+        let _ = is_open_here.await;
+        end.close().await;
+    });
+    let opening = end(move || async move {
+        let begun = Instant::now();
+        let end = End::open(way, start, None).await;
+        let took = begun.elapsed();
+        let _ = opened_here.send(());
+        let _ = is_open_there.await;
+        end.close().await;
+        took.as_secs_f64() * 1e3
+    });
+    answering.join().expect("each end ends well");
+    opening.join().expect("each end ends well")
 }
 
 fn rate(bytes: usize, time: Duration) -> f64 {
