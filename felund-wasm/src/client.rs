@@ -9,8 +9,8 @@ use felund_core::{
     io::{Command, Event, Request},
     sorted::SortedMap,
 };
-use js_sys::Math;
-use wasm_bindgen::{JsCast, JsValue, closure::Closure};
+use js_sys::{Math, Uint8Array};
+use wasm_bindgen::{JsCast, closure::Closure};
 use wasm_bindgen_futures::spawn_local;
 use web_sys::{BroadcastChannel, MessageEvent};
 
@@ -164,7 +164,8 @@ impl Inner {
     fn listen(self: &Rc<Self>) {
         let weak = Rc::downgrade(self);
         let on_message = Closure::new(move |event: MessageEvent| {
-            let message = event.data().as_string().and_then(|text| serde_json::from_str(&text).ok());
+            let bytes = event.data().dyn_into::<Uint8Array>().ok();
+            let message = bytes.and_then(|bytes| minicbor::decode(&bytes.to_vec()).ok());
             if let (Some(inner), Some(message)) = (weak.upgrade(), message) {
                 inner.hear(message);
             }
@@ -199,9 +200,10 @@ impl Inner {
     }
 
     fn post(&self, message: &Wire) {
-        if let (Some(channel), Ok(text)) = (&self.channel, serde_json::to_string(message)) {
+        // Writing to a vector does not fail.
+        if let (Some(channel), Ok(bytes)) = (&self.channel, minicbor::to_vec(message)) {
             // Fails only on a closed channel, where there is nobody to tell.
-            let _ = channel.post_message(&JsValue::from_str(&text));
+            let _ = channel.post_message(&Uint8Array::from(bytes.as_slice()));
         }
     }
 

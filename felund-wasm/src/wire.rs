@@ -1,41 +1,53 @@
-//! What the tabs of one origin say to each other, as JSON over a `BroadcastChannel`. No key material passes but what
+//! What the tabs of one origin say to each other, as CBOR over a `BroadcastChannel`. No key material passes but what
 //! commands and replies carry anyway (passphrases, invites), and nothing leaves the origin.
 
 use felund_core::{
     io::{Command, Event},
     view::Reply,
 };
-use serde::{Deserialize, Serialize};
+use minicbor::{Decode, Encode};
 
 /// One message between tabs.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Encode, Decode)]
 pub(crate) enum Wire {
     /// Leader to all: I have just been elected; what was asked of another is lost.
+    #[n(0)]
     Elected,
     /// To the leader: are you there?
+    #[n(1)]
     Ping,
     /// Leader to all: I am.
+    #[n(2)]
     Pong,
     /// To the leader: carry this out.
+    #[n(3)]
     Ask {
         /// Who asks.
+        #[n(0)]
         tab: String,
         /// Its number there.
+        #[n(1)]
         id: u64,
         /// What.
+        #[n(2)]
         command: Command,
     },
     /// Leader to one: the answer.
+    #[n(4)]
     Answer {
         /// Who asked.
+        #[n(0)]
         tab: String,
         /// Its number there.
+        #[n(1)]
         id: u64,
         /// The answer.
+        #[n(2)]
         result: Result<Reply, String>,
     },
     /// Leader to all: what happened.
-    News(Vec<Event>),
+    #[n(5)]
+    News(#[n(0)] Vec<Event>),
 }
 
 /// Whether a command may be carried out twice without a second effect: one whose answer was lost with its tab is
