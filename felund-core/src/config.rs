@@ -139,6 +139,11 @@ pub const MESH_DEGREE: usize = 6;
 /// With enough sessions another member is still tried this often, in milliseconds: it joins parts of a mesh that were
 /// cut from each other and have since been content with themselves.
 pub const EXPLORE_MS: u64 = 60_000;
+/// What a reconciliation brought is told on by pushing it if it is no more than this, in envelopes; by a summary otherwise.
+pub const FEW: usize = 4;
+/// What reconciliations brought is told on at most this often per circle, in milliseconds: a summary costs the whole set, and
+/// while many come together each would bring the next.
+pub const SUMMARY_INTERVAL_MS: u64 = 250;
 /// Own messages whose confirmations are counted, per circle.
 pub const MAX_COUNTED: usize = 512;
 /// Writes that storage refused are tried again after this long, in milliseconds.

@@ -205,6 +205,12 @@ impl State {
         self.members.iter().filter_map(|(id, member)| Some((id, &member.hello.as_ref()?.value)))
     }
 
+    /// How many members are known, at once; some may not have said hello.
+    #[must_use]
+    pub fn known_members(&self) -> usize {
+        self.members.len()
+    }
+
     /// One member's hello.
     #[must_use]
     pub fn member(&self, id: &NodeId) -> Option<&Hello> {

@@ -60,6 +60,10 @@ pub(super) struct Circle {
     pub(super) outbox: SortedSet<Key>,
     /// Own envelopes that anchors keep for members who have not confirmed them: off the outbox as long as those are heard of.
     pub(super) anchored: SortedSet<Key>,
+    /// A reconciliation brought what sessions have not been told.
+    pub(super) brought: bool,
+    /// When they may be told again, monotonic milliseconds.
+    pub(super) tell_at: u64,
     pub(super) cursor: Cursor,
     /// Something of the relay's log after the cursor was not taken in.
     pub(super) skipped: bool,
@@ -107,6 +111,8 @@ impl Circle {
             drafts: SortedMap::new(),
             outbox: SortedSet::new(),
             anchored: SortedSet::new(),
+            brought: false,
+            tell_at: 0,
             cursor: Cursor::default(),
             skipped: false,
             early: Early::default(),
@@ -343,10 +349,12 @@ impl Circle {
     fn member_views(&self, me: &NodeId, linked: bool, now: u64) -> Vec<MemberView> {
         let through = self.reached_through(now);
         let anchors = self.anchors.reachable(now);
-        let mut ids: SortedSet<NodeId> = self.state.members().map(|(id, _)| *id).collect();
-        ids.insert(*me);
-        let mut members: Vec<MemberView> = ids
-            .into_iter()
+        let new = self.state.member(me).is_none().then_some(*me);
+        let mut members: Vec<MemberView> = self
+            .state
+            .members()
+            .map(|(id, _)| *id)
+            .chain(new)
             .map(|id| {
                 let reach = if id == *me {
                     Reach::You

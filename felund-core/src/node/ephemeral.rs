@@ -76,6 +76,8 @@ pub(super) struct Passing {
     owed_at: u64,
     /// Members whose receipts came through others, and until when that counts; monotonic milliseconds.
     through: SortedMap<NodeId, u64>,
+    /// None of that ends before this.
+    through_until: Option<u64>,
 }
 
 impl Passing {
@@ -89,10 +91,21 @@ impl Passing {
         }
     }
 
+    /// Takes note of a member that answered through others; whether that is news.
+    fn answered(&mut self, member: NodeId, now: u64) -> bool {
+        // Later ones end later: what is known of the first to end still holds.
+        self.through_until.get_or_insert(now + REPEATED_MS);
+        self.through.insert(member, now + REPEATED_MS).is_none()
+    }
+
     /// Forgets members that have not answered through others for a while; whether there were any.
     pub(super) fn expire(&mut self, now: u64) -> bool {
+        if self.through_until.is_none_or(|until| until > now) {
+            return false;
+        }
         let before = self.through.len();
         self.through.retain(|_, until| *until > now);
+        self.through_until = self.through.values().copied().min();
         self.through.len() < before
     }
 
@@ -103,7 +116,7 @@ impl Passing {
 
     pub(super) fn deadline(&self) -> Option<u64> {
         let owed = (!self.owed.is_empty()).then_some(self.owed_at);
-        owed.into_iter().chain(self.through.values().copied()).min()
+        owed.into_iter().chain(self.through_until).min()
     }
 }
 
@@ -158,7 +171,7 @@ impl Node {
                 if let Way::Session(conn) = way
                     && !self.is_from(conn, author)
                     && let Some(circle) = self.circles.get_mut(&id)
-                    && circle.passing.through.insert(author, now + REPEATED_MS).is_none()
+                    && circle.passing.answered(author, now)
                 {
                     self.dirty.insert(id);
                 }
@@ -204,10 +217,9 @@ impl Node {
         let told = matches!(way, Way::Session(conn) if self.is_from(conn, author));
         let Some(circle) = self.circles.get_mut(&id) else { return };
         circle.passing.upstream.insert(msg, way);
-        let members = circle.state.members().count();
         let limit = if way == Way::Relay { RELAY_RECEIPT_MEMBERS } else { RECEIPT_MEMBERS };
         // A session with the author confirms by itself.
-        if !told && members <= limit {
+        if !told && circle.state.members().nth(limit).is_none() {
             circle.passing.owe(msg, now);
         }
     }
@@ -220,7 +232,12 @@ impl Node {
         for id in ids {
             let Some(circle) = self.circles.get_mut(&id) else { continue };
             let mut by_way: SortedMap<Way, Vec<MsgId>> = SortedMap::new();
-            for msg in std::mem::take(&mut circle.passing.owed) {
+            let mut owed = std::mem::take(&mut circle.passing.owed);
+            // Who has just joined a large circle has learned only now how large it is.
+            if circle.state.members().nth(RECEIPT_MEMBERS).is_some() {
+                owed.clear();
+            }
+            for msg in owed {
                 let way = circle.passing.upstream.get(&msg).copied().unwrap_or(Way::Here);
                 by_way.entry(way).or_default().push(msg);
             }
@@ -259,5 +276,27 @@ impl Node {
         for back in back.into_iter().filter(|back| *back != way) {
             self.send_back(id, bytes.to_vec(), back);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_that_answers_through_others_counts_for_a_minute_after_its_last_answer() {
+        let (mut passing, [bob, cleo]) = (Passing::default(), [1, 2].map(|n| NodeId([n; 32])));
+        assert!(passing.answered(bob, 0) && passing.answered(cleo, 10) && !passing.answered(bob, 50));
+        assert!(!passing.expire(REPEATED_MS - 1));
+        assert_eq!(passing.deadline(), Some(REPEATED_MS));
+        assert!(!passing.expire(REPEATED_MS), "the first has answered again");
+        assert_eq!(passing.deadline(), Some(REPEATED_MS + 10));
+        assert!(passing.expire(REPEATED_MS + 10));
+        assert_eq!(
+            (passing.repeated(), passing.deadline()),
+            (SortedSet::from([bob]), Some(REPEATED_MS + 50))
+        );
+        assert!(passing.expire(REPEATED_MS + 50) && passing.answered(bob, 2 * REPEATED_MS));
+        assert_eq!(passing.deadline(), Some(3 * REPEATED_MS));
     }
 }

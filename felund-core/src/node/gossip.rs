@@ -10,7 +10,7 @@ use super::{
     startup::Asked,
 };
 use crate::{
-    config::{MAX_BATCH, MAX_BATCH_BYTES},
+    config::{FEW, MAX_BATCH, MAX_BATCH_BYTES, SUMMARY_INTERVAL_MS},
     ids::{CircleId, MsgId, NodeId},
     io::{ConnId, Event},
     store::{Op, Query},
@@ -316,21 +316,49 @@ impl Node {
 
     fn sent(&mut self, conn: ConnId, id: CircleId, place: u32, envelopes: &[Sealed], more: bool) {
         let source = Source { conn, bulk: true };
-        let (mut ids, mut news): (Vec<MsgId>, bool) = (Vec::new(), false);
+        let (mut ids, mut news): (Vec<MsgId>, Vec<&Sealed>) = (Vec::new(), Vec::new());
         for envelope in envelopes {
             let taken = self.ingest(id, &envelope.0, Some(source));
             ids.extend(taken.held());
-            news |= matches!(taken, Taken::New(_));
+            if matches!(taken, Taken::New(_)) {
+                news.push(envelope);
+            }
         }
         if !ids.is_empty() {
             self.claim(conn, PeerFrame::Confirm { circle: place, ids });
         }
-        if news && !more {
-            // Whoever sent it as well: its answer tells both that the other has everything.
-            for (other, _, place) in self.direct.sharing(id) {
-                self.summarise(other, id, place);
+        let now = self.now.mono;
+        let Some(circle) = self.circles.get_mut(&id) else { return };
+        if more || news.is_empty() {
+            return;
+        }
+        circle.brought |= news.len() > FEW || now < circle.tell_at;
+        if !circle.brought {
+            circle.tell_at = now + SUMMARY_INTERVAL_MS;
+            for envelope in news {
+                self.push_new(id, &envelope.0, Some(conn));
             }
         }
+    }
+
+    /// Tells every session what came in bulk, those it came from included: their answer tells both sides that the other has
+    /// everything.
+    pub(super) fn tell_brought(&mut self) {
+        let now = self.now.mono;
+        let due = |circle: &&super::Circle| circle.brought && circle.tell_at <= now;
+        let ids: Vec<CircleId> = self.circles.values().filter(due).map(|circle| circle.id).collect();
+        for id in ids {
+            if let Some(circle) = self.circles.get_mut(&id) {
+                (circle.brought, circle.tell_at) = (false, now + SUMMARY_INTERVAL_MS);
+            }
+            for (conn, _, place) in self.direct.sharing(id) {
+                self.summarise(conn, id, place);
+            }
+        }
+    }
+
+    pub(super) fn brought_deadline(&self) -> Option<u64> {
+        self.circles.values().filter(|circle| circle.brought).map(|circle| circle.tell_at).min()
     }
 
     /// Pushes an envelope that is new here to everyone connected, but to whom it came from.

@@ -111,6 +111,14 @@ impl Node {
     /// A session shares the circles that both sides had when it opened. Where its peer turns out to be in one that was
     /// joined since, another takes its place.
     pub(super) fn renew_sessions(&mut self) {
+        if self.circles.values().all(|circle| circle.joined_at.is_none()) {
+            return;
+        }
+        let oldest = self.direct.conns().filter_map(|conn| self.direct.since(conn)).min();
+        for circle in self.circles.values_mut() {
+            // Connections begun from here on share it.
+            circle.joined_at = circle.joined_at.filter(|at| oldest.is_some_and(|oldest| oldest <= *at));
+        }
         let joined: Vec<(&Circle, u64)> =
             self.circles.values().filter_map(|circle| Some((circle, circle.joined_at?))).collect();
         let lacks = |conn: ConnId, session: &Session| {

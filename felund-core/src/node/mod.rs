@@ -75,8 +75,11 @@ pub struct Platform {
     pub mobile: bool,
 }
 
-/// A changed circle is told at most this often, in milliseconds: a backlog must not be a storm of views.
+/// Changed circles are told at most this often, in milliseconds: a backlog must not be a storm of views.
 const VIEW_INTERVAL_MS: u64 = 50;
+/// A view names every member. So that its cost per second stays what it is, those of large circles are told less often: this
+/// many members add a millisecond.
+const MEMBERS_PER_MS: u64 = 2;
 /// Commands kept while storage is still being read.
 const MAX_WAITING: usize = 256;
 
@@ -253,6 +256,7 @@ impl Node {
         self.retry_early();
         self.tend_anchors();
         self.send_receipts();
+        self.tell_brought();
         self.drive_lan();
         self.renew_sessions();
         self.with_direct(|direct, _, cx, events| direct.drive(cx, events));
@@ -280,7 +284,7 @@ impl Node {
     fn deadline(&self) -> Option<u64> {
         // Before everything is loaded nothing is told, and waiting for it must not be a loop.
         let ready = matches!(self.phase, Phase::Ready);
-        let views = (ready && !self.dirty.is_empty()).then_some(self.told_at + VIEW_INTERVAL_MS);
+        let views = (ready && !self.dirty.is_empty()).then(|| self.views_at());
         let links = self.links.values().filter_map(|link| link.deadline(self.now.mono));
         let save = (!self.unsaved.is_empty()).then_some(self.save_at);
         let waits = [
@@ -290,6 +294,7 @@ impl Node {
             self.early_deadline(),
             self.direct.deadline(),
             self.staging_deadline(),
+            self.brought_deadline(),
             self.lan.deadline(self.now),
             self.rtc.deadline(),
             self.checkups_deadline(),
@@ -391,10 +396,19 @@ impl Node {
         })
     }
 
-    /// Tells of circles that changed, at most every [`VIEW_INTERVAL_MS`] unless somebody waits for it.
+    /// When circles that changed may be told of.
+    fn views_at(&self) -> u64 {
+        let changed = self.dirty.iter().filter_map(|id| self.circles.get(id));
+        let members: usize = changed.map(|circle| circle.state.known_members()).sum();
+        self.told_at + VIEW_INTERVAL_MS.max(members as u64 / MEMBERS_PER_MS)
+    }
+
+    /// Tells of circles that changed, no more often than [`Node::views_at`] says unless somebody waits for it.
     fn flush_views(&mut self, now: bool) {
-        let due = now || self.now.mono >= self.told_at + VIEW_INTERVAL_MS;
-        if self.dirty.is_empty() || !due || !matches!(self.phase, Phase::Ready) {
+        if self.dirty.is_empty()
+            || !(now || self.now.mono >= self.views_at())
+            || !matches!(self.phase, Phase::Ready)
+        {
             return;
         }
         self.told_at = self.now.mono;

@@ -6,6 +6,7 @@ mod anchors;
 mod attacks;
 mod channels;
 mod clocks;
+mod crowd;
 mod faults;
 mod lan;
 mod mesh;

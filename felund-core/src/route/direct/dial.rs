@@ -111,11 +111,20 @@ impl Direct {
 
     /// Whether a circle lacks sessions that an address may give it, or wants the member there, or has it on a DataChannel
     /// only.
-    pub(super) fn is_needed(&self, address: &Address, degrees: &SortedMap<CircleId, usize>) -> bool {
+    fn is_needed(
+        &self,
+        address: &Address,
+        degrees: &SortedMap<CircleId, usize>,
+        reached: &SortedSet<NodeId>,
+    ) -> bool {
         let lacks = |circle: &CircleId| degrees.get(circle).copied().unwrap_or(0) < MESH_DEGREE;
-        let reached = |node| self.sessions().any(|(_, session)| session.peer() == node);
         address.circles.iter().any(lacks)
-            || address.node.is_some_and(|node| self.is_wanted(node) || reached(node))
+            || address.node.is_some_and(|node| reached.contains(&node) || self.is_wanted(node))
+    }
+
+    /// Whom there is a session with.
+    fn reached(&self) -> SortedSet<NodeId> {
+        self.sessions().map(|(_, session)| session.peer()).collect()
     }
 
     /// When somebody is to be dialed next. It is asked for after every input, and follows from what seldom changes.
@@ -130,11 +139,16 @@ impl Direct {
         };
         let (before, mut at) = self.next_dial.get();
         if before != basis {
-            let degrees = self.degrees();
-            let dial = |(_, address, at): (&String, &Address, u64)| {
-                if self.is_needed(address, &degrees) { at } else { at.max(self.explore_at) }
-            };
-            at = self.idle().map(dial).min();
+            let (degrees, reached) = (self.degrees(), self.reached());
+            at = None;
+            for (_, address, may) in self.idle() {
+                // Whether it is needed takes the longest to tell, and often does not matter.
+                if at.is_none_or(|at| may < at) {
+                    let waits = may < self.explore_at && !self.is_needed(address, &degrees, &reached);
+                    let then = if waits { self.explore_at } else { may };
+                    at = Some(at.map_or(then, |at: u64| at.min(then)));
+                }
+            }
             self.next_dial.set((basis, at));
         }
         at
@@ -152,14 +166,14 @@ impl Direct {
     }
 
     pub(super) fn dial_due(&mut self, cx: &mut Cx<'_>) {
-        let mut degrees = self.degrees();
+        let (mut degrees, reached) = (self.degrees(), self.reached());
         for address in self.candidates(cx) {
             let begun = |entry: &Address| {
                 let now = self.conns.values().filter(|conn| conn.since == cx.now.mono);
                 let mut tried = now.filter_map(|conn| self.book.get(conn.address.as_ref()?));
                 tried.any(|other| other.leads_where(entry))
             };
-            let needed = |entry: &Address| self.is_needed(entry, &degrees) && !begun(entry);
+            let needed = |entry: &Address| self.is_needed(entry, &degrees, &reached) && !begun(entry);
             let needed = self.book.get(&address).is_some_and(needed);
             if needed && self.has_room() {
                 for circle in self.dial(address, cx) {
