@@ -1,5 +1,6 @@
 //! The node's one contract with its drivers: [`Input`] in, [`Output`] out (see [`crate::node::Node`]).
 
+use core::net::IpAddr;
 use std::fmt;
 
 use minicbor::{Decode, Encode};
@@ -71,8 +72,8 @@ impl fmt::Debug for HttpResponse {
 pub enum Origin {
     /// This machine, or a network it has an address in.
     Nearby,
-    /// Anywhere else: who can be dialed from there is reachable for everyone.
-    Outside,
+    /// Anywhere else, from this address: who can be dialed from there is reachable for everyone.
+    Outside(IpAddr),
 }
 
 /// A DNS-SD service instance of type `_felund._tcp` (RFC 6763) in the local network: what this node makes known of

@@ -192,13 +192,15 @@ fn frames_have_the_documented_bytes() {
     let channel: ChannelId = window.floors[0].0;
     assert_eq!(window, Window { horizon: 1_771_930_300_000, floors: vec![(channel, 1_771_930_310_000)] });
     let endpoints = ["192.0.2.1:4700", "[2001:db8::1]:4700"].map(str::to_owned).to_vec();
+    let (peer, observed) = (PeerAddress { node_id: other, endpoints }, Some("203.0.113.7".to_owned()));
     let of = |n: u8| (0..n).collect::<Vec<u8>>();
     let have = |circle, have| PeerFrame::MsgsHave { circle, have };
     let summary = Have::Summary { count: 3, fingerprint: of(16).try_into().unwrap(), window };
     let symbols = Have::Symbols { count: 3, start: 24, symbols: of(13), window: Window::default() };
     let (envelopes, again) = (vec![Sealed(envelope.0.clone())], Sealed(envelope.0.clone()));
     let frames = [
-        ("peers", PeerFrame::Peers { circle: 0, peers: vec![PeerAddress { node_id: other, endpoints }] }),
+        ("peers", PeerFrame::Peers { circle: 0, peers: vec![peer], observed: None }),
+        ("peers_observed", PeerFrame::Peers { circle: 1, peers: Vec::new(), observed }),
         ("summary", have(1, summary)),
         ("same", have(0, Have::Same)),
         ("symbols", have(0, symbols)),

@@ -43,7 +43,7 @@ impl Interfaces {
 
     /// Where a connection came from.
     pub(crate) fn origin(&self, from: IpAddr) -> Origin {
-        if self.is_near(from) { Origin::Nearby } else { Origin::Outside }
+        if self.is_near(from) { Origin::Nearby } else { Origin::Outside(from.to_canonical()) }
     }
 
     /// Where others may dial a listener, the best first. One that names no interface is at all of the machine's.
@@ -116,12 +116,14 @@ mod tests {
         ] {
             assert_eq!(home().origin(near.parse().expect("an address")), Origin::Nearby, "{near}");
         }
+        let ip = |text: &str| text.parse::<IpAddr>().expect("an address");
         for far in
             ["192.168.2.7", "::ffff:192.168.2.7", "203.0.113.1", "2001:db8:2::1", "10.0.0.1", "fd00::1"]
         {
-            assert_eq!(home().origin(far.parse().expect("an address")), Origin::Outside, "{far}");
+            assert_eq!(home().origin(ip(far)), Origin::Outside(ip(far).to_canonical()), "{far}");
         }
-        assert_eq!(Interfaces::default().origin("192.168.1.7".parse().expect("an address")), Origin::Outside);
+        let anywhere = ip("192.168.1.7");
+        assert_eq!(Interfaces::default().origin(anywhere), Origin::Outside(anywhere));
     }
 
     #[test]

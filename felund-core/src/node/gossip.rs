@@ -101,7 +101,12 @@ impl Node {
         // A circle this node has left meanwhile: nothing is said about it any more.
         let Some(id) = self.circle_of(conn, place) else { return };
         match frame {
-            PeerFrame::Peers { peers, .. } => self.told_peers(conn, id, peers),
+            PeerFrame::Peers { peers, observed, .. } => {
+                self.told_peers(conn, id, peers);
+                if let Some(address) = observed {
+                    self.seen_by(conn, node, &address);
+                }
+            }
             PeerFrame::MsgsHave { have, .. } => self.have(conn, node, id, place, have),
             PeerFrame::MsgsReq { ids, .. } => self.requested(conn, node, id, &ids),
             PeerFrame::MsgsSend { envelopes, more, .. } => self.sent(conn, id, place, &envelopes, more),

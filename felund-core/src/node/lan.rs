@@ -7,11 +7,12 @@ use std::{collections::VecDeque, mem};
 use super::{Node, Phase};
 use crate::{
     config::{ANNOUNCE_MS, MAX_NEARBY},
-    ids::CircleId,
-    io::{Announcement, Output},
+    ids::{CircleId, NodeId},
+    io::{Announcement, ConnId, Output},
     keys::CircleSecret,
     lan,
     route::direct::Service,
+    session::Session,
     sorted::SortedMap,
     time::Now,
     view::Finding,
@@ -21,6 +22,8 @@ use crate::{
 const MAX_OWN: usize = 4;
 /// Most addresses that others have observed which are told on.
 const MAX_OBSERVED: usize = 2;
+/// Most members whose word on this node's address is kept.
+const MAX_OBSERVERS: usize = 16;
 
 /// What an announcement was made for, or the announcements of others were judged by: an hour and the own circles.
 type Scope = (u64, Vec<CircleId>);
@@ -69,8 +72,10 @@ impl Lan {
 pub(super) struct Reach {
     /// As the driver says.
     listening: Vec<String>,
-    /// What others say this node's address is, by who says it.
+    /// What relays say this node's address is, by who says it.
     observed: SortedMap<String, IpAddr>,
+    /// What members say it is, the latest last: on which session who said what.
+    seen: Vec<(ConnId, NodeId, IpAddr)>,
     /// What the driver found out, for `/doctor`.
     pub(super) surroundings: Vec<Finding>,
 }
@@ -78,17 +83,39 @@ pub(super) struct Reach {
 impl Reach {
     /// All of it, the surest first. An observed address is one of a router's, as a rule: only the port this node listens
     /// at may lead on to it from there, where somebody has seen to that or the addresses are translated one to one.
+    ///
+    /// Who says so may be wrong. What relays say comes first, then what most members say, so that one who lies displaces
+    /// nothing that two others have seen.
     fn endpoints(&self) -> Vec<String> {
         let mut endpoints = self.listening.clone();
         let own: Vec<SocketAddr> = self.listening.iter().filter_map(|told| told.parse().ok()).collect();
         let Some(port) = own.first().map(SocketAddr::port) else { return endpoints };
-        let mut observed: Vec<IpAddr> = self.observed.values().copied().collect();
-        observed.sort_unstable();
-        observed.dedup();
-        observed.retain(|ip| lan::is_public(*ip) && own.iter().all(|own| own.ip() != *ip));
+        let votes = |ip: &IpAddr| self.seen.iter().filter(|(.., other)| other == ip).count();
+        let mut observed: Vec<IpAddr> = Vec::new();
+        while observed.len() < MAX_OBSERVED {
+            let fits = |ip: &&IpAddr| {
+                lan::is_public(**ip) && own.iter().all(|own| own.ip() != **ip) && !observed.contains(ip)
+            };
+            // Of those that as many members have seen the latest.
+            let by_members = || self.seen.iter().map(|(.., ip)| ip).filter(fits).max_by_key(|ip| votes(ip));
+            let Some(ip) = self.observed.values().find(fits).or_else(by_members) else { break };
+            observed.push(*ip);
+        }
+        endpoints.extend(observed.into_iter().map(|ip| SocketAddr::new(ip, port).to_string()));
         endpoints
-            .extend(observed.into_iter().take(MAX_OBSERVED).map(|ip| SocketAddr::new(ip, port).to_string()));
-        endpoints
+    }
+
+    /// Takes a member's word, one for each session: who keeps changing it is not to keep everyone busy. Whether it was taken.
+    fn see(&mut self, conn: ConnId, node: NodeId, ip: IpAddr) -> bool {
+        if self.seen.iter().any(|(on, ..)| *on == conn) {
+            return false;
+        }
+        self.seen.retain(|(_, by, _)| *by != node);
+        if self.seen.len() >= MAX_OBSERVERS {
+            self.seen.remove(0);
+        }
+        self.seen.push((conn, node, ip));
+        true
     }
 }
 
@@ -97,6 +124,7 @@ impl Node {
         if self.reach.listening != endpoints {
             // What others saw was of another network. They say it again when they are told.
             self.reach.observed.clear();
+            self.reach.seen.clear();
         }
         self.reach.listening = endpoints;
         self.tell_endpoints();
@@ -107,6 +135,15 @@ impl Node {
         let ip = address.parse().or_else(|_| address.parse().map(|full: SocketAddr| full.ip()));
         let Ok(ip) = ip.map(|ip: IpAddr| ip.to_canonical()) else { return };
         if self.reach.observed.insert(by.to_owned(), ip) != Some(ip) {
+            self.tell_endpoints();
+        }
+    }
+
+    /// A member says where a connection came from that this node made.
+    pub(super) fn seen_by(&mut self, conn: ConnId, node: NodeId, address: &str) {
+        let dialed = self.direct.session(conn).is_some_and(Session::initiated) && self.direct.is_stream(conn);
+        let Ok(ip) = address.parse().map(|ip: IpAddr| ip.to_canonical()) else { return };
+        if dialed && lan::is_public(ip) && self.reach.see(conn, node, ip) {
             self.tell_endpoints();
         }
     }
@@ -187,14 +224,14 @@ mod tests {
         let observed =
             observed.iter().enumerate().map(|(by, ip)| (by.to_string(), ip.parse().expect("an address")));
         let listening = listening.iter().map(|&told| told.to_owned()).collect();
-        Reach { listening, observed: observed.collect(), surroundings: Vec::new() }.endpoints()
+        Reach { listening, observed: observed.collect(), ..Reach::default() }.endpoints()
     }
 
     #[test]
     fn observed_addresses_are_candidates_at_the_port_this_node_listens_at() {
         assert_eq!(reach(&["192.168.1.2:4700"], &["203.0.113.7"]), ["192.168.1.2:4700", "203.0.113.7:4700"]);
         assert_eq!(
-            reach(&["192.168.1.2:4700"], &["2001:db8::7", "203.0.113.7", "203.0.113.7"]),
+            reach(&["192.168.1.2:4700"], &["203.0.113.7", "203.0.113.7", "2001:db8::7"]),
             ["192.168.1.2:4700", "203.0.113.7:4700", "[2001:db8::7]:4700"]
         );
     }
@@ -218,5 +255,31 @@ mod tests {
         let crowd: Vec<String> = (1..200).map(|n| format!("203.0.113.{n}")).collect();
         let crowd: Vec<&str> = crowd.iter().map(String::as_str).collect();
         assert_eq!(reach(&["192.168.1.2:4700"], &crowd).len(), 1 + MAX_OBSERVED);
+    }
+
+    #[test]
+    fn a_member_that_lies_displaces_nothing_that_two_others_or_a_relay_have_seen() {
+        let ip = |n: u8| IpAddr::from([203, 0, 113, n]);
+        let mut reach = Reach { listening: vec!["192.168.1.2:4700".into()], ..Reach::default() };
+        for (conn, by, at) in [(1, 1, 7), (2, 2, 7), (3, 3, 8), (4, 4, 9)] {
+            assert!(reach.see(ConnId(conn), NodeId([by; 32]), ip(at)));
+        }
+        assert_eq!(reach.endpoints()[1..], ["203.0.113.7:4700", "203.0.113.9:4700"]);
+        reach.observed.insert("https://relay.example".into(), ip(5));
+        assert_eq!(reach.endpoints()[1..], ["203.0.113.5:4700", "203.0.113.7:4700"]);
+    }
+
+    #[test]
+    fn each_session_has_one_word_each_member_one_vote_and_all_are_bounded() {
+        let ip = |n: u8| IpAddr::from([203, 0, 113, n]);
+        let (mut reach, liar) = (Reach::default(), NodeId([66; 32]));
+        assert!(reach.see(ConnId(0), liar, ip(1)));
+        assert!((2..100).all(|n| !reach.see(ConnId(0), liar, ip(n))), "on one session it is heard once");
+        assert!(reach.see(ConnId(1), liar, ip(2)), "the next has its own");
+        assert_eq!(reach.seen, [(ConnId(1), liar, ip(2))], "and takes the place of the last");
+        for n in 2..200 {
+            reach.see(ConnId(n), NodeId([n as u8; 32]), ip(n as u8));
+        }
+        assert_eq!(reach.seen.len(), MAX_OBSERVERS);
     }
 }

@@ -5,6 +5,7 @@ use crate::{
     config::MAX_ENDPOINTS,
     ids::{CircleId, NodeId},
     io::ConnId,
+    lan::is_public,
     route::{
         direct::{Direct, DirectEvent, Secrets},
         relay::Cx,
@@ -151,7 +152,7 @@ impl Node {
         self.ladder.forget(id);
     }
 
-    /// PEERS: this node's own addresses and those known of other members.
+    /// PEERS: this node's own addresses, those known of other members, and the one that the reader was seen at.
     pub(super) fn tell_peers(&mut self, conn: ConnId, id: CircleId, place: u32) {
         let Some(me) = self.my_id() else { return };
         let endpoints = self.direct.endpoints().to_vec();
@@ -163,8 +164,9 @@ impl Node {
         peers.extend(
             known.map(|(node_id, address)| PeerAddress { node_id, endpoints: vec![address.clone()] }),
         );
-        if !peers.is_empty() {
-            self.send_frame(conn, &PeerFrame::Peers { circle: place, peers });
+        let observed = self.direct.came_from(conn).filter(|ip| is_public(*ip)).map(|ip| ip.to_string());
+        if !peers.is_empty() || observed.is_some() {
+            self.send_frame(conn, &PeerFrame::Peers { circle: place, peers, observed });
         }
     }
 
@@ -183,7 +185,7 @@ impl Node {
             return;
         }
         for (conn, _, circle) in self.direct.sharing(id).into_iter().filter(|(conn, ..)| *conn != from) {
-            self.send_frame(conn, &PeerFrame::Peers { circle, peers: news.clone() });
+            self.send_frame(conn, &PeerFrame::Peers { circle, peers: news.clone(), observed: None });
         }
     }
 }

@@ -1,5 +1,6 @@
 //! One device: a node, its disk, its clock, its screen, and the ends of its connections.
 
+use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Disk;
@@ -106,6 +107,8 @@ pub struct Device {
     pub(super) life: u32,
     pub(super) asleep_until: u64,
     pub(super) listens: bool,
+    /// The router in front of it.
+    pub(super) router: Option<IpAddr>,
     pub(super) deadline: Option<u64>,
     pub(super) next_request: u64,
     pub(super) dialing: BTreeSet<ConnId>,
@@ -136,6 +139,7 @@ impl Device {
             life: 0,
             asleep_until: 0,
             listens: false,
+            router: None,
             deadline: None,
             next_request: 0,
             dialing: BTreeSet::new(),

@@ -105,6 +105,9 @@ pub enum PeerFrame {
         /// At most 32.
         #[n(1)]
         peers: Vec<PeerAddress>,
+        /// The public IP address that the reader dialed from, as the sender saw it. Earlier versions neither write nor read it.
+        #[n(2)]
+        observed: Option<String>,
     },
     /// MSGS_HAVE: reconciliation.
     #[n(1)]

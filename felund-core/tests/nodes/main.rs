@@ -10,6 +10,7 @@ mod crowd;
 mod faults;
 mod lan;
 mod mesh;
+mod observed;
 mod privacy;
 mod rtc;
 mod strangers;

@@ -32,7 +32,7 @@ fn stranger(n: u64) -> ConnId {
 
 fn flood(world: &mut World, at: usize, connections: u64) {
     for n in 0..connections {
-        world.input(at, Input::Accepted(stranger(n), Origin::Outside));
+        world.input(at, Input::Accepted(stranger(n), Origin::Outside([203, 0, 113, 7].into())));
     }
 }
 

@@ -51,7 +51,7 @@ impl Scene {
     fn accepted(&mut self) -> ConnId {
         self.conns += 1;
         let conn = ConnId(1 << 63 | self.conns);
-        self.device.input(Input::Accepted(conn, Origin::Outside));
+        self.device.input(Input::Accepted(conn, Origin::Outside([203, 0, 113, 7].into())));
         conn
     }
 

@@ -10,6 +10,7 @@ mod nearby;
 mod refusals;
 mod watched;
 
+use core::net::IpAddr;
 use std::cell::Cell;
 
 pub(crate) use nearby::Service;
@@ -222,6 +223,14 @@ impl Direct {
         self.conns.get(&conn).is_some_and(Conn::is_stream)
     }
 
+    /// Where a connection was accepted from, if that is outside this node's networks.
+    pub(crate) fn came_from(&self, conn: ConnId) -> Option<IpAddr> {
+        match self.conns.get(&conn)?.origin? {
+            Origin::Outside(ip) => Some(ip),
+            Origin::Nearby => None,
+        }
+    }
+
     /// All connections, those in the making included.
     pub(crate) fn conns(&self) -> impl Iterator<Item = ConnId> {
         self.conns.keys().copied()
@@ -426,7 +435,7 @@ impl Direct {
                     conn.deadline = cx.now.mono + PING_INTERVAL_MS;
                     conn.probed = false;
                 }
-                if news && conn.origin == Some(Origin::Outside) {
+                if news && matches!(conn.origin, Some(Origin::Outside(_))) {
                     self.reached_at = Some(cx.now.mono);
                 }
                 if let (true, State::Open(session), Some(address)) = (news, &conn.state, &conn.address) {

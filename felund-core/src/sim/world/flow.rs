@@ -326,7 +326,8 @@ impl World {
                 // Nothing arrives at the dialer before it knows that the connection stands.
                 self.devices[to].streams.insert(accepted.conn, stream(from, now + delay));
                 self.devices[from.device].streams.insert(from.conn, stream(accepted, now));
-                self.input(to, Input::Accepted(accepted.conn, Origin::Outside));
+                let origin = Origin::Outside(self.ip(from.device));
+                self.input(to, Input::Accepted(accepted.conn, origin));
                 self.later(delay, answer(Input::Connected(from.conn)));
             }
             _ => self.later(delay, lost("connection refused")),

@@ -4,6 +4,7 @@ mod faults;
 mod flow;
 mod people;
 
+use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng as _};
@@ -18,6 +19,8 @@ use crate::{
     time::Now,
 };
 
+/// Where devices listen.
+const PORT: u16 = 4700;
 /// Timers of one device that may be due at one instant; a node that wants more does not come to rest.
 const MAX_TIMERS_AT_ONCE: u32 = 10_000;
 
@@ -181,19 +184,44 @@ impl World {
     /// Where a device listens, if it does.
     #[must_use]
     pub fn address(at: usize) -> String {
-        format!("10.0.{}.{}:4700", at / 256, at % 256)
+        format!("10.0.{}.{}:{PORT}", at / 256, at % 256)
+    }
+
+    /// From where a device's connections seem to come.
+    pub(super) fn ip(&self, at: usize) -> IpAddr {
+        let [.., high, low] = at.to_be_bytes();
+        self.devices[at].router.unwrap_or_else(|| [10, 0, high, low].into())
     }
 
     fn device_at(&self, address: &str) -> Option<usize> {
-        let (high, low) = address.strip_prefix("10.0.")?.strip_suffix(":4700")?.split_once('.')?;
-        let at = high.parse::<usize>().ok()? * 256 + low.parse::<usize>().ok()?;
-        self.devices.get(at).is_some_and(|device| device.listens).then_some(at)
+        let routed = |device: &Device| device.router.is_some_and(|ip| address == format!("{ip}:{PORT}"));
+        let own = || {
+            let (high, low) = address.strip_prefix("10.0.")?.strip_suffix(":4700")?.split_once('.')?;
+            let at = high.parse::<usize>().ok()? * 256 + low.parse::<usize>().ok()?;
+            self.devices.get(at).filter(|device| device.router.is_none()).map(|_| at)
+        };
+        let at = own().or_else(|| self.devices.iter().position(routed))?;
+        self.devices[at].listens.then_some(at)
+    }
+
+    /// A device listens behind a router that has a public address and leads connections to the same port on to it. The
+    /// device itself knows only its address in the local network, where nobody else is.
+    pub fn listen_behind(&mut self, at: usize, router: IpAddr) {
+        self.devices[at].router = Some(router);
+        self.devices[at].listens = true;
+        self.input(at, Input::Listening(self.endpoints(at)));
+    }
+
+    /// What a device that listens knows of where that is.
+    pub(super) fn endpoints(&self, at: usize) -> Vec<String> {
+        let local = || format!("192.168.1.2:{PORT}");
+        vec![if self.devices[at].router.is_some() { local() } else { Self::address(at) }]
     }
 
     /// A device listens at an address of its own, from now on and after every restart.
     pub fn listen(&mut self, at: usize) {
         self.devices[at].listens = true;
-        self.input(at, Input::Listening(vec![Self::address(at)]));
+        self.input(at, Input::Listening(self.endpoints(at)));
     }
 
     /// Runs for a while.
