@@ -112,23 +112,21 @@ impl IdbStore {
         &self,
         circle: CircleId,
         channel: ChannelId,
+        from: Option<Key>,
         before: Option<Key>,
-        limit: u32,
     ) -> Result<Vec<(Key, Vec<u8>)>, rexie::Error> {
         let transaction = self.reader.transaction(&[ENVELOPES], TransactionMode::ReadOnly)?;
         let index = transaction.store(ENVELOPES)?.index(CHANNEL)?;
         let prefix = [circle.as_bytes().as_slice(), channel.as_bytes()].concat();
         let key = |key: Key| [prefix.as_slice(), &key.ts.to_be_bytes(), key.id.as_bytes()].concat();
+        let lower = from.map_or_else(|| prefix.clone(), key);
         let upper = before.map_or_else(|| [prefix.as_slice(), &[0xff; 25]].concat(), key);
-        let range = |lower: &[u8]| KeyRange::bound(&binary(lower), &binary(&upper), None, Some(true));
-        // A cursor that walks backwards takes a round trip a row; counting keys and then reading one range takes two.
-        let keys = index.get_all_keys(Some(range(&prefix)?), None).await?;
-        let Some(first) = keys.len().checked_sub(limit as usize).or(Some(0)).and_then(|at| keys.get(at))
-        else {
+        if lower >= upper {
+            // IndexedDB takes an empty range for an error.
             return Ok(Vec::new());
-        };
-        let Some(oldest) = index_row(first) else { return Ok(Vec::new()) };
-        let rows = index.get_all(Some(range(&key(oldest.key))?), None).await?;
+        }
+        let range = KeyRange::bound(&binary(&lower), &binary(&upper), None, Some(true))?;
+        let rows = index.get_all(Some(range), None).await?;
         Ok(rows.iter().rev().filter_map(envelope).collect())
     }
 
@@ -174,8 +172,8 @@ impl Store for IdbStore {
         let loaded = match query {
             Query::Records => self.records().await.map(Loaded::Records),
             Query::Index(circle) => self.index(circle).await.map(Loaded::Index),
-            Query::Channel { circle, channel, before, limit } => {
-                self.channel(circle, channel, before, limit).await.map(Loaded::Envelopes)
+            Query::Channel { circle, channel, from, before } => {
+                self.channel(circle, channel, from, before).await.map(Loaded::Envelopes)
             }
             Query::Envelopes(circle, keys) => self.envelopes(circle, &keys).await.map(Loaded::Envelopes),
         };

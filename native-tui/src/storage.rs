@@ -118,8 +118,8 @@ impl Sqlite {
                 rows.collect::<Result<_, _>>().map(Loaded::Records)
             }
             Query::Index(circle) => self.index(*circle).map(Loaded::Index),
-            Query::Channel { circle, channel, before, limit } => {
-                self.page(*circle, *channel, *before, *limit).map(Loaded::Envelopes)
+            Query::Channel { circle, channel, from, before } => {
+                self.page(*circle, *channel, *from, *before).map(Loaded::Envelopes)
             }
             Query::Envelopes(circle, keys) => {
                 let mut statement = self.db.prepare_cached(
@@ -157,27 +157,31 @@ impl Sqlite {
         &self,
         circle: CircleId,
         channel: ChannelId,
+        from: Option<Key>,
         before: Option<Key>,
-        limit: u32,
     ) -> rusqlite::Result<Vec<(Key, Vec<u8>)>> {
         let read = |row: &rusqlite::Row<'_>| {
             Ok((Key { ts: from_sql(row.get(0)?), id: MsgId(row.get(1)?) }, row.get(2)?))
         };
+        let from = from.unwrap_or(Key { ts: 0, id: MsgId([0; 16]) });
+        let from = (to_sql(from.ts), from.id.0);
         match before {
             None => {
                 let mut statement = self.db.prepare_cached(
-                    "SELECT ts, id, sealed FROM envelopes WHERE circle = ?1 AND channel = ?2
-                     ORDER BY ts DESC, id DESC LIMIT ?3",
+                    "SELECT ts, id, sealed FROM envelopes
+                     WHERE circle = ?1 AND channel = ?2 AND (ts, id) >= (?3, ?4)
+                     ORDER BY ts DESC, id DESC",
                 )?;
-                statement.query_map(params![circle.0, channel.0, limit], read)?.collect()
+                statement.query_map(params![circle.0, channel.0, from.0, from.1], read)?.collect()
             }
             Some(Key { ts, id }) => {
                 let mut statement = self.db.prepare_cached(
                     "SELECT ts, id, sealed FROM envelopes
-                     WHERE circle = ?1 AND channel = ?2 AND (ts, id) < (?3, ?4)
-                     ORDER BY ts DESC, id DESC LIMIT ?5",
+                     WHERE circle = ?1 AND channel = ?2 AND (ts, id) >= (?3, ?4) AND (ts, id) < (?5, ?6)
+                     ORDER BY ts DESC, id DESC",
                 )?;
-                statement.query_map(params![circle.0, channel.0, to_sql(ts), id.0, limit], read)?.collect()
+                let bounds = params![circle.0, channel.0, from.0, from.1, to_sql(ts), id.0];
+                statement.query_map(bounds, read)?.collect()
             }
         }
     }

@@ -179,6 +179,15 @@ impl Log {
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 
+    /// Where the page of a channel begins that has at most `limit` envelopes and ends before `before`, and whether nothing
+    /// is before that.
+    #[must_use]
+    pub fn page(&self, channel: &ChannelId, before: Option<Key>, limit: usize) -> Option<(Key, bool)> {
+        let entries = self.channels.get(channel)?;
+        let end = before.map_or(entries.len(), |before| entries.partition_point(|entry| entry.key < before));
+        entries.get(end.saturating_sub(limit)).map(|entry| (entry.key, end <= limit))
+    }
+
     /// Whether an envelope of a channel is here.
     #[must_use]
     pub fn holds(&self, channel: &ChannelId, key: &Key) -> bool {
@@ -318,6 +327,24 @@ mod tests {
             Merge::New,
             "control events do not age"
         );
+    }
+
+    #[test]
+    fn pages_begin_where_as_many_envelopes_are_left() {
+        let channel = ChannelId([1; 16]);
+        let envelopes: Vec<_> = (1..=5_u8).map(|n| envelope(n.into(), n, channel, 9)).collect();
+        let log = merged(&envelopes, 10);
+        let key = |n: u8| Key { ts: WALL - 1_000 + u64::from(n), id: MsgId([n; 16]) };
+        for (before, limit, page) in [
+            (None, 2, Some((key(4), false))),
+            (Some(key(4)), 2, Some((key(2), false))),
+            (Some(key(2)), 2, Some((key(1), true))),
+            (None, 5, Some((key(1), true))),
+            (None, 9, Some((key(1), true))),
+        ] {
+            assert_eq!(log.page(&channel, before, limit), page, "{limit} before {before:?}");
+        }
+        assert_eq!(log.page(&ChannelId([7; 16]), None, 2), None);
     }
 
     #[test]

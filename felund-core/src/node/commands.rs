@@ -293,8 +293,11 @@ impl Node {
         let limit = limit.clamp(1, 10_000);
         // Reads see what was handed out for writing before them, not what is still being gathered.
         self.flush_staged_now();
-        let query = Query::Channel { circle, channel, before, limit };
-        self.load(query, super::startup::Asked::History { request, circle, channel, limit });
+        let log = self.circles.get(&circle).map(|circle| &circle.log);
+        let page = log.and_then(|log| log.page(&channel, before, limit as usize));
+        let (from, start_reached) = page.map_or((None, true), |(from, first)| (Some(from), first));
+        let query = Query::Channel { circle, channel, from, before };
+        self.load(query, super::startup::Asked::History { request, circle, channel, start_reached });
         Ok(None)
     }
 

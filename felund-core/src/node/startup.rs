@@ -20,7 +20,7 @@ pub(super) enum Asked {
     Index(CircleId),
     Control(CircleId),
     Outbox(CircleId),
-    History { request: u64, circle: CircleId, channel: ChannelId, limit: u32 },
+    History { request: u64, circle: CircleId, channel: ChannelId, start_reached: bool },
     Gossip { conn: ConnId, circle: CircleId, more: bool },
     Anchored(CircleId, Vec<Key>),
 }
@@ -69,8 +69,7 @@ impl Node {
                 }
                 self.circle_part_loaded(circle);
             }
-            (Asked::History { request, circle, channel, limit }, Ok(Loaded::Envelopes(rows))) => {
-                let start_reached = rows.len() < limit as usize;
+            (Asked::History { request, circle, channel, start_reached }, Ok(Loaded::Envelopes(rows))) => {
                 let messages = self.open_page(circle, channel, rows);
                 self.reply(request, Ok(Reply::History { messages, start_reached }));
             }
@@ -186,7 +185,7 @@ impl Node {
         circle.loading = 3;
         let (channel, outbox) = (circle.control, circle.outbox.iter().copied().collect());
         self.load(Query::Index(id), Asked::Index(id));
-        let control = Query::Channel { circle: id, channel, before: None, limit: u32::MAX };
+        let control = Query::Channel { circle: id, channel, from: None, before: None };
         self.load(control, Asked::Control(id));
         self.load(Query::Envelopes(id, outbox), Asked::Outbox(id));
     }

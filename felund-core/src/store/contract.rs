@@ -33,8 +33,8 @@ async fn envelopes<S: Store>(store: &mut S, query: Query) -> Vec<Key> {
     }
 }
 
-fn newest(before: Option<Key>, limit: u32) -> Query {
-    Query::Channel { circle: CIRCLE, channel: GENERAL, before, limit }
+fn page(from: Option<Key>, before: Option<Key>) -> Query {
+    Query::Channel { circle: CIRCLE, channel: GENERAL, from, before }
 }
 
 /// Runs the whole suite against stores that `open` makes, each of them empty.
@@ -85,7 +85,7 @@ async fn envelopes_are_kept_once_and_in_order<S: Store>(store: &mut S) {
     let loaded = store.load(Query::Envelopes(CIRCLE, keys)).await;
     assert_eq!(loaded, Ok(Loaded::Envelopes(expected)), "first write stays, absent ones are left out");
     put(store, vec![Op::DeleteEnvelopes(CIRCLE, vec![first.key, first.key])]).await;
-    assert_eq!(envelopes(store, newest(None, 9)).await, [third.key], "deleted once, absent later");
+    assert_eq!(envelopes(store, page(None, None)).await, [third.key], "deleted once, absent later");
 }
 
 async fn timestamps_sort_as_numbers_up_to_the_largest<S: Store>(store: &mut S) {
@@ -98,21 +98,24 @@ async fn timestamps_sort_as_numbers_up_to_the_largest<S: Store>(store: &mut S) {
 async fn pages_walk_a_channel_backwards_without_gap_or_repeat<S: Store>(store: &mut S) {
     let rows: Vec<_> = (0..50).map(|i| row(CIRCLE, GENERAL, u64::from(i / 3), i)).collect();
     put(store, rows.iter().cloned().map(Op::PutEnvelope).collect()).await;
+    let keys: Vec<_> = rows.iter().rev().map(|row| row.key).collect();
     let (mut walked, mut before) = (Vec::new(), None);
-    loop {
-        let page = envelopes(store, newest(before, 7)).await;
-        let Some(last) = page.last() else { break };
-        before = Some(*last);
-        walked.extend(page);
+    for keys in keys.chunks(7) {
+        let found = envelopes(store, page(keys.last().copied(), before)).await;
+        assert_eq!(found, keys, "a page has both its ends, and not the beginning of the one before");
+        before = found.last().copied();
+        walked.extend(found);
     }
-    walked.reverse();
-    assert_eq!(walked, rows.iter().map(|row| row.key).collect::<Vec<_>>(), "pages join up");
+    assert_eq!(walked, keys, "pages join up");
+    assert_eq!(envelopes(store, page(None, before)).await, [], "nothing is before the first");
+    assert_eq!(envelopes(store, page(None, Some(keys[40]))).await, keys[41..], "no beginning means all");
+    assert_eq!(envelopes(store, page(Some(keys[9]), None)).await, keys[..10], "no end, too");
 }
 
 async fn circles_and_channels_do_not_mix<S: Store>(store: &mut S) {
     let rows = [row(CIRCLE, GENERAL, 1, 1), row(OTHER, GENERAL, 1, 1), row(CIRCLE, SEEDS, 2, 2)];
     put(store, rows.iter().cloned().map(Op::PutEnvelope).collect()).await;
-    assert_eq!(envelopes(store, newest(None, 9)).await, [rows[0].key], "one channel only");
+    assert_eq!(envelopes(store, page(None, None)).await, [rows[0].key], "one channel only");
     put(store, vec![Op::DeleteCircle(CIRCLE)]).await;
     assert_eq!(store.load(Query::Index(CIRCLE)).await, Ok(Loaded::Index(vec![])), "the circle is gone");
     assert!(

@@ -53,13 +53,15 @@ impl MemoryStore {
                     })
                     .collect(),
             ),
-            Query::Channel { circle, channel, before, limit } => {
+            Query::Channel { circle, channel, from, before } => {
+                let wanted = |key: Key| {
+                    from.is_none_or(|from| from <= key) && before.is_none_or(|before| key < before)
+                };
                 let mut rows: Vec<_> = of(circle)
-                    .filter(|row| row.channel == channel && before.is_none_or(|before| row.key < before))
+                    .filter(|row| row.channel == channel && wanted(row.key))
                     .map(|row| (row.key, row.sealed.clone()))
                     .collect();
                 rows.reverse();
-                rows.truncate(limit as usize);
                 Loaded::Envelopes(rows)
             }
             Query::Envelopes(circle, keys) => Loaded::Envelopes(

@@ -99,16 +99,16 @@ pub enum Query {
     Records,
     /// The index of a circle, in ascending order.
     Index(CircleId),
-    /// The newest envelopes of a channel, in descending order.
+    /// Envelopes of a channel, in descending order. The node knows the index, and so where a page begins.
     Channel {
         /// Which circle.
         circle: CircleId,
         /// Which channel.
         channel: ChannelId,
+        /// Only rows from this one on.
+        from: Option<Key>,
         /// Only rows before this one.
         before: Option<Key>,
-        /// At most this many.
-        limit: u32,
     },
     /// Certain envelopes, in the order asked for, absent ones left out.
     Envelopes(CircleId, Vec<Key>),
