@@ -2,7 +2,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr, ToSocketAddrs, UdpSocket},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use felund_tests::{
@@ -17,6 +17,9 @@ fn socket(host: &Host) -> UdpSocket {
     host.inside(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))).expect("a socket")
 }
 
+/// How long to wait for a packet before another is sent.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// The next packet and who it came from, if one comes.
 fn hear(socket: &UdpSocket, patience: Duration) -> Option<(Vec<u8>, SocketAddr)> {
     let mut packet = [0; 16];
@@ -25,10 +28,17 @@ fn hear(socket: &UdpSocket, patience: Duration) -> Option<(Vec<u8>, SocketAddr)>
     Some((packet[..len].to_vec(), from))
 }
 
-/// Sends, and answers who the receiver says it came from.
+/// Sends until something arrives, and answers who the receiver says it came from. The kernel drops what a link is given
+/// before it has noticed that the link is up, which takes it the longer the more networks come and go at once.
 fn crosses(from: &UdpSocket, to: &UdpSocket, address: impl ToSocketAddrs) -> SocketAddr {
-    from.send_to(b"hello", address).expect("sent");
-    hear(to, PATIENCE).expect("what is let through arrives").1
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
+        from.send_to(b"hello", &address).expect("sent");
+        if let Some((_, sender)) = hear(to, AGAIN) {
+            return sender;
+        }
+    }
+    panic!("what is let through arrives")
 }
 
 /// Whether a packet is let through: one that certainly is follows it.

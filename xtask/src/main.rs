@@ -17,6 +17,7 @@ mod sim;
 mod test;
 mod web;
 
+use std::env;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
@@ -64,9 +65,12 @@ fn main() -> ExitCode {
 }
 
 fn dispatch() -> Result<ExitCode> {
+    // Wherever it stands: there is one text for all commands.
+    let asks_for_help = env::args_os().any(|arg| arg == "--help" || arg == "-h");
     let mut args = lexopt::Parser::from_env();
     let command = match args.next()? {
-        None | Some(Short('h') | Long("help")) => String::from("help"),
+        _ if asks_for_help => String::from("help"),
+        None => String::from("help"),
         Some(Value(value)) => value.string()?,
         Some(other) => return Err(other.unexpected().into()),
     };
