@@ -28,7 +28,7 @@ use crate::{
     auth::PeerAddress,
     handlers::{self, ice, messages, meta, presence, session, signal},
     metrics::METRICS,
-    policy::policy,
+    policy::WITHOUT_PAGE,
     socket, web,
 };
 
@@ -115,7 +115,7 @@ async fn common_headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     // A page brings one of its own.
-    headers.entry(CONTENT_SECURITY_POLICY).or_insert_with(|| policy(None));
+    headers.entry(CONTENT_SECURITY_POLICY).or_insert_with(|| WITHOUT_PAGE.clone());
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));

@@ -118,16 +118,8 @@ impl Asset {
         // Quoted hex digits are a header value.
         let etag =
             HeaderValue::from_str(&format!("\"{digest}\"")).unwrap_or(HeaderValue::from_static("\"0\""));
-        let page = path.ends_with(".html").then(|| policy(std::str::from_utf8(&raw).ok()));
-        Self {
-            etag,
-            content_type: content_type(path),
-            immutable: is_hashed(path),
-            policy: page,
-            raw,
-            brotli,
-            gzip,
-        }
+        let policy = path.ends_with(".html").then(|| policy(std::str::from_utf8(&raw).ok()));
+        Self { etag, content_type: content_type(path), immutable: is_hashed(path), policy, raw, brotli, gzip }
     }
 }
 

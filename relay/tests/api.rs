@@ -299,10 +299,14 @@ fn other_origins_may_call_and_pages_are_confined() {
     let answer = http.call("GET", "/v1/peers", &[], b"");
     assert_eq!(answer.header("access-control-expose-headers"), Some("retry-after"));
     assert_eq!(answer.header("cache-control"), Some("no-store"));
+    let csp = answer.header("content-security-policy").unwrap();
+    assert!(csp.starts_with("default-src 'none'; script-src 'self' 'wasm-unsafe-eval';"), "{csp}");
     let page = http.call("GET", "/", &[], b"");
     assert_eq!(page.status, 200);
     let csp = page.header("content-security-policy").unwrap();
-    assert!(csp.starts_with("default-src 'none'; script-src 'self' 'wasm-unsafe-eval'"), "{csp}");
+    let scripts = csp.strip_prefix("default-src 'none'; script-src 'self' 'wasm-unsafe-eval'").expect(csp);
+    let (hashes, _) = scripts.split_once(';').expect(csp);
+    assert!(hashes.split_whitespace().all(|source| source.starts_with("'sha256-")), "{csp}");
     assert!(!csp.contains("unsafe-inline"));
     assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
 }
