@@ -140,9 +140,9 @@ impl IdbStore {
         if count as usize <= 4 * keys.len() + 16 {
             // Most of what lies between is wanted: one request for all of it.
             let rows = index.get_all(Some(KeyRange::bound(&lower, &upper, None, None)?), None).await?;
-            let mut rows: SortedMap<Key, &JsValue> =
+            let rows: SortedMap<Key, &JsValue> =
                 rows.iter().filter_map(|row| Some((key_of(row)?, row))).collect();
-            found.extend(keys.iter().filter_map(|key| rows.remove(key).and_then(envelope)));
+            found.extend(keys.iter().filter_map(|key| rows.get(key).copied().and_then(envelope)));
         } else {
             for key in keys {
                 let row = index.get(binary(&order(circle, *key)).into()).await?;
