@@ -13,11 +13,12 @@ mod reference;
 use std::{
     cell::{Cell, RefCell},
     fs,
-    io::Write as _,
+    io::{Read as _, Write as _},
     net::SocketAddr,
     path::Path,
     process::Command,
     rc::Rc,
+    sync::{Arc, Barrier},
     time::{Duration, Instant},
 };
 
@@ -34,6 +35,8 @@ use tokio::{net::TcpStream, sync::Notify, task::LocalSet};
 const PROGRAM: &str = env!("CARGO_BIN_EXE_felund-relay");
 const SUBSCRIBERS: usize = 50;
 const MESSAGE: usize = 512;
+/// Posts prepared for all clients together; a single one gets a quarter of them.
+const POSTS: usize = 100_000;
 const IDLE_SOCKETS: usize = 10_000;
 const IDLE_PER_CIRCLE: usize = 50;
 
@@ -159,7 +162,6 @@ fn start_relay(relay: &RelayProcess) -> Target {
 }
 
 fn drain(tcp: &mut std::net::TcpStream) {
-    use std::io::Read as _;
     tcp.set_nonblocking(true).unwrap();
     let mut buffer = [0; 65536];
     while tcp.read(&mut buffer).is_ok_and(|n| n > 0) {}
@@ -315,6 +317,7 @@ fn durable() {
     let single = append_rate(dir.path());
     let one = accept_rate(relay.address, 1);
     let many = accept_rate(relay.address, 32);
+    let bare = bare_rate();
     let again = append_rate(dir.path());
     let reference = f64::midpoint(single, again);
     println!(
@@ -322,9 +325,33 @@ fn durable() {
         one / reference
     );
     println!(
+        "| … beside a bare server that appends, waits and answers | {one:.0} | {bare:.0} | {:.2} | |",
+        one / bare
+    );
+    println!(
         "| durable accepts per second, 32 clients | {many:.0} | {reference:.0} | {:.2} | ≥ 5 |",
         many / reference
     );
+}
+
+/// What a bare server comes to that reads a message, appends it, waits for the disk and answers: the share of a network
+/// round trip in what one client can have accepted, whoever accepts it.
+fn bare_rate() -> f64 {
+    let (target, mut child) = start_reference();
+    let mut tcp = reference::join(target.publisher.tcp().peer_addr().unwrap(), b'D');
+    tcp.set_nonblocking(false).unwrap();
+    let message = reference::frame(MESSAGE);
+    let started = Instant::now();
+    let mut count = 0;
+    while started.elapsed() < Duration::from_secs(3) {
+        tcp.write_all(&message).unwrap();
+        tcp.read_exact(&mut [0]).unwrap();
+        count += 1;
+    }
+    let rate = f64::from(count) / started.elapsed().as_secs_f64();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    rate
 }
 
 /// Appends of one message and `fdatasync`, one after another.
@@ -341,22 +368,26 @@ fn append_rate(dir: &Path) -> f64 {
     f64::from(count) / started.elapsed().as_secs_f64()
 }
 
-/// Posts over sockets, each client waiting for `Stored` before it posts again.
+/// Posts over sockets, each client waiting for `Stored` before it posts again. Everything is signed before the first
+/// client begins, so that only the relay's work is measured beside the sockets'.
 fn accept_rate(address: SocketAddr, clients: usize) -> f64 {
     let span = Duration::from_secs(4);
+    let ready = Arc::new(Barrier::new(clients));
     let threads: Vec<_> = (0..clients)
         .map(|_| {
+            let ready = ready.clone();
             std::thread::spawn(move || {
                 let mut member = Member::registered(address, &Circle::new());
                 let mut socket = member.live_socket();
                 let hint = member.circle.hint();
-                let posts: Vec<_> = (0..20_000 / clients.min(4))
+                let posts: Vec<_> = (0..POSTS / clients.max(4))
                     .map(|seq| {
                         let envelopes = vec![Sealed(sized_envelope(&member))];
                         let post = ClientFrame::Post { hint, seq: seq as u64, envelopes };
                         client_frame(2, &post.to_bytes())
                     })
                     .collect();
+                ready.wait();
                 let started = Instant::now();
                 let mut count = 0u32;
                 for post in posts {

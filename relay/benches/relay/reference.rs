@@ -27,7 +27,7 @@ pub fn address_of(child: &mut Child) -> SocketAddr {
     line.trim().parse().unwrap()
 }
 
-/// A connection as subscriber (`S`) or publisher (`P`), once the loop has taken it in.
+/// A connection as subscriber (`S`), as publisher (`P`) or to something durable (`D`), once the loop has taken it in.
 pub fn join(address: SocketAddr, role: u8) -> std::net::TcpStream {
     let mut tcp = std::net::TcpStream::connect(address).unwrap();
     tcp.set_nodelay(true).unwrap();
@@ -57,6 +57,9 @@ pub fn serve() {
                 tcp.try_write(b"k").unwrap();
                 if role == *b"S" {
                     subscribers.lock().unwrap().push(tcp);
+                } else if role == *b"D" {
+                    let tcp = tcp.into_std().unwrap();
+                    tokio::task::spawn_blocking(|| keep(tcp));
                 } else {
                     let subscribers = std::mem::take(&mut *subscribers.lock().unwrap());
                     publish(tcp, subscribers).await;
@@ -64,6 +67,22 @@ pub fn serve() {
             });
         }
     });
+}
+
+/// Appends each frame to a file, waits for the disk and answers with a byte.
+fn keep(mut tcp: std::net::TcpStream) {
+    tcp.set_nonblocking(false).unwrap();
+    let mut file = tempfile::tempfile_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let mut head = [0; 4];
+    while tcp.read_exact(&mut head).is_ok() {
+        let mut frame = vec![0; u32::from_be_bytes(head) as usize];
+        if tcp.read_exact(&mut frame).is_err() {
+            return;
+        }
+        file.write_all(&frame).unwrap();
+        file.sync_data().unwrap();
+        tcp.write_all(b"k").unwrap();
+    }
 }
 
 /// Reads frames and hands each to every socket's task, which joins what is queued into one write.

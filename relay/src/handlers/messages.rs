@@ -77,7 +77,7 @@ pub(crate) async fn list(
     let after = app.store.in_log(query.after.unwrap_or_default());
     app.hub.with_existing(&caller.circle.hint, |room| room.polled(&caller.node, clock::unix_seconds()));
     let limit = query.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_BATCH);
-    let page = app.store.page(caller.circle.id, after, limit, MAX_PAGE_BYTES).await;
+    let page = app.store.page(&caller.circle, after, limit, MAX_PAGE_BYTES).await;
     let page = page.map_err(|e| {
         tracing::error!("the log cannot be read: {e}");
         ApiError::unavailable(

@@ -324,7 +324,7 @@ impl Task {
         let progress = |p: Option<Progress>| p.unwrap_or(Progress::Gone);
         let at = hub.with_existing(&hint, |room| room.progress(self.conn.id));
         let (Progress::Reading(after), Ok(attached)) = (progress(at), self.attached(&hint)) else { return };
-        let page = match self.app.store.page(attached.circle.id, after, MAX_BATCH, PAGE_BYTES).await {
+        let page = match self.app.store.page(&attached.circle, after, MAX_BATCH, PAGE_BYTES).await {
             Ok(page) => page,
             Err(error) => {
                 tracing::error!("a socket's backlog cannot be read: {error}");

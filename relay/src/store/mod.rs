@@ -4,6 +4,8 @@
 //! come from a small pool on WAL snapshots. A cursor is a row number given out by the writer, so what one reader
 //! has seen up to a cursor is all there will ever be up to it. Deliberately absent: any look into an envelope.
 
+mod journal;
+mod pending;
 mod schema;
 mod writer;
 
@@ -14,6 +16,7 @@ use std::{
     sync::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
+        mpsc,
     },
     thread::JoinHandle,
 };
@@ -24,10 +27,15 @@ use felund_core::{
     relay_api::{Stored, signing::ApiKey},
 };
 use rusqlite::Connection;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 
 pub(crate) use schema::OpenError;
 
+use self::{
+    journal::{Journal, Record},
+    pending::Pending,
+    writer::{JOURNALED_FROM, Writer},
+};
 use crate::clock;
 
 /// Connections for reading; each holds a page cache, so they are few.
@@ -138,11 +146,12 @@ type Circles = Arc<RwLock<HashMap<CircleHint, Arc<Circle>>>>;
 
 /// The store's handle, shared by all handlers.
 pub(crate) struct Store {
-    jobs: mpsc::UnboundedSender<Job>,
+    jobs: mpsc::Sender<Job>,
     circles: Circles,
     readers: Mutex<Vec<Connection>>,
     free: Semaphore,
     writer: Mutex<Option<JoinHandle<()>>>,
+    pending: Arc<Pending>,
     next: Arc<AtomicU64>,
 }
 
@@ -151,6 +160,26 @@ pub(crate) struct Store {
 pub(crate) struct Page {
     pub(crate) messages: Vec<(Cursor, Vec<u8>)>,
     pub(crate) more: bool,
+    /// How many messages, and beyond the first how many bytes, still fit.
+    room: usize,
+    bytes: usize,
+}
+
+impl Page {
+    fn new(limit: usize, max_bytes: usize) -> Self {
+        Self { messages: Vec::new(), more: false, room: limit, bytes: max_bytes }
+    }
+
+    /// Adds the next message of the log; false if the page is full, as it then says.
+    fn push(&mut self, cursor: Cursor, envelope: &[u8]) -> bool {
+        self.more = self.room == 0 || (envelope.len() > self.bytes && !self.messages.is_empty());
+        if !self.more {
+            self.room -= 1;
+            self.bytes = self.bytes.saturating_sub(envelope.len());
+            self.messages.push((cursor, envelope.to_vec()));
+        }
+        !self.more
+    }
 }
 
 impl Store {
@@ -158,26 +187,35 @@ impl Store {
     /// earlier that hold no message are forgotten; their members register again by themselves.
     pub(crate) fn open(dir: &Path, quota: Quota, idle_before: u64, sink: Sink) -> Result<Self, OpenError> {
         let path = dir.join("relay.sqlite");
-        let connection = schema::open_writer(&path, idle_before)?;
-        Self::with_connection(&path, connection, quota, sink)
+        Self::with_connection(&path, schema::open_writer(&path)?, quota, idle_before, sink)
     }
 
     fn with_connection(
         path: &Path,
         connection: Connection,
         quota: Quota,
+        idle_before: u64,
         sink: Sink,
     ) -> Result<Self, OpenError> {
         let circles = Arc::new(RwLock::new(schema::load_circles(&connection)?));
+        let journaled_from = schema::meta(&connection, JOURNALED_FROM)?.map_or(Cursor(0), schema::from_sql);
+        let (journal, mut records) = open_journal(&path.with_file_name("journal"));
+        let last = records.last().map_or(0, |record| record.seq.0);
+        records.retain(|record| record.seq >= journaled_from);
+        let pending = Arc::new(Pending::default());
+        pending.add(records);
         // Cursors also start at the clock: a relay that lost its database, or got an old backup back, gives out
         // higher ones than before, and clients miss nothing. The step beyond the last one on disk is for those that
         // were pushed but not written when an earlier process died.
-        let next = schema::next_seq(&connection)?;
+        let next = schema::next_seq(&connection)?.max(last + 1);
         let next = (next + (1 << CLOCK_SHIFT)).max(clock::unix_seconds() << CLOCK_SHIFT);
         let shared_next = Arc::new(AtomicU64::new(next));
         let readers = (0..READERS).map(|_| schema::open_reader(path)).collect::<Result<Vec<_>, _>>()?;
-        let (jobs, inbox) = mpsc::unbounded_channel();
-        let writer = writer::Writer::new(connection, circles.clone(), shared_next.clone(), quota, sink);
+        let (jobs, inbox) = mpsc::channel();
+        let durable = (journal, pending.clone());
+        let mut writer = Writer::new(connection, circles.clone(), durable, shared_next.clone(), quota, sink);
+        writer.catch_up();
+        writer.forget_idle(idle_before).map_err(|e| OpenError::Other(e.to_string()))?;
         let writer = std::thread::Builder::new()
             .name("writer".into())
             .spawn(move || writer.run(inbox))
@@ -188,6 +226,7 @@ impl Store {
             readers: Mutex::new(readers),
             free: Semaphore::new(READERS),
             writer: Mutex::new(Some(writer)),
+            pending,
             next: shared_next,
         })
     }
@@ -214,7 +253,7 @@ impl Store {
 
     /// Hands envelopes to the writer; `reply` is called once they are durable or refused.
     pub(crate) fn append(&self, append: Append) {
-        if let Err(mpsc::error::SendError(Job::Append(append))) = self.jobs.send(Job::Append(append)) {
+        if let Err(mpsc::SendError(Job::Append(append))) = self.jobs.send(Job::Append(append)) {
             (append.reply)(Err(StoreError::Stopped));
         }
     }
@@ -229,19 +268,25 @@ impl Store {
     /// At most `limit` messages and, beyond the first, at most `max_bytes` of them, after a cursor.
     pub(crate) async fn page(
         self: &Arc<Self>,
-        circle: i64,
+        circle: &Arc<Circle>,
         after: Cursor,
         limit: usize,
         max_bytes: usize,
     ) -> Result<Page, StoreError> {
-        let store = self.clone();
+        let (store, circle) = (self.clone(), circle.clone());
         let _free = self.free.acquire().await.map_err(|_| StoreError::Stopped)?;
         tokio::task::spawn_blocking(move || {
             let lock = || store.readers.lock().unwrap_or_else(PoisonError::into_inner);
             let connection = lock().pop().ok_or(StoreError::Stopped)?;
-            let page = schema::read_page(&connection, circle, after, limit, max_bytes);
+            // Before the database: what moves there meanwhile is seen twice and not missed.
+            let pending = store.pending.after(&circle.hint, after);
+            let page = schema::read_page(&connection, circle.id, after, limit, max_bytes);
             lock().push(connection);
-            page
+            let mut page = page?;
+            let last = page.messages.last().map_or(after, |(cursor, _)| *cursor);
+            let mut new = pending.iter().filter(|(cursor, _)| *cursor > last);
+            while !page.more && new.next().is_some_and(|(cursor, envelope)| page.push(*cursor, envelope)) {}
+            Ok(page)
         })
         .await
         .unwrap_or(Err(StoreError::Stopped))
@@ -263,87 +308,16 @@ impl Store {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const QUOTA: Quota = Quota { messages: 1_000_000, bytes: 1 << 30, circles: 10 };
-
-    /// A sink that only answers, as if nobody were connected.
-    fn sink() -> Sink {
-        Box::new(|event| {
-            if let Event::Done(group) = event {
-                for done in group {
-                    (done.reply)(done.result);
-                }
-            }
-        })
-    }
-
-    async fn append(
-        store: &Store,
-        circle: &Arc<Circle>,
-        ids: &[u8],
-        size: usize,
-    ) -> Result<Vec<Stored>, StoreError> {
-        let (reply, answer) = oneshot::channel();
-        let items = ids.iter().map(|id| Item { msg_id: MsgId([*id; 16]), envelope: vec![*id; size].into() });
-        store.append(Append {
-            circle: circle.clone(),
-            items: items.collect(),
-            reply: Box::new(move |result| drop(reply.send(result))),
-        });
-        answer.await.unwrap()
-    }
-
-    #[tokio::test]
-    async fn what_is_old_goes_and_its_cursors_are_not_given_out_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Arc::new(Store::open(dir.path(), QUOTA, 0, sink()).unwrap());
-        let circle = store.register(ApiKey::from_bytes([1; 32])).await.unwrap();
-        let other = store.register(ApiKey::from_bytes([2; 32])).await.unwrap();
-        let stored = append(&store, &circle, &[1, 2, 3], 100).await.unwrap();
-        append(&store, &other, &[1], 100).await.unwrap();
-        while store.prune(clock::unix_seconds() - 10).await.unwrap() {}
-        assert_eq!(
-            store.page(circle.id, Cursor(0), 10, 1 << 20).await.unwrap().messages.len(),
-            3,
-            "still young"
-        );
-        while store.prune(clock::unix_seconds() + 10).await.unwrap() {}
-        for circle in [&circle, &other] {
-            assert!(store.page(circle.id, Cursor(0), 10, 1 << 20).await.unwrap().messages.is_empty());
+/// The journal and what lies in it. Without one, every group waits for the database: slower, and just as safe.
+fn open_journal(path: &Path) -> (Option<Journal>, Vec<Record>) {
+    match Journal::open(path) {
+        Ok((journal, records)) => (Some(journal), records),
+        Err(e) => {
+            tracing::error!("the journal {} cannot be used: {e}; posts will take longer", path.display());
+            (None, Vec::new())
         }
-        store.stop();
-        drop(store);
-        let store = Store::open(dir.path(), QUOTA, 0, sink()).unwrap();
-        let circle = store.circle(&circle.hint).unwrap();
-        assert!(append(&store, &circle, &[4], 100).await.unwrap()[0].cursor > stored[2].cursor);
-        store.stop();
-        assert_eq!(append(&store, &circle, &[5], 100).await, Err(StoreError::Stopped));
-        drop(store);
-        let later = clock::unix_seconds() + 10;
-        let store = Store::open(dir.path(), QUOTA, later, sink()).unwrap();
-        assert!(store.circle(&circle.hint).is_some(), "it holds a message");
-        assert!(store.circle(&other.hint).is_none(), "an empty circle is forgotten");
-        store.stop();
-    }
-
-    #[tokio::test]
-    async fn a_full_disk_refuses_the_post_and_loses_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("relay.sqlite");
-        let connection = schema::open_writer(&path, 0).unwrap();
-        connection.pragma_update(None, "max_page_count", 40).unwrap();
-        let store = Arc::new(Store::with_connection(&path, connection, QUOTA, sink()).unwrap());
-        let circle = store.register(ApiKey::from_bytes([1; 32])).await.unwrap();
-        let kept = append(&store, &circle, &[1, 2], 10_000).await.unwrap();
-        let ids: Vec<u8> = (3..60).collect();
-        assert_eq!(append(&store, &circle, &ids, 10_000).await, Err(StoreError::Full));
-        let page = store.page(circle.id, Cursor(0), 100, 1 << 20).await.unwrap();
-        assert_eq!(page.messages.len(), 2, "nothing of the refused post, everything from before");
-        let small = append(&store, &circle, &[3], 100).await.unwrap();
-        assert!(small[0].cursor > kept[1].cursor, "what fits is taken again");
-        store.stop();
     }
 }
+
+#[cfg(test)]
+mod tests;

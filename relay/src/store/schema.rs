@@ -58,8 +58,8 @@ impl From<rusqlite::Error> for OpenError {
     }
 }
 
-pub(super) fn open_writer(path: &Path, idle_before: u64) -> Result<Connection, OpenError> {
-    prepare_writer(path, idle_before).map_err(|e| match e {
+pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
+    prepare_writer(path).map_err(|e| match e {
         Failure::Newer(found) => OpenError::Newer { path: path.into(), found },
         Failure::Sql(e) => match e.sqlite_error_code() {
             Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
@@ -81,13 +81,15 @@ impl From<rusqlite::Error> for Failure {
     }
 }
 
-fn prepare_writer(path: &Path, idle_before: u64) -> Result<Connection, Failure> {
+fn prepare_writer(path: &Path) -> Result<Connection, Failure> {
     let mut connection = Connection::open(path)?;
     connection.busy_timeout(Duration::from_secs(5))?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // An acknowledgement promises that the message survives a power loss: NORMAL would not.
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "cache_size", -8_192)?;
+    // Each row's circle is looked up before it is written, and never forgotten while it has rows.
+    connection.pragma_update(None, "foreign_keys", false)?;
     connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let version = usize::try_from(version).unwrap_or(usize::MAX);
@@ -100,11 +102,6 @@ fn prepare_writer(path: &Path, idle_before: u64) -> Result<Connection, Failure> 
         transaction.pragma_update(None, "user_version", index as i64 + 1)?;
         transaction.commit()?;
     }
-    connection.execute(
-        "DELETE FROM circles WHERE created_at < ?1
-         AND NOT EXISTS (SELECT 1 FROM messages WHERE circle = circles.id)",
-        params![to_sql(idle_before)],
-    )?;
     Ok(connection)
 }
 
@@ -126,11 +123,14 @@ pub(super) fn load_circles(connection: &Connection) -> Result<HashMap<CircleHint
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// One of the numbers kept beside the messages.
+pub(super) fn meta(connection: &Connection, name: &str) -> Result<Option<i64>, OpenError> {
+    Ok(connection.query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get(0)).optional()?)
+}
+
 /// The first row number not given out yet.
 pub(super) fn next_seq(connection: &Connection) -> Result<u64, OpenError> {
-    let stored: Option<i64> = connection
-        .query_row("SELECT value FROM meta WHERE name = 'next_seq'", [], |row| row.get(0))
-        .optional()?;
+    let stored = meta(connection, "next_seq")?;
     let last: Option<i64> = connection.query_row(
         "SELECT max((SELECT max(seq) FROM messages WHERE circle = circles.id)) FROM circles",
         [],
@@ -152,17 +152,12 @@ pub(super) fn read_page(
          WHERE circle = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3",
     )?;
     let mut rows = statement.query(params![circle, to_sql(after.0), to_sql(limit as u64 + 1)])?;
-    let mut page = Page { messages: Vec::new(), more: false };
-    let mut bytes = 0;
+    let mut page = Page::new(limit, max_bytes);
     while let Some(row) = rows.next()? {
         let envelope = row.get_ref(1)?.as_blob().map_err(|e| StoreError::Failed(e.to_string()))?;
-        bytes += envelope.len();
-        if page.messages.len() == limit || (bytes > max_bytes && !page.messages.is_empty()) {
-            page.more = true;
+        if !page.push(from_sql(row.get(0)?), envelope) {
             break;
         }
-        let seq: i64 = row.get(0)?;
-        page.messages.push((Cursor(seq.unsigned_abs()), envelope.to_vec()));
     }
     Ok(page)
 }
@@ -170,4 +165,9 @@ pub(super) fn read_page(
 /// SQLite's integers are signed; what does not fit lies beyond every row there is.
 pub(super) fn to_sql(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// A row number as it is given out.
+pub(super) fn from_sql(seq: i64) -> Cursor {
+    Cursor(seq.unsigned_abs())
 }

@@ -1,6 +1,7 @@
-//! The one writer: takes whatever requests are waiting, writes them in one transaction, waits for the disk once and
-//! only then lets anybody know.
+//! The one writer: takes whatever requests are waiting, makes them durable with one wait for the disk and only then
+//! lets anybody know.
 //!
+//! A small group goes to the journal ([`super::journal`]) and into the database later, with others; a large one at once.
 //! While one group's fsync runs, the next group gathers by itself; nobody waits for a timer. Connected members get the
 //! messages during the fsync: a push promises nothing, the poster's answer does. Should the write fail or the relay
 //! die, the poster has no answer and posts again, and merging makes the second push harmless.
@@ -10,24 +11,33 @@ use std::{
     sync::{
         Arc, PoisonError,
         atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, RecvTimeoutError},
     },
+    time::Duration,
 };
 
-use bytes::Bytes;
 use felund_core::{
-    ids::Cursor,
+    ids::{CircleHint, Cursor, MsgId},
     relay_api::{Stored, signing::ApiKey},
 };
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
-use tokio::sync::mpsc;
 
-use super::{Append, Circle, Circles, Done, Event, Job, Quota, Sink, StoreError, schema::to_sql};
+use super::{
+    Append, Circle, Circles, Done, Event, Fresh, Job, Quota, Sink, StoreError,
+    journal::{self, Journal, Record},
+    pending::Pending,
+    schema::{from_sql, to_sql},
+};
 use crate::{clock, metrics::METRICS};
 
-/// Most requests in one transaction.
+/// Most requests in one group.
 const MAX_GROUP: usize = 1024;
-/// Most envelope bytes in one transaction; a group ends with the request that reaches it.
+/// Most envelope bytes in one group; it ends with the request that reaches it.
 const MAX_GROUP_BYTES: usize = 8 * 1024 * 1024;
+/// A group of more bytes is written to the database at once: pages are no waste when they are full.
+const MAX_JOURNALED: usize = 64 * 1024;
+/// When nothing has been asked for this long the database catches up.
+const QUIET: Duration = Duration::from_millis(500);
 /// Messages removed, and circles looked at, per transaction, so that pruning never holds up posts for long.
 const PRUNE_STEP: i64 = 500;
 const PRUNE_CIRCLES: i64 = 500;
@@ -40,6 +50,11 @@ pub(super) struct Writer {
     shared_next: Arc<AtomicU64>,
     quota: Quota,
     sink: Sink,
+    /// None if it failed; every group goes to the database then.
+    journal: Option<Journal>,
+    pending: Arc<Pending>,
+    /// Whether the database refused what is pending; said once.
+    stuck: bool,
     /// Messages and bytes per circle, counted when a circle is first written to.
     usage: HashMap<i64, Usage>,
     /// The last circle pruned in this round.
@@ -52,26 +67,68 @@ struct Usage {
     bytes: u64,
 }
 
-/// What one request came to, before the commit decides.
+/// What one request came to, before the disk decides.
 type Outcome = Result<Vec<Stored>, StoreError>;
 
+/// What is new in a group.
+#[derive(Default)]
+struct Admitted {
+    records: Vec<Record>,
+    cursors: HashMap<(i64, MsgId), Cursor>,
+}
+
+impl Admitted {
+    /// By circle, as those who are connected get it.
+    fn fresh(&self) -> Vec<Fresh> {
+        let circles = self.records.chunk_by(|one, next| one.hint == next.hint);
+        circles
+            .map(|new| {
+                let messages = new.iter().map(|new| (new.seq, new.envelope.clone())).collect();
+                (new[0].hint, messages)
+            })
+            .collect()
+    }
+}
+
+const KNOWN: &str = "SELECT seq FROM messages WHERE circle = ?1 AND msg_id = ?2";
+// What a restored backup lacks of the journal may be there under another number.
+const INSERT: &str =
+    "INSERT INTO messages (circle, seq, msg_id, envelope, stored_at) VALUES (?1, ?2, ?3, ?4, ?5)
+     ON CONFLICT DO NOTHING";
+const SET_META: &str = "INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)";
+/// The database holds, or has held, everything of the journal before this number.
+pub(super) const JOURNALED_FROM: &str = "journaled_from";
+
 impl Writer {
+    /// What is in `pending` lies in the journal and not in the database.
     pub(super) fn new(
         connection: Connection,
         circles: Circles,
+        (journal, pending): (Option<Journal>, Arc<Pending>),
         shared_next: Arc<AtomicU64>,
         quota: Quota,
         sink: Sink,
     ) -> Self {
-        let next = shared_next.load(Ordering::Acquire);
-        Self { connection, circles, next, shared_next, quota, sink, usage: HashMap::new(), pruned_to: 0 }
+        Self {
+            connection,
+            circles,
+            next: shared_next.load(Ordering::Acquire),
+            shared_next,
+            quota,
+            sink,
+            journal,
+            pending,
+            stuck: false,
+            usage: HashMap::new(),
+            pruned_to: 0,
+        }
     }
 
-    pub(super) fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Job>) {
+    pub(super) fn run(mut self, inbox: Receiver<Job>) {
         let mut group = Vec::new();
         let mut stopping = false;
         while !stopping {
-            let Some(mut job) = inbox.blocking_recv() else { break };
+            let Some(mut job) = self.wait(&inbox) else { break };
             let mut bytes = 0;
             loop {
                 match job {
@@ -94,15 +151,28 @@ impl Writer {
             }
             self.commit(&mut group);
         }
-        inbox.close();
         while let Ok(job) = inbox.try_recv() {
             if let Job::Append(append) = job {
                 (append.reply)(Err(StoreError::Stopped));
             }
         }
+        drop(inbox);
+        self.catch_up();
         if let Err(e) = self.connection.pragma_update(None, "wal_checkpoint", "TRUNCATE") {
             tracing::debug!("closing checkpoint skipped: {e}");
         }
+    }
+
+    /// The next job; lets the database catch up when there is none for a while.
+    fn wait(&mut self, inbox: &Receiver<Job>) -> Option<Job> {
+        while !self.pending.is_empty() {
+            match inbox.recv_timeout(QUIET) {
+                Ok(job) => return Some(job),
+                Err(RecvTimeoutError::Timeout) => self.catch_up(),
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+        inbox.recv().ok()
     }
 
     /// Everything but appends; true when asked to stop. An asker that has gone needs no answer.
@@ -126,7 +196,7 @@ impl Writer {
         match &written {
             Ok(_) => METRICS.stored.add(self.next - first),
             Err(error) => {
-                // The usage counted in the transaction is gone with it. The numbers given out stay unused.
+                // The usage counted for the group is gone with it. The numbers given out stay unused.
                 self.usage.clear();
                 METRICS.commit_failures.add(1);
                 tracing::error!(requests = group.len(), "a group of posts was not stored: {error}");
@@ -139,26 +209,167 @@ impl Writer {
         (self.sink)(Event::Done(done.collect()));
     }
 
-    /// One transaction for the group. An inner error refuses one request, the outer one all of them.
+    /// Makes a group durable. An inner error refuses one request, the outer one all of them.
     fn write(&mut self, group: &[Append]) -> Result<Vec<Outcome>, StoreError> {
-        let Self { connection, next, quota, usage, shared_next, sink, .. } = self;
-        let transaction = Transaction::new(connection, TransactionBehavior::Immediate)?;
-        let now = to_sql(clock::unix_seconds());
-        let mut outcomes = Vec::with_capacity(group.len());
-        let mut fresh = Vec::new();
-        for append in group {
-            let mut new = Vec::new();
-            outcomes.push(append_one(&transaction, append, *quota, usage, next, now, &mut new)?);
-            if !new.is_empty() {
-                fresh.push((append.circle.hint, new));
+        let mut admitted = Admitted::default();
+        let outcomes = self.admit_all(group, &mut admitted);
+        self.shared_next.store(self.next, Ordering::Release);
+        let outcomes = outcomes?;
+        if !admitted.records.is_empty() {
+            (self.sink)(Event::Writing(admitted.fresh()));
+            self.keep(admitted.records)?;
+        }
+        Ok(outcomes)
+    }
+
+    fn admit_all(&mut self, group: &[Append], admitted: &mut Admitted) -> Result<Vec<Outcome>, StoreError> {
+        let now = clock::unix_seconds();
+        // One look at the database for all of them: each by itself would lock it and let it go again.
+        self.connection.prepare_cached("BEGIN")?.execute([])?;
+        let outcomes = group.iter().map(|append| self.admit(append, now, admitted)).collect();
+        self.connection.prepare_cached("COMMIT")?.execute([])?;
+        outcomes
+    }
+
+    /// Gives numbers to what one request brings and the relay does not have.
+    fn admit(&mut self, append: &Append, now: u64, admitted: &mut Admitted) -> Result<Outcome, StoreError> {
+        let Circle { id: circle, hint, .. } = *append.circle;
+        let mut used = match self.usage.get(&circle) {
+            Some(used) => *used,
+            None => self.count(circle, &hint)?,
+        };
+        let (start, first) = (admitted.records.len(), self.next);
+        let mut known = self.connection.prepare_cached(KNOWN)?;
+        let mut stored = Vec::with_capacity(append.items.len());
+        for item in &append.items {
+            let place = (circle, item.msg_id);
+            let before =
+                match admitted.cursors.get(&place).copied().or_else(|| self.pending.find(&hint, item.msg_id))
+                {
+                    Some(cursor) => Some(cursor),
+                    None => known
+                        .query_row(params![circle, item.msg_id.0], |row| row.get(0))
+                        .optional()?
+                        .map(from_sql),
+                };
+            let cursor = before.unwrap_or(Cursor(self.next));
+            if before.is_none() {
+                self.next += 1;
+                used.messages += 1;
+                used.bytes += item.envelope.len() as u64;
+                admitted.cursors.insert(place, cursor);
+                admitted.records.push(Record {
+                    hint,
+                    seq: cursor,
+                    msg_id: item.msg_id,
+                    stored_at: now,
+                    envelope: item.envelope.clone(),
+                });
+            }
+            stored.push(Stored { msg_id: item.msg_id, cursor });
+        }
+        let new = admitted.records.len() > start;
+        if new && (used.messages > self.quota.messages || used.bytes > self.quota.bytes) {
+            // The other requests of the group are not concerned.
+            for record in admitted.records.drain(start..) {
+                admitted.cursors.remove(&(circle, record.msg_id));
+            }
+            self.next = first;
+            return Ok(Err(StoreError::Quota));
+        }
+        self.usage.insert(circle, used);
+        Ok(Ok(stored))
+    }
+
+    /// Puts new messages where they outlast a power cut.
+    fn keep(&mut self, records: Vec<Record>) -> Result<(), StoreError> {
+        let bytes = records.iter().map(|record| journal::size(&record.envelope)).sum();
+        if let Some(journal) =
+            self.journal.as_mut().filter(|journal| bytes <= MAX_JOURNALED && journal.has_room(bytes))
+        {
+            match journal.append(&records) {
+                Ok(()) => {
+                    self.pending.add(records);
+                    return Ok(());
+                }
+                Err(e) => {
+                    tracing::error!(
+                        "the journal cannot be written and is not used any more: {e}; the database is"
+                    );
+                    self.journal = None;
+                }
             }
         }
-        shared_next.store(*next, Ordering::Release);
-        if !fresh.is_empty() {
-            sink(Event::Writing(fresh));
+        self.settle(&records)
+    }
+
+    /// Writes what is pending, and `more`, to the database.
+    fn settle(&mut self, more: &[Record]) -> Result<(), StoreError> {
+        let pending = self.pending.records();
+        let transaction = Transaction::new(&mut self.connection, TransactionBehavior::Immediate)?;
+        let mut insert = transaction.prepare_cached(INSERT)?;
+        let circles = self.circles.read().unwrap_or_else(PoisonError::into_inner);
+        for record in pending.iter().chain(more) {
+            // A circle is forgotten only when nothing of it is left anywhere.
+            let Some(circle) = circles.get(&record.hint) else { continue };
+            insert.execute(params![
+                circle.id,
+                to_sql(record.seq.0),
+                record.msg_id.0,
+                &record.envelope[..],
+                to_sql(record.stored_at)
+            ])?;
         }
+        drop(circles);
+        drop(insert);
+        transaction.prepare_cached(SET_META)?.execute(params![JOURNALED_FROM, to_sql(self.next)])?;
         transaction.commit()?;
-        Ok(outcomes)
+        self.stuck = false;
+        self.pending.clear();
+        if let Some(journal) = &mut self.journal {
+            journal.restart();
+        }
+        Ok(())
+    }
+
+    /// Lets the database have what is pending. Should it refuse, the journal still has it, and there is a next time.
+    pub(super) fn catch_up(&mut self) {
+        if self.pending.is_empty() {
+            return;
+        }
+        if let Err(error) = self.settle(&[])
+            && !std::mem::replace(&mut self.stuck, true)
+        {
+            tracing::error!("accepted messages stay in the journal, the database refuses them: {error}");
+        }
+    }
+
+    /// Forgets circles registered before a time (unix seconds) that hold no message.
+    pub(super) fn forget_idle(&self, idle_before: u64) -> Result<(), StoreError> {
+        if !self.pending.is_empty() {
+            return Ok(());
+        }
+        let mut forget = self.connection.prepare(
+            "DELETE FROM circles WHERE created_at < ?1
+             AND NOT EXISTS (SELECT 1 FROM messages WHERE circle = circles.id) RETURNING hint",
+        )?;
+        let mut circles = self.circles.write().unwrap_or_else(PoisonError::into_inner);
+        for hint in forget.query_map([to_sql(idle_before)], |row| row.get(0))? {
+            circles.remove(&CircleHint(hint?));
+        }
+        Ok(())
+    }
+
+    /// A circle's messages, wherever they are.
+    fn count(&self, circle: i64, hint: &CircleHint) -> Result<Usage, StoreError> {
+        let (messages, bytes): (i64, i64) = self
+            .connection
+            .prepare_cached(
+                "SELECT count(*), coalesce(sum(length(envelope)), 0) FROM messages WHERE circle = ?1",
+            )?
+            .query_row([circle], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let pending = self.pending.usage(hint);
+        Ok(Usage { messages: messages.unsigned_abs() + pending.0, bytes: bytes.unsigned_abs() + pending.1 })
     }
 
     fn register(&mut self, key: ApiKey) -> Result<Arc<Circle>, StoreError> {
@@ -182,6 +393,7 @@ impl Writer {
 
     /// Removes the oldest messages of some circles; true when there may be more to remove.
     fn prune(&mut self, stored_before: u64) -> Result<bool, StoreError> {
+        self.catch_up();
         let next = to_sql(self.next);
         let transaction = self.connection.transaction()?;
         let circles: Vec<i64> = transaction
@@ -208,72 +420,11 @@ impl Writer {
         }
         drop(delete);
         if removed > 0 {
-            transaction
-                .execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('next_seq', ?1)", [next])?;
+            transaction.execute(SET_META, params!["next_seq", next])?;
         }
         transaction.commit()?;
         METRICS.pruned.add(removed as u64);
         self.pruned_to = if circles.is_empty() { 0 } else { pruned_to };
         Ok(!circles.is_empty())
     }
-}
-
-fn append_one(
-    transaction: &Connection,
-    append: &Append,
-    quota: Quota,
-    usage: &mut HashMap<i64, Usage>,
-    next: &mut u64,
-    now: i64,
-    fresh: &mut Vec<(Cursor, Bytes)>,
-) -> Result<Outcome, StoreError> {
-    let circle = append.circle.id;
-    let mut used = match usage.get(&circle) {
-        Some(used) => *used,
-        None => count(transaction, circle)?,
-    };
-    let first = *next;
-    let mut stored = Vec::with_capacity(append.items.len());
-    let mut insert = transaction.prepare_cached(
-        "INSERT INTO messages (circle, seq, msg_id, envelope, stored_at) VALUES (?1, ?2, ?3, ?4, ?5)
-         ON CONFLICT (circle, msg_id) DO NOTHING",
-    )?;
-    for item in &append.items {
-        let seq = to_sql(*next);
-        let written = insert.execute(params![circle, seq, item.msg_id.0, &item.envelope[..], now])?;
-        let cursor = if written == 1 {
-            let cursor = Cursor(*next);
-            *next += 1;
-            used.messages += 1;
-            used.bytes += item.envelope.len() as u64;
-            fresh.push((cursor, item.envelope.clone()));
-            cursor
-        } else {
-            let seq: Option<i64> = transaction
-                .prepare_cached("SELECT seq FROM messages WHERE circle = ?1 AND msg_id = ?2")?
-                .query_row(params![circle, item.msg_id.0], |row| row.get(0))
-                .optional()?;
-            Cursor(seq.unwrap_or(0).unsigned_abs())
-        };
-        stored.push(Stored { msg_id: item.msg_id, cursor });
-    }
-    if !fresh.is_empty() && (used.messages > quota.messages || used.bytes > quota.bytes) {
-        // Taken back within the transaction: the other requests of the group are not concerned.
-        transaction
-            .execute("DELETE FROM messages WHERE circle = ?1 AND seq >= ?2", [circle, to_sql(first)])?;
-        *next = first;
-        fresh.clear();
-        return Ok(Err(StoreError::Quota));
-    }
-    usage.insert(circle, used);
-    Ok(Ok(stored))
-}
-
-fn count(connection: &Connection, circle: i64) -> Result<Usage, StoreError> {
-    let (messages, bytes): (i64, i64) = connection
-        .prepare_cached(
-            "SELECT count(*), coalesce(sum(length(envelope)), 0) FROM messages WHERE circle = ?1",
-        )?
-        .query_row([circle], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok(Usage { messages: messages.unsigned_abs(), bytes: bytes.unsigned_abs() })
 }

@@ -1,0 +1,60 @@
+//! Messages that are durable in the journal and not in the database yet, where readers find them meanwhile.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use bytes::Bytes;
+use felund_core::ids::{CircleHint, Cursor, MsgId};
+
+use super::journal::Record;
+
+/// By circle, in log order. The journal's capacity bounds them.
+#[derive(Debug, Default)]
+pub(super) struct Pending(Mutex<HashMap<CircleHint, Vec<Record>>>);
+
+impl Pending {
+    fn all(&self) -> MutexGuard<'_, HashMap<CircleHint, Vec<Record>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn add(&self, records: Vec<Record>) {
+        let mut all = self.all();
+        for record in records {
+            all.entry(record.hint).or_default().push(record);
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.all().is_empty()
+    }
+
+    pub(super) fn clear(&self) {
+        self.all().clear();
+    }
+
+    /// Everything, a circle at a time; copies share the envelopes.
+    pub(super) fn records(&self) -> Vec<Record> {
+        self.all().values().flatten().cloned().collect()
+    }
+
+    /// How many a circle has here, and their bytes.
+    pub(super) fn usage(&self, circle: &CircleHint) -> (u64, u64) {
+        self.all().get(circle).map_or((0, 0), |records| {
+            (records.len() as u64, records.iter().map(|record| record.envelope.len() as u64).sum())
+        })
+    }
+
+    pub(super) fn find(&self, circle: &CircleHint, id: MsgId) -> Option<Cursor> {
+        self.all().get(circle)?.iter().find(|record| record.msg_id == id).map(|record| record.seq)
+    }
+
+    /// A circle's messages after a cursor.
+    pub(super) fn after(&self, circle: &CircleHint, after: Cursor) -> Vec<(Cursor, Bytes)> {
+        let all = self.all();
+        let Some(records) = all.get(circle) else { return Vec::new() };
+        let new = records.partition_point(|record| record.seq <= after);
+        records[new..].iter().map(|record| (record.seq, record.envelope.clone())).collect()
+    }
+}

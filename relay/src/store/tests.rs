@@ -1,0 +1,189 @@
+use super::*;
+
+const QUOTA: Quota = Quota { messages: 1_000_000, bytes: 1 << 30, circles: 10 };
+
+/// A sink that only answers, as if nobody were connected.
+fn sink() -> Sink {
+    Box::new(|event| {
+        if let Event::Done(group) = event {
+            for done in group {
+                (done.reply)(done.result);
+            }
+        }
+    })
+}
+
+async fn append(
+    store: &Store,
+    circle: &Arc<Circle>,
+    ids: &[u8],
+    size: usize,
+) -> Result<Vec<Stored>, StoreError> {
+    let (reply, answer) = oneshot::channel();
+    let items = ids.iter().map(|id| Item { msg_id: MsgId([*id; 16]), envelope: vec![*id; size].into() });
+    store.append(Append {
+        circle: circle.clone(),
+        items: items.collect(),
+        reply: Box::new(move |result| drop(reply.send(result))),
+    });
+    answer.await.unwrap()
+}
+
+#[tokio::test]
+async fn what_is_old_goes_and_its_cursors_are_not_given_out_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(Store::open(dir.path(), QUOTA, 0, sink()).unwrap());
+    let circle = store.register(ApiKey::from_bytes([1; 32])).await.unwrap();
+    let other = store.register(ApiKey::from_bytes([2; 32])).await.unwrap();
+    let stored = append(&store, &circle, &[1, 2, 3], 100).await.unwrap();
+    append(&store, &other, &[1], 100).await.unwrap();
+    while store.prune(clock::unix_seconds() - 10).await.unwrap() {}
+    assert_eq!(store.page(&circle, Cursor(0), 10, 1 << 20).await.unwrap().messages.len(), 3, "still young");
+    while store.prune(clock::unix_seconds() + 10).await.unwrap() {}
+    for circle in [&circle, &other] {
+        assert!(store.page(circle, Cursor(0), 10, 1 << 20).await.unwrap().messages.is_empty());
+    }
+    store.stop();
+    drop(store);
+    let store = Store::open(dir.path(), QUOTA, 0, sink()).unwrap();
+    let circle = store.circle(&circle.hint).unwrap();
+    assert!(append(&store, &circle, &[4], 100).await.unwrap()[0].cursor > stored[2].cursor);
+    store.stop();
+    assert_eq!(append(&store, &circle, &[5], 100).await, Err(StoreError::Stopped));
+    drop(store);
+    let later = clock::unix_seconds() + 10;
+    let store = Store::open(dir.path(), QUOTA, later, sink()).unwrap();
+    assert!(store.circle(&circle.hint).is_some(), "it holds a message");
+    assert!(store.circle(&other.hint).is_none(), "an empty circle is forgotten");
+    store.stop();
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_the_post_and_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("relay.sqlite");
+    let connection = schema::open_writer(&path).unwrap();
+    connection.pragma_update(None, "max_page_count", 40).unwrap();
+    let store = Arc::new(Store::with_connection(&path, connection, QUOTA, 0, sink()).unwrap());
+    let circle = store.register(ApiKey::from_bytes([1; 32])).await.unwrap();
+    let kept = append(&store, &circle, &[1, 2], 10_000).await.unwrap();
+    let ids: Vec<u8> = (3..60).collect();
+    assert_eq!(append(&store, &circle, &ids, 10_000).await, Err(StoreError::Full));
+    let page = store.page(&circle, Cursor(0), 100, 1 << 20).await.unwrap();
+    assert_eq!(page.messages.len(), 2, "nothing of the refused post, everything from before");
+    let small = append(&store, &circle, &[3], 100).await.unwrap();
+    assert!(small[0].cursor > kept[1].cursor, "what fits is taken again");
+    store.stop();
+}
+
+/// The data folder as it would be found if the process died now.
+fn as_after_a_crash(dir: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
+        // The index of the WAL is memory that processes share, and is made anew.
+        if !file.path().to_string_lossy().ends_with("-shm") {
+            std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+        }
+    }
+    copy
+}
+
+fn in_database(dir: &Path) -> i64 {
+    let connection = schema::open_reader(&dir.join("relay.sqlite")).unwrap();
+    connection.query_row("SELECT count(*) FROM messages", [], |row| row.get(0)).unwrap()
+}
+
+async fn all(store: &Arc<Store>, circle: &Arc<Circle>) -> Vec<(Cursor, Vec<u8>)> {
+    store.page(circle, Cursor(0), 1_000, 1 << 24).await.unwrap().messages
+}
+
+#[tokio::test]
+async fn what_is_only_in_the_journal_is_read_counted_and_known_like_everything_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let quota = Quota { messages: 5, ..QUOTA };
+    let store = Arc::new(Store::open(dir.path(), quota, 0, sink()).unwrap());
+    let circle = store.register(ApiKey::from_bytes([1; 32])).await.unwrap();
+    // More than the journal takes, so this one is in the database.
+    let big = append(&store, &circle, &[1], 100_000).await.unwrap();
+    let small = append(&store, &circle, &[2, 3, 2], 100).await.unwrap();
+    assert_eq!(small[0], small[2], "twice in one post");
+    assert_eq!(append(&store, &circle, &[3, 1], 100).await.unwrap(), [small[1], big[0]]);
+    assert_eq!(in_database(dir.path()), 1, "the database follows later");
+    let ids: Vec<u8> = all(&store, &circle).await.iter().map(|(_, envelope)| envelope[0]).collect();
+    assert_eq!(ids, [1, 2, 3]);
+    let page = store.page(&circle, Cursor(0), 2, 1 << 20).await.unwrap();
+    assert_eq!((page.messages.len(), page.more), (2, true));
+    let page = store.page(&circle, small[0].cursor, 2, 1 << 20).await.unwrap();
+    assert_eq!((page.messages.len(), page.more), (1, false));
+    assert_eq!(append(&store, &circle, &[4, 5, 6], 100).await, Err(StoreError::Quota));
+    append(&store, &circle, &[4, 5], 100).await.unwrap();
+    store.stop();
+    assert_eq!(in_database(dir.path()), 5, "at the end everything is there");
+}
+
+#[tokio::test]
+async fn what_was_accepted_outlasts_a_crash_under_its_cursor_and_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(Store::open(dir.path(), QUOTA, 0, sink()).unwrap());
+    let circle = store.register(ApiKey::from_bytes([1; 32])).await.unwrap();
+    append(&store, &circle, &[1, 2], 100).await.unwrap();
+    append(&store, &circle, &[3], 100).await.unwrap();
+    let before = all(&store, &circle).await;
+    let later = clock::unix_seconds() + 10;
+    let crashed = as_after_a_crash(dir.path());
+    assert_eq!(in_database(crashed.path()), 0);
+    let again = Arc::new(Store::open(crashed.path(), QUOTA, later, sink()).unwrap());
+    let circle = again.circle(&circle.hint).expect("a circle whose messages are in the journal is not idle");
+    assert_eq!(all(&again, &circle).await, before);
+    assert_eq!(in_database(crashed.path()), 3);
+    let twice = as_after_a_crash(crashed.path());
+    // What the database took from the journal and lost to age since does not come back from there.
+    while again.prune(later).await.unwrap() {}
+    let pruned = as_after_a_crash(crashed.path());
+    for (dir, expected) in [(twice, before.as_slice()), (pruned, &[])] {
+        let store = Arc::new(Store::open(dir.path(), QUOTA, 0, sink()).unwrap());
+        assert_eq!(all(&store, &circle).await, expected);
+        let new = append(&store, &circle, &[9], 100).await.unwrap();
+        assert!(before.iter().all(|(cursor, _)| *cursor < new[0].cursor));
+        store.stop();
+    }
+    again.stop();
+    store.stop();
+}
+
+#[tokio::test]
+async fn a_database_that_is_full_gets_what_was_accepted_once_there_is_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("relay.sqlite");
+    let connection = schema::open_writer(&path).unwrap();
+    connection.pragma_update(None, "max_page_count", 20).unwrap();
+    let store = Arc::new(Store::with_connection(&path, connection, QUOTA, 0, sink()).unwrap());
+    let circle = store.register(ApiKey::from_bytes([1; 32])).await.unwrap();
+    let mut accepted = 0;
+    let refused = loop {
+        match append(&store, &circle, &[accepted], 10_000).await {
+            Ok(_) => accepted += 1,
+            Err(e) => break e,
+        }
+    };
+    assert_eq!(refused, StoreError::Full, "when the journal is full, too");
+    assert!(accepted > 50, "{accepted}");
+    assert_eq!(all(&store, &circle).await.len(), usize::from(accepted));
+    store.stop();
+    assert_eq!(in_database(dir.path()), 0, "it could not be written");
+    let store = Arc::new(Store::open(dir.path(), QUOTA, 0, sink()).unwrap());
+    assert_eq!(all(&store, &circle).await.len(), usize::from(accepted));
+    assert_eq!(in_database(dir.path()), i64::from(accepted));
+    store.stop();
+}
+
+#[tokio::test]
+async fn without_a_journal_posts_are_stored_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("journal")).unwrap();
+    let store = Arc::new(Store::open(dir.path(), QUOTA, 0, sink()).unwrap());
+    let circle = store.register(ApiKey::from_bytes([1; 32])).await.unwrap();
+    append(&store, &circle, &[1, 2], 100).await.unwrap();
+    assert_eq!(in_database(dir.path()), 2);
+    store.stop();
+}
