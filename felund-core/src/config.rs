@@ -178,6 +178,8 @@ pub const MAX_CHANNELS_OPEN: usize = 16;
 pub const RTC_BURST: u32 = 32;
 /// One more of them may be created after this long, in milliseconds: 30 an hour.
 pub const RTC_REFILL_MS: u64 = 120_000;
+/// The same where a peer connection is gone with its sockets, outside browsers.
+pub const RTC_REFILL_NATIVE_MS: u64 = 2_000;
 /// Signals of others that one session may have forwarded in ten seconds.
 pub const MAX_FORWARDED: u32 = 64;
 /// On a DataChannel a first message that nobody answers is said again after this long, in milliseconds: often enough

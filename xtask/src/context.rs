@@ -69,16 +69,22 @@ impl Context {
         command
     }
 
-    /// A program that gives way to everything else, where the system knows how to.
+    /// A program that gives way to everything else, where the system knows how to. Linux shares its processors out among
+    /// sessions first, and `nice` counts only within one: it gets a session of its own, which is the lowest, too.
     pub(crate) fn yielding(&self, command: &Command) -> Command {
-        const LOWEST: [&str; 2] = ["-n", "19"];
-        let mut yielding = match self.find("nice") {
-            Some(nice) => {
-                let mut yielding = Command::new(nice);
-                yielding.args(LOWEST).arg(command.get_program());
+        const SESSION: &str = "echo 19 2>/dev/null >/proc/self/autogroup; exec nice -n 19 \"$@\"";
+        let mut yielding = match (self.find("setsid"), self.find("nice")) {
+            (Some(setsid), Some(_)) => {
+                let mut yielding = Command::new(setsid);
+                yielding.args(["--wait", "sh", "-c", SESSION, "sh"]).arg(command.get_program());
                 yielding
             }
-            None => Command::new(command.get_program()),
+            (None, Some(nice)) => {
+                let mut yielding = Command::new(nice);
+                yielding.args(["-n", "19"]).arg(command.get_program());
+                yielding
+            }
+            (_, None) => Command::new(command.get_program()),
         };
         yielding.args(command.get_args());
         if let Some(dir) = command.get_current_dir() {

@@ -182,7 +182,7 @@ impl Node {
             direct: Direct::default(),
             lan: lan::Lan::new(platform.announces),
             reach: lan::Reach::default(),
-            rtc: Rtc::new(platform.rtc, platform.turn_streams),
+            rtc: Rtc::new(platform.rtc, platform.turn_streams, !platform.dials),
             hides: false,
             signaled_at: 0,
             forwarded: SortedMap::new(),

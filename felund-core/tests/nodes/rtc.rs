@@ -86,6 +86,19 @@ fn the_relay_carries_chat_while_a_channel_is_made_and_when_none_can_be() {
 }
 
 #[test]
+fn a_tab_spares_the_connections_it_can_create_and_others_go_on_trying() {
+    let created = [BROWSER, Platform { dials: true, ..BROWSER }].map(|platform| {
+        let mut world = world(platform, 7);
+        world.circle("garden club");
+        world.rtc.blocked = true;
+        world.run(3_600_000);
+        world.rtc.created
+    });
+    assert!(created[0] <= 7 * (32 + 30), "32 at once and 30 an hour: {created:?}");
+    assert!(created[1] > 7 * (32 + 30), "{created:?}");
+}
+
+#[test]
 fn lost_signals_delay_a_channel_and_leave_nothing_behind() {
     for lost in 1..12 {
         let mut world = world(BROWSER, 2);

@@ -16,7 +16,7 @@ use super::relay::Cx;
 use crate::{
     config::{
         KNOCK_MAX_MS, KNOCK_MIN_MS, MAX_CHANNELS_OPEN, RTC_ATTEMPT_MS, RTC_BETTER_MAX_MS, RTC_BETTER_MIN_MS,
-        RTC_BURST, RTC_GRACE_MS, RTC_REFILL_MS,
+        RTC_BURST, RTC_GRACE_MS, RTC_REFILL_MS, RTC_REFILL_NATIVE_MS,
     },
     ice::{Servers, has_turn, without_turn},
     ids::{CircleId, NodeId},
@@ -73,15 +73,18 @@ pub(crate) struct Rtc {
     pub(crate) servers: Servers,
     /// Connections go through TURN servers only: members are not to learn where this device is.
     relay_only: bool,
-    /// Peer connections that may be created at once, and when that last grew.
+    /// Peer connections that may be created at once, when that last grew, and how long it takes to, in milliseconds.
     tokens: u32,
     refilled: u64,
+    refill: u64,
 }
 
 impl Rtc {
-    /// Whether connections can be made, and whether servers are spoken to over TCP and TLS as well.
-    pub(crate) fn new(enabled: bool, streams: bool) -> Self {
-        Self { enabled, servers: Servers::new(streams), tokens: RTC_BURST, ..Self::default() }
+    /// Whether connections can be made, whether servers are spoken to over TCP and TLS as well, and whether this is a
+    /// browser's tab, which can create some hundred in its life.
+    pub(crate) fn new(enabled: bool, streams: bool, tab: bool) -> Self {
+        let refill = if tab { RTC_REFILL_MS } else { RTC_REFILL_NATIVE_MS };
+        Self { enabled, servers: Servers::new(streams), tokens: RTC_BURST, refill, ..Self::default() }
     }
 
     pub(crate) const fn is_enabled(&self) -> bool {
@@ -223,15 +226,17 @@ impl Rtc {
     /// been found too late. The old one stays until the new one is open.
     fn look_for_better(&mut self, cx: &mut Cx<'_>) {
         let now = cx.now.mono;
-        let mut due = Vec::new();
-        for conn in self.conns.values_mut().filter(|conn| conn.better_at.is_some_and(|at| at <= now)) {
-            let peer = self.peers.entry(conn.node).or_default();
-            peer.looked += 1;
-            conn.better_at = Some(now + peer.patience());
-            due.push((conn.node, conn.circle));
-        }
-        for (node, circle) in due {
-            self.offer(node, circle, cx);
+        let due = self.conns.iter().filter(|(_, conn)| conn.better_at.is_some_and(|at| at <= now));
+        let due: Vec<_> = due.map(|(id, conn)| (*id, conn.node, conn.circle)).collect();
+        for (id, node, circle) in due {
+            let looks = self.offer(node, circle, cx).is_some();
+            let peer = self.peers.entry(node).or_default();
+            // What was not possible at all, for want of budget, is no look in vain.
+            peer.looked += u32::from(looks);
+            let again = now + peer.patience();
+            if let Some(conn) = self.conns.get_mut(&id) {
+                conn.better_at = Some(again);
+            }
         }
     }
 
@@ -332,8 +337,8 @@ impl Rtc {
     }
 
     /// Begins a connection as the side that offers.
-    fn offer(&mut self, to: NodeId, circle: CircleId, cx: &mut Cx<'_>) {
-        self.begin(to, circle, random(&mut cx.rng.0), true, cx);
+    fn offer(&mut self, to: NodeId, circle: CircleId, cx: &mut Cx<'_>) -> Option<ConnId> {
+        self.begin(to, circle, random(&mut cx.rng.0), true, cx)
     }
 
     fn offered(
@@ -371,9 +376,9 @@ impl Rtc {
         cx: &mut Cx<'_>,
     ) -> Option<ConnId> {
         let now = cx.now.mono;
-        let grown = (now - self.refilled) / RTC_REFILL_MS;
+        let grown = (now - self.refilled) / self.refill;
         self.tokens = self.tokens.saturating_add(u32::try_from(grown).unwrap_or(u32::MAX)).min(RTC_BURST);
-        self.refilled += grown * RTC_REFILL_MS;
+        self.refilled += grown * self.refill;
         let room = self.conns.len() < MAX_CHANNELS_OPEN && self.tokens > 0;
         if !room || !self.has_way(circle, cx.now.wall) {
             return None;
