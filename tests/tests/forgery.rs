@@ -253,7 +253,8 @@ fn what_a_relay_alters_on_its_disk_is_refused_by_every_reader() {
         let _runs = alice.tail(None);
         texts.iter().for_each(|text| alice.send("garden club", text));
     }
-    relay.kill();
+    // In good order, so that its database has everything.
+    assert!(relay.terminate().is_some_and(|status| status.success()));
     let general = Member::general_of(&circle.invite);
     let altered = alter_every_other(&relay.database(), "messages", "seq", "envelope", general);
     assert_eq!(altered, 6);

@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::counts::Counts;
 use crate::{process, test};
 
-const PACKAGE: &str = "felund-tests";
+pub(crate) const PACKAGE: &str = "felund-tests";
 /// Programs that run at once; each runs as many of its tests at once as there are processors.
 const AT_ONCE: usize = 2;
 
@@ -70,14 +70,16 @@ fn turn(name: &str) -> u8 {
 
 /// The test programs by name, in the order they are to be begun.
 fn build(context: &Context) -> Result<Vec<(String, PathBuf)>> {
-    let mut cargo = context.cargo();
-    cargo.args(["test", "-p", PACKAGE, "--no-run", "--message-format", "json-render-diagnostics"]);
+    let mut cargo = test::native(context, "test");
+    cargo.args(["--no-run", "--message-format", "json-render-diagnostics"]);
+    let ours = format!("#{PACKAGE}@");
     let said = process::capture(cargo.stderr(Stdio::inherit()))?;
     let mut programs = Vec::new();
     for message in said.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok()) {
         let name = message["target"]["name"].as_str();
         if let (Some(name), Some(program)) = (name, message["executable"].as_str())
             && message["profile"]["test"] == true
+            && message["package_id"].as_str().is_some_and(|id| id.contains(&ours))
         {
             programs.push((name.to_owned(), PathBuf::from(program)));
         }

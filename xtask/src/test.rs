@@ -80,12 +80,12 @@ const STEPS: [Step; 14] = [
     Step::new("web", "the web app builds and stays within its size", &["setup"], build_web),
     Step::new("lint", "clippy, native", &["web"], lint),
     Step::new("lint-web", "clippy, for browsers", &["setup"], lint_web),
+    Step::new("programs", "the programs and all native tests build", &["web"], programs),
     Step::new("unit", "tests of the native crates", &["web"], unit),
     Step::new("sim", "a thousand stories in the simulator", &[], simulate),
     Step::new("core-wasm", "the core's tests as WebAssembly", &["setup"], core_wasm),
     Step::new("browser", "felund-wasm's tests in a browser", &["setup"], browser),
     Step::new("doc", "the documentation builds without warnings", &["web"], doc),
-    Step::new("programs", "the relay and the terminal client build", &["web"], programs),
     Step::new("end-to-end", "real programs and browsers together", &["programs"], end_to_end),
     Step::new("fuzz", "a minute of fuzzing for every decoder", &["setup"], fuzz).beside(),
 ];
@@ -207,25 +207,8 @@ fn lint(context: &mut Context, _: &mut Counts) -> Result<()> {
         "-D",
         "warnings",
     ]))?;
-    let mut native = context.cargo();
-    native.args(["clippy", "--workspace"]).args(but(&WEB_CRATES)).args([
-        "--all-targets",
-        "--",
-        "-D",
-        "warnings",
-    ]);
-    process::run(&mut native)?;
-    let mut core = context.cargo();
-    process::run(core.args([
-        "clippy",
-        "-p",
-        "felund-core",
-        "--all-features",
-        "--all-targets",
-        "--",
-        "-D",
-        "warnings",
-    ]))
+    let mut all = native(context, "clippy");
+    process::run(all.args(["--all-targets", "--", "-D", "warnings"]))
 }
 
 fn lint_web(context: &mut Context, _: &mut Counts) -> Result<()> {
@@ -237,19 +220,15 @@ fn lint_web(context: &mut Context, _: &mut Counts) -> Result<()> {
 }
 
 fn unit(context: &mut Context, counts: &mut Counts) -> Result<()> {
-    let mut tests = context.cargo();
+    let mut tests = native(context, "test");
     // The simulator's thousand stories are a step of their own.
-    tests.env("FELUND_SIM_SEEDS", "8").args(["test", "--workspace"]).args(but(&WEB_CRATES)).args([
-        "--exclude",
-        "felund-tests",
-        "--no-fail-fast",
-    ]);
+    tests.env("FELUND_SIM_SEEDS", "8").args(["--exclude", end_to_end::PACKAGE, "--no-fail-fast"]);
     run_tests(&mut tests, counts)
 }
 
 fn simulate(context: &mut Context, counts: &mut Counts) -> Result<()> {
-    let mut tests = context.cargo();
-    tests.env("FELUND_SIM_SEEDS", "1000").args(["test", "-p", "felund-core", "--test", "sim"]);
+    let mut tests = native(context, "test");
+    tests.env("FELUND_SIM_SEEDS", "1000").args(["--test", "sim"]);
     run_tests(&mut tests, counts)
 }
 
@@ -293,12 +272,8 @@ fn browser(context: &mut Context, counts: &mut Counts) -> Result<()> {
 }
 
 fn doc(context: &mut Context, _: &mut Counts) -> Result<()> {
-    let mut native = context.cargo();
-    native
-        .env("RUSTDOCFLAGS", "-D warnings")
-        .args(["doc", "--no-deps", "--workspace"])
-        .args(but(&WEB_CRATES));
-    process::run(&mut native)?;
+    let mut all = native(context, "doc");
+    process::run(all.env("RUSTDOCFLAGS", "-D warnings").arg("--no-deps"))?;
     let mut web = context.cargo();
     web.env("RUSTDOCFLAGS", "-D warnings").args([
         "doc",
@@ -312,7 +287,7 @@ fn doc(context: &mut Context, _: &mut Counts) -> Result<()> {
 }
 
 fn programs(context: &mut Context, _: &mut Counts) -> Result<()> {
-    process::run(context.cargo().args(["build", "-p", "felund-relay", "-p", "native-tui"]))
+    process::run(native(context, "test").arg("--no-run"))
 }
 
 fn end_to_end(context: &mut Context, counts: &mut Counts) -> Result<()> {
@@ -333,8 +308,12 @@ fn run_tests(command: &mut Command, counts: &mut Counts) -> Result<()> {
     Ok(())
 }
 
-fn but<'a>(crates: &'a [&'a str]) -> impl Iterator<Item = &'a str> {
-    crates.iter().flat_map(|name| ["--exclude", name])
+/// A command of cargo's over every native crate. All steps name the same crates, for cargo chooses the features of what they
+/// share by the crates that are named, and compiles it again for every choice.
+pub(crate) fn native(context: &Context, command: &str) -> Command {
+    let mut cargo = context.cargo();
+    cargo.args([command, "--workspace"]).args(WEB_CRATES.iter().flat_map(|name| ["--exclude", name]));
+    cargo
 }
 
 #[cfg(test)]
