@@ -15,6 +15,7 @@ use felund_core::{
     store::{Batch, IndexRow, Loaded, Op, Query, Row, Store},
     view::Key,
 };
+use futures_util::future::join;
 use js_sys::{Array, Promise, Uint8Array};
 use rexie::{Index, KeyRange, ObjectStore, Rexie, TransactionMode};
 use wasm_bindgen::{JsCast, JsValue, closure::Closure, prelude::wasm_bindgen};
@@ -66,11 +67,18 @@ impl IdbStore {
                     .add_index(Index::new(ORDER, "u").unique(true))
                     .add_index(Index::new(CHANNEL, "c")),
             )
-            .build()
-            .await
-            .map_err(describe)?;
-        let writer = connect(name).await.map_err(|error| cause(&error))?;
-        Ok(Self { reader, writer: writer.unchecked_into() })
+            .build();
+        // The browser opens them in this order, so the second finds what the first has made.
+        match join(reader, connect(name)).await {
+            (Ok(reader), Ok(writer)) => Ok(Self { reader, writer }),
+            (Ok(_), Err(error)) => Err(cause(&error)),
+            (Err(error), writer) => {
+                if let Ok(writer) = writer {
+                    writer.close();
+                }
+                Err(describe(error))
+            }
+        }
     }
 
     /// Queues all requests of a batch; nothing is awaited until the last is queued.
@@ -92,11 +100,10 @@ impl IdbStore {
     async fn records(&self) -> Result<Vec<(String, Vec<u8>)>, rexie::Error> {
         let transaction = self.reader.transaction(&[RECORDS], TransactionMode::ReadOnly)?;
         let store = transaction.store(RECORDS)?;
-        let keys = store.get_all_keys(None, None).await?;
-        let values = store.get_all(None, None).await?;
-        Ok(keys
+        let (keys, values) = join(store.get_all_keys(None, None), store.get_all(None, None)).await;
+        Ok(keys?
             .iter()
-            .zip(&values)
+            .zip(&values?)
             .filter_map(|(key, value)| Some((key.as_string()?, bytes(value))))
             .collect())
     }
@@ -233,7 +240,7 @@ fn keep_first() -> js_sys::Function {
     HANDLER.with(|handler| handler.as_ref().unchecked_ref::<js_sys::Function>().clone())
 }
 
-async fn connect(name: &str) -> Result<JsValue, JsValue> {
+async fn connect(name: &str) -> Result<Database, JsValue> {
     let window = browser::window().ok_or("no window")?;
     let factory = window.indexed_db()?.ok_or("no IndexedDB")?;
     let request = factory.open(name)?;
@@ -245,7 +252,7 @@ async fn connect(name: &str) -> Result<JsValue, JsValue> {
     request.set_onsuccess(None);
     request.set_onerror(None);
     match opened {
-        Ok(_) => request.result(),
+        Ok(_) => Ok(request.result()?.unchecked_into()),
         Err(_) => Err(request.error()?.map_or(JsValue::NULL, JsValue::from)),
     }
 }

@@ -10,7 +10,7 @@ mod parse;
 use std::fmt;
 
 pub use complete::{Completion, Names, complete, hint};
-pub use parse::parse;
+pub use parse::{draft, parse};
 
 use crate::{redact::Secret, view::Access};
 

@@ -30,6 +30,14 @@ pub fn parse(input: &str) -> Result<Line, SlashError> {
     args.command().map(Line::Command)
 }
 
+/// What of a line that has not been sent is kept with its channel: a message. A command belongs to the moment, and may
+/// hold a passphrase.
+#[must_use]
+pub fn draft(input: &str) -> &str {
+    let command = input.starts_with('/') && !input.starts_with("//");
+    if command { "" } else { input }
+}
+
 /// The row whose command begins like `typed`, longest common beginning first; `None` when not even the first
 /// letter fits.
 fn nearest(typed: &str) -> Option<&'static Help> {
@@ -190,6 +198,15 @@ mod tests {
     fn plain_lines_and_doubled_slashes_are_messages() {
         for (line, text) in [("hi /help", "hi /help"), ("//help me", "/help me"), (" /x", " /x"), ("", "")] {
             assert!(matches!(parse(line), Ok(Line::Message(sent)) if sent == text), "{line}");
+        }
+    }
+
+    #[test]
+    fn messages_are_drafts_and_commands_are_not() {
+        for (line, kept) in
+            [("half a th", "half a th"), ("//help", "//help"), ("/join", ""), ("/", ""), (" /x", " /x")]
+        {
+            assert_eq!(draft(line), kept, "{line}");
         }
     }
 

@@ -9,6 +9,7 @@ use felund_core::{
     ids::{ChannelId, CircleId},
     io::{Command, Event},
     model::Model,
+    slash,
     view::{ChannelView, CircleView, Key, Membership, Reply},
 };
 use jiff::tz::TimeZone;
@@ -342,8 +343,9 @@ impl App {
     pub(crate) fn keep_draft(&mut self) {
         let Some((circle, channel)) = self.open else { return };
         let Some(view) = self.channel() else { return };
-        if view.draft != self.editor.text() {
-            let text = self.editor.text().to_owned();
+        let text = slash::draft(self.editor.text());
+        if view.draft != text {
+            let text = text.to_owned();
             self.ask(Command::SaveDraft { circle, channel, text }, Pending::Quiet);
         }
     }

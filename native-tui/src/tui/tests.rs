@@ -356,6 +356,16 @@ fn what_is_typed_stays_with_its_channel() {
 }
 
 #[test]
+fn a_command_that_was_not_carried_out_is_no_draft() {
+    let mut app = chat();
+    draw(&mut app, 80, 20);
+    app.effects.clear();
+    type_text(&mut app, "/channel join seeds the passphrase");
+    app.quit();
+    assert!(!commands(&mut app).iter().any(|command| matches!(command, Command::SaveDraft { .. })));
+}
+
+#[test]
 fn scrolling_back_loads_older_pages_and_stays_in_place() {
     let text = |n: u64| format!("number {n}");
     let page = |from: u64| -> Vec<_> {

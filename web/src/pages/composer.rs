@@ -51,7 +51,7 @@ pub(super) fn Composer(
     });
     let keep_draft = move || {
         draft_timer.set_value(None);
-        let (place, text) = (place_of_line.get_value(), line.get_untracked());
+        let (place, text) = (place_of_line.get_value(), slash::draft(&line.read_untracked()).to_owned());
         if let Some(Place { circle, channel }) = place {
             app.tell(Command::SaveDraft { circle, channel, text });
         }
