@@ -44,6 +44,11 @@ pub struct Config {
     #[arg(long, env = "FELUND_RELAY_MAX_CONNECTIONS", default_value_t = 16_384)]
     pub max_connections: usize,
 
+    /// Most connections of one address at a time (an IPv6 /64 counts as one, loopback not at all); 0 is no limit, as it is with
+    /// --trust-forwarded-for.
+    #[arg(long, env = "FELUND_RELAY_CONNECTIONS_PER_ADDRESS", default_value_t = 1_024)]
+    pub connections_per_address: usize,
+
     /// Requests per second and address (an IPv6 /64 counts as one); 0 is no limit.
     #[arg(long, env = "FELUND_RELAY_RATE_ADDRESS", default_value_t = 100)]
     pub rate_address: u32,

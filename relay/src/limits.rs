@@ -1,11 +1,13 @@
-//! Rate limits per address and per authenticated node.
+//! Rate limits per address and per authenticated node, and connections held by one address.
 //!
 //! An IPv6 caller is its /64: a household has that many addresses for free.
 
 use std::{
+    collections::HashMap,
     hash::Hash,
     net::{IpAddr, Ipv6Addr},
     num::NonZeroU32,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -104,6 +106,65 @@ impl Limits {
     }
 }
 
+/// How many connections each address holds, so that none can take them all.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    /// 0 is no limit.
+    most: usize,
+    held: Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// A connection that counts until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Held {
+    connections: Arc<Connections>,
+    /// None if it is not counted.
+    network: Option<IpAddr>,
+}
+
+impl Connections {
+    /// Behind a proxy all connections are the proxy's, and it is the one to limit them.
+    pub(crate) fn new(config: &Config) -> Arc<Self> {
+        let most = if config.trust_forwarded_for { 0 } else { config.connections_per_address };
+        Arc::new(Self { most, held: Mutex::default() })
+    }
+
+    /// One more of an address; nothing if it holds its share. This machine's own programs are not counted: a proxy is
+    /// among them.
+    pub(crate) fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Held> {
+        let address = address.to_canonical();
+        if self.most == 0 || address.is_loopback() {
+            return Some(Held { connections: self.clone(), network: None });
+        }
+        let network = network(address);
+        let mut held = self.held();
+        let count = held.entry(network).or_default();
+        if *count >= self.most {
+            return None;
+        }
+        *count += 1;
+        drop(held);
+        Some(Held { connections: self.clone(), network: Some(network) })
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let Some(network) = self.network else { return };
+        let mut held = self.connections.held();
+        if let Some(count) = held.get_mut(&network) {
+            *count -= 1;
+            if *count == 0 {
+                held.remove(&network);
+            }
+        }
+    }
+}
+
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => {
@@ -126,6 +187,24 @@ mod tests {
         assert_eq!(network(a), network(b));
         assert_ne!(network(a), network(other));
         assert_eq!(network("::ffff:192.0.2.1".parse().unwrap()), network("192.0.2.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn an_address_holds_its_share_of_connections_and_gets_it_back() {
+        let connections = Arc::new(Connections { most: 2, held: Mutex::default() });
+        let admit = |address: &str| connections.admit(address.parse().unwrap());
+        let (first, _second) = (admit("2001:db8:1:2::1").unwrap(), admit("2001:db8:1:2::2").unwrap());
+        assert!(admit("2001:db8:1:2::3").is_none(), "a household is one address");
+        assert!(
+            admit("2001:db8:1:3::1").is_some() && admit("192.0.2.1").is_some(),
+            "others are not concerned"
+        );
+        drop(first);
+        assert!(admit("2001:db8:1:2::3").is_some());
+        let proxied: Vec<_> = (0..10).map(|_| admit("::ffff:127.0.0.1")).collect();
+        assert!(proxied.iter().all(Option::is_some), "a proxy on this machine");
+        drop(proxied);
+        assert_eq!(connections.held().len(), 1, "nothing is kept of who has gone");
     }
 
     #[test]

@@ -67,6 +67,7 @@ metrics! {
     delivered "counter" "felund_relay_deliveries_total" "Envelopes handed to sockets.";
     ephemeral "counter" "felund_relay_ephemeral_total" "Unstored envelopes taken in.";
     signals "counter" "felund_relay_signals_total" "Signaling messages taken in.";
+    connections_refused "counter" "felund_relay_connections_refused_total" "Connections closed at once because their address holds too many.";
     connections "gauge" "felund_relay_connections" "Open connections.";
     sockets "gauge" "felund_relay_sockets" "Open WebSockets.";
     sockets_lagged "counter" "felund_relay_sockets_lagged_total" "Times a slow socket was sent back to reading from the log.";

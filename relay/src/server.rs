@@ -26,7 +26,7 @@ use crate::{
     clock,
     config::Config,
     hub::{Fanout, Hub},
-    limits::Limits,
+    limits::{self, Limits},
     metrics::METRICS,
     nonce::Nonces,
     router::router,
@@ -115,7 +115,9 @@ impl Relay {
         let connections = Arc::new(Semaphore::new(app.config.max_connections));
         let (ending, ended) = watch::channel(false);
         let maintenance = tokio::spawn(app.clone().maintain());
-        let accepting = tokio::spawn(accept(listener, router(app.clone()), connections.clone(), ended));
+        let shares = limits::Connections::new(&app.config);
+        let accepting =
+            tokio::spawn(accept(listener, router(app.clone()), connections.clone(), shares, ended));
         tracing::info!(%address, circles = app.store.circle_count(), "the relay is ready");
         Ok(Self { address, app, fanout, ending, accepting, maintenance, stun, connections, _lock: lock })
     }
@@ -213,6 +215,7 @@ async fn accept(
     listener: TcpListener,
     router: Router,
     connections: Arc<Semaphore>,
+    shares: Arc<limits::Connections>,
     ended: watch::Receiver<bool>,
 ) {
     loop {
@@ -220,8 +223,12 @@ async fn accept(
         let Ok(permit) = connections.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((tcp, address)) => {
+                let Some(held) = shares.admit(address.ip()) else {
+                    METRICS.connections_refused.add(1);
+                    continue;
+                };
                 let _ = tcp.set_nodelay(true);
-                let connection = serve(tcp, address, router.clone(), ended.clone());
+                let connection = serve(tcp, address, Arc::new(held), router.clone(), ended.clone());
                 tokio::spawn(async move {
                     METRICS.connections.add(1);
                     connection.await;
@@ -237,9 +244,17 @@ async fn accept(
     }
 }
 
-async fn serve(tcp: TcpStream, address: SocketAddr, router: Router, mut ended: watch::Receiver<bool>) {
+/// `held`: the connection's place among its address's, which a WebSocket keeps when HTTP is over.
+async fn serve(
+    tcp: TcpStream,
+    address: SocketAddr,
+    held: Arc<limits::Held>,
+    router: Router,
+    mut ended: watch::Receiver<bool>,
+) {
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(PeerAddress(address));
+        request.extensions_mut().insert(held.clone());
         router.clone().call(request)
     });
     let connection = http1::Builder::new()

@@ -33,7 +33,7 @@ use tokio::net::TcpStream;
 pub(crate) use conn::{Conn, Sent};
 pub(crate) use task::{refused_envelope, store_error};
 
-use crate::{app::App, error::ApiError, metrics::METRICS};
+use crate::{app::App, error::ApiError, limits::Held, metrics::METRICS};
 
 /// A socket that has not attached a circle within this time is closed, in seconds.
 const ATTACH_TIMEOUT_S: u32 = 30;
@@ -113,12 +113,14 @@ pub(crate) async fn upgrade(State(app): State<Arc<App>>, mut request: Request) -
         ));
     }
     let upgrading = hyper::upgrade::on(&mut request);
+    let held = request.extensions_mut().remove::<Arc<Held>>();
     tokio::spawn(async move {
         let Ok(upgraded) = upgrading.await else { return };
         // The server puts nothing but a TcpStream under hyper, so this is one.
         let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else { return };
         let conn = app.sockets.add(parts.io.into_inner());
         task::run(app, conn, parts.read_buf).await;
+        drop(held);
     });
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
