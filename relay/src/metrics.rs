@@ -61,8 +61,8 @@ metrics! {
     refused "counter" "felund_relay_requests_refused_total" "HTTP requests answered with an error.";
     rate_limited "counter" "felund_relay_rate_limited_total" "Requests and frames over a rate limit.";
     stored "counter" "felund_relay_messages_stored_total" "Envelopes stored.";
-    commits "counter" "felund_relay_commits_total" "Transactions; stored divided by commits is the group size.";
-    commit_failures "counter" "felund_relay_commit_failures_total" "Transactions that failed; nothing of them was acknowledged.";
+    commits "counter" "felund_relay_commits_total" "Waits for the disk; stored divided by commits is the group size.";
+    commit_failures "counter" "felund_relay_commit_failures_total" "Of these, the ones that failed; nothing of them was acknowledged.";
     pruned "counter" "felund_relay_messages_pruned_total" "Envelopes removed because of their age.";
     delivered "counter" "felund_relay_deliveries_total" "Envelopes handed to sockets.";
     ephemeral "counter" "felund_relay_ephemeral_total" "Unstored envelopes taken in.";
