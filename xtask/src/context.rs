@@ -17,6 +17,8 @@ pub(crate) struct Context {
     pub(crate) target: PathBuf,
     /// Tools that setup built, outside the checkout so that every clone on this machine shares them.
     pub(crate) cache: PathBuf,
+    /// Where what is said goes first that would otherwise mix with another step's.
+    pub(crate) log: Option<PathBuf>,
     cargo: OsString,
     /// Searched before `PATH`, by us and by every program we start.
     tool_dirs: Vec<PathBuf>,
@@ -31,6 +33,7 @@ impl Context {
             target: root.join("target"),
             root,
             cache: cache_dir()?,
+            log: None,
             cargo: env::var_os("CARGO").unwrap_or_else(|| "cargo".into()),
             tool_dirs: Vec::new(),
         };

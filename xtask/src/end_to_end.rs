@@ -1,12 +1,11 @@
 //! The end-to-end tests: their programs, built by one cargo, run two at a time. Most of their time they wait for a network
 //! or a browser, and `cargo test` would run one after the other.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Mutex;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::context::Context;
 use crate::counts::Counts;
@@ -20,7 +19,6 @@ const AT_ONCE: usize = 2;
 pub(crate) fn run(context: &Context, counts: &mut Counts) -> Result<()> {
     let programs = build(context)?;
     let logs = context.target.join("end-to-end");
-    fs::create_dir_all(&logs).with_context(|| format!("cannot create {}", logs.display()))?;
     let counts = Mutex::new(counts);
     let failed = process::at_once(AT_ONCE, &programs, |(name, program)| {
         let outcome =
@@ -54,9 +52,7 @@ pub(crate) fn run(context: &Context, counts: &mut Counts) -> Result<()> {
 fn run_one(context: &Context, program: &Path, log: &Path) -> Result<(bool, String)> {
     let mut tests = context.command(&program.display().to_string());
     test::program_paths(context, "debug", &mut tests);
-    let succeeded = process::log(tests.current_dir(context.root.join("tests")), log)?;
-    let said = fs::read(log).with_context(|| format!("cannot read {}", log.display()))?;
-    Ok((succeeded, String::from_utf8_lossy(&said).into_owned()))
+    process::logged(tests.current_dir(context.root.join("tests")), log)
 }
 
 /// What needs the whole machine comes first, beside what needs little of it; those that run many browsers come last.

@@ -1,6 +1,6 @@
 //! Running other programs, with errors that carry the command to repeat.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -46,6 +46,16 @@ pub(crate) fn stream(command: &mut Command, mut watch: impl FnMut(&str)) -> Resu
         }
     }
     Ok(child.wait().with_context(|| format!("cannot wait for `{}`", display(command)))?.success())
+}
+
+/// As [`log`]; answers also what it said.
+pub(crate) fn logged(command: &mut Command, file: &Path) -> Result<(bool, String)> {
+    if let Some(dir) = file.parent() {
+        fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    }
+    let succeeded = log(command, file)?;
+    let said = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    Ok((succeeded, String::from_utf8_lossy(&said).into_owned()))
 }
 
 /// Runs to the end with everything it says in a file. Answers whether the program succeeded.

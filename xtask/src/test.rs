@@ -53,7 +53,7 @@ struct Step {
     what: &'static str,
     /// What the step cannot do without, and a run of it alone does first.
     needs: &'static [&'static str],
-    /// Runs beside the step before it: one of the two mostly waits, and the other gives way.
+    /// Runs beside the steps before it: some of them leave processors to others, or mostly wait.
     beside: bool,
     run: fn(&mut Context, &mut Counts) -> Result<()>,
 }
@@ -83,8 +83,8 @@ const STEPS: [Step; 14] = [
     Step::new("programs", "the programs and all native tests build", &["web"], programs),
     Step::new("unit", "tests of the native crates", &["web"], unit),
     Step::new("sim", "a thousand stories in the simulator", &[], simulate),
-    Step::new("core-wasm", "the core's tests as WebAssembly", &["setup"], core_wasm),
-    Step::new("browser", "felund-wasm's tests in a browser", &["setup"], browser),
+    Step::new("core-wasm", "the core's tests as WebAssembly", &["setup"], core_wasm).beside(),
+    Step::new("browser", "felund-wasm's tests in a browser", &["setup"], browser).beside(),
     Step::new("doc", "the documentation builds without warnings", &["web"], doc),
     Step::new("end-to-end", "real programs and browsers together", &["programs"], end_to_end),
     Step::new("fuzz", "a minute of fuzzing for every decoder", &["setup"], fuzz).beside(),
@@ -103,7 +103,7 @@ pub(crate) fn test(context: &mut Context, options: &Options) -> Result<ExitCode>
     let mut times = Vec::new();
     let mut failures = Vec::new();
     let chosen: Vec<&Step> = STEPS.iter().filter(|step| is_chosen(step.name, &options.only)).collect();
-    for together in chosen.chunk_by(|_, next| next.beside) {
+    for together in groups(&chosen) {
         for (step, outcome) in run(context, together) {
             times.push((step.name, outcome.took));
             counts += outcome.counts;
@@ -124,13 +124,18 @@ pub(crate) fn test(context: &mut Context, options: &Options) -> Result<ExitCode>
     Ok(if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// The steps that run at once, in their order. None runs beside what it needs.
+fn groups<'a>(chosen: &'a [&'a Step]) -> impl Iterator<Item = &'a [&'a Step]> {
+    chosen.chunk_by(|before, next| next.beside && !next.needs.contains(&before.name))
+}
+
 struct Outcome {
     result: Result<()>,
     counts: Counts,
     took: Duration,
 }
 
-/// Runs steps at once; nearly always there is one.
+/// Runs steps at once; mostly there is one.
 fn run<'a>(context: &mut Context, together: &[&'a Step]) -> Vec<(&'a Step, Outcome)> {
     let one = |step: &Step, context: &mut Context| {
         eprintln!("\n\x1b[1m== {}\x1b[0m  {}", step.name, step.what);
@@ -144,6 +149,7 @@ fn run<'a>(context: &mut Context, together: &[&'a Step]) -> Vec<(&'a Step, Outco
             .iter()
             .map(|step| {
                 let mut context = context.clone();
+                context.log = Some(context.target.join("test-logs").join(step.name).with_extension("log"));
                 (*step, scope.spawn(move || one(step, &mut context)))
             })
             .collect();
@@ -223,13 +229,13 @@ fn unit(context: &mut Context, counts: &mut Counts) -> Result<()> {
     let mut tests = native(context, "test");
     // The simulator's thousand stories are a step of their own.
     tests.env("FELUND_SIM_SEEDS", "8").args(["--exclude", end_to_end::PACKAGE, "--no-fail-fast"]);
-    run_tests(&mut tests, counts)
+    run_tests(context, &mut tests, counts)
 }
 
 fn simulate(context: &mut Context, counts: &mut Counts) -> Result<()> {
     let mut tests = native(context, "test");
     tests.env("FELUND_SIM_SEEDS", "1000").args(["--test", "sim"]);
-    run_tests(&mut tests, counts)
+    run_tests(context, &mut tests, counts)
 }
 
 fn core_wasm(context: &mut Context, counts: &mut Counts) -> Result<()> {
@@ -246,7 +252,7 @@ fn core_wasm(context: &mut Context, counts: &mut Counts) -> Result<()> {
         TEST_TARGET,
         "--no-fail-fast",
     ]);
-    run_tests(&mut tests, counts)
+    run_tests(context, &mut tests, counts)
 }
 
 fn browser(context: &mut Context, counts: &mut Counts) -> Result<()> {
@@ -268,7 +274,7 @@ fn browser(context: &mut Context, counts: &mut Counts) -> Result<()> {
             "--tests",
             "--no-fail-fast",
         ]);
-    run_tests(&mut tests, counts)
+    run_tests(context, &mut tests, counts)
 }
 
 fn doc(context: &mut Context, _: &mut Counts) -> Result<()> {
@@ -300,8 +306,16 @@ fn fuzz(context: &mut Context, counts: &mut Counts) -> Result<()> {
     Ok(())
 }
 
-fn run_tests(command: &mut Command, counts: &mut Counts) -> Result<()> {
-    let succeeded = process::stream(command, |line| counts.read_line(line))?;
+fn run_tests(context: &Context, command: &mut Command, counts: &mut Counts) -> Result<()> {
+    let succeeded = match &context.log {
+        None => process::stream(command, |line| counts.read_line(line))?,
+        Some(log) => {
+            let (succeeded, said) = process::logged(command, log)?;
+            println!("\n{}", said.trim());
+            said.lines().for_each(|line| counts.read_line(line));
+            succeeded
+        }
+    };
     if !succeeded {
         bail!("`{}` failed; its output is above", process::display(command));
     }
@@ -326,6 +340,24 @@ mod tests {
         let chosen: Vec<_> = STEPS.iter().map(|s| s.name).filter(|name| is_chosen(name, &only)).collect();
         assert_eq!(chosen, ["setup", "web", "programs", "end-to-end"]);
         assert!(STEPS.iter().all(|step| is_chosen(step.name, &[])));
+    }
+
+    #[test]
+    fn no_step_runs_beside_one_it_needs() {
+        for step in &STEPS {
+            let only = [step.name.to_owned()];
+            let chosen: Vec<&Step> = STEPS.iter().filter(|s| is_chosen(s.name, &only)).collect();
+            for group in groups(&chosen) {
+                let at_once: Vec<_> = group.iter().map(|step| step.name).collect();
+                assert!(
+                    !group.iter().any(|step| step.needs.iter().any(|need| at_once.contains(need))),
+                    "{at_once:?}"
+                );
+            }
+        }
+        let all: Vec<&Step> = STEPS.iter().collect();
+        let sizes: Vec<usize> = groups(&all).map(<[_]>::len).filter(|size| *size > 1).collect();
+        assert_eq!(sizes, [3, 2], "the simulator's with what else runs in one thread, and the fuzzers");
     }
 
     #[test]
