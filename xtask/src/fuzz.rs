@@ -78,7 +78,7 @@ impl Options {
 
 /// Where the programs and what they learn lie.
 #[derive(Debug)]
-struct Place {
+pub(crate) struct Place {
     programs: PathBuf,
     /// Committed inputs, a folder a target.
     seeds: PathBuf,
@@ -129,7 +129,8 @@ fn targets(sources: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-fn build(context: &Context) -> Result<Place> {
+/// Builds all programs.
+pub(crate) fn build(context: &Context) -> Result<Place> {
     let about = process::capture(context.command("rustc").arg("-vV"))?;
     let host = about.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc names no host")?;
     let sysroot = process::capture(context.command("rustc").args(["--print", "sysroot"]))?;
@@ -171,7 +172,7 @@ fn build(context: &Context) -> Result<Place> {
         .arg(fuzz.join("Cargo.toml"))
         .arg("--target-dir")
         .arg(dir.join("build"));
-    process::run(&mut context.yielding(&cargo))?;
+    process::run(&mut cargo)?;
     Ok(Place {
         programs: dir.join("build").join(host).join("release"),
         seeds: fuzz.join("corpus"),

@@ -73,7 +73,7 @@ impl Step {
     }
 }
 
-const STEPS: [Step; 14] = [
+const STEPS: [Step; 15] = [
     Step::new("setup", "tools, browsers and their drivers", &[], set_up),
     Step::new("format", "the lock file is current and rustfmt has nothing to change", &[], format),
     Step::new("boundaries", "the dependency edges hold", &[], check_boundaries),
@@ -86,8 +86,9 @@ const STEPS: [Step; 14] = [
     Step::new("core-wasm", "the core's tests as WebAssembly", &["setup"], core_wasm).beside(),
     Step::new("browser", "felund-wasm's tests in a browser", &["setup"], browser).beside(),
     Step::new("doc", "the documentation builds without warnings", &["web"], doc),
+    Step::new("fuzzers", "the fuzzers build", &["setup"], fuzzers),
     Step::new("end-to-end", "real programs and browsers together", &["programs"], end_to_end),
-    Step::new("fuzz", "a minute of fuzzing for every decoder", &["setup"], fuzz).beside(),
+    Step::new("fuzz", "a minute of fuzzing for every decoder", &["fuzzers"], fuzz).beside(),
 ];
 
 /// Answers failure when a step or a test failed.
@@ -300,8 +301,12 @@ fn end_to_end(context: &mut Context, counts: &mut Counts) -> Result<()> {
     end_to_end::run(context, counts)
 }
 
-fn fuzz(context: &mut Context, counts: &mut Counts) -> Result<()> {
+fn fuzzers(context: &mut Context, _: &mut Counts) -> Result<()> {
     setup::fuzz(context)?;
+    crate::fuzz::build(context).map(drop)
+}
+
+fn fuzz(context: &mut Context, counts: &mut Counts) -> Result<()> {
     counts.passed += crate::fuzz::fuzz(context, &crate::fuzz::Options::default())?;
     Ok(())
 }
