@@ -1,15 +1,25 @@
 //! Figures of the web app in Chromium, beside their goals: what a first visit loads, when it paints and takes keys on a
-//! slow line and a slow processor, how fast a second visit is, and how long 10,000 stored messages take to open.
+//! slow line and a slow processor, how fast a second visit is, how long 10,000 stored messages take to open, and how long a
+//! page that slept takes to be live again.
 //!
 //! `cargo xtask bench web [RUNS]`. Every run starts with an empty profile; medians are printed, nothing is asserted.
 
-use felund_core::circle::{Access, Body, NewChannel, channel_id};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use felund_core::{
+    circle::{Access, Body, NewChannel, channel_id},
+    invite::Invite,
+};
 use felund_tests::{
     api,
     browser::{Browser, Engine},
     felund::Felund,
     member::{Member, now_ms, to_json},
     page::Page,
+    proxy::Proxy,
     relay::Relay,
     wait,
 };
@@ -18,6 +28,8 @@ use serde_json::{Value, json};
 const RUNS: usize = 5;
 const CHANNELS: usize = 10;
 const MESSAGES: usize = 1_000;
+/// A browser that stands still for this long has slept.
+const SLEEP: Duration = Duration::from_secs(12);
 
 /// Notes when something first takes keys, when the app itself is there, and when the newest message is on the page.
 const NOTE: &str = r"
@@ -41,6 +53,7 @@ fn main() {
     println!("web app in Chromium, 1.6 Mbit/s, 150 ms, CPU slowed 4 times; medians of {runs} runs");
     visits(runs);
     history(runs);
+    wakes(runs);
 }
 
 fn line(what: &str, value: f64, unit: &str, goal: Option<f64>) {
@@ -185,7 +198,7 @@ fn history(runs: usize) {
     let browser = open();
     let page = Page::new(&browser);
     let wanted = (CHANNELS * MESSAGES) as u64;
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     page.join_by_link(&relay.url(), &circle.invite, "bob");
     wait::until_true("every message stored", || {
         let stored = page.session().run_async(STORED, &[]).ok().and_then(|count| count.as_u64());
@@ -205,4 +218,29 @@ fn history(runs: usize) {
         }
         line(what, median(times), "ms", goal);
     }
+}
+
+/// Stops the browser, lets its connection die without a word, and goes on: from there to the message that came meanwhile.
+fn wakes(runs: usize) {
+    let relay = Relay::start_with(&["--rate-address", "0", "--rate-node", "0"]);
+    let proxy = Proxy::start(relay.address());
+    let alice = Felund::new("alice", Some(&relay.url()));
+    let mut invite = Invite::parse(&alice.create("garden club").invite).expect("an invite");
+    invite.relay = Some(proxy.url());
+    let browser = open();
+    let page = Page::new(&browser);
+    page.join_by_link(&proxy.url(), &invite.encode(), "bob");
+    let mut times = Vec::new();
+    for run in 0..runs {
+        let text = format!("while you slept, {run}");
+        let asleep = browser.pause();
+        proxy.strand();
+        alice.send("garden club", &text);
+        thread::sleep(SLEEP);
+        drop(asleep);
+        let awake = Instant::now();
+        page.wait_message(&text);
+        times.push(awake.elapsed().as_secs_f64() * 1e3);
+    }
+    line("wake from sleep, the connection dead: live again", median(times), "ms", Some(2_000.0));
 }

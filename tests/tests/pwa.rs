@@ -147,6 +147,36 @@ fn two_tabs_share_one_node_and_either_goes_on_alone() {
 }
 
 #[test]
+fn a_page_that_nobody_looks_at_notifies_and_counts_what_is_unread() {
+    let relay = Relay::start();
+    let alice = Felund::new("alice", Some(&relay.url()));
+    let circle = alice.create("garden club");
+    let browser = Browser::open(Engine::Chromium);
+    let page = Page::new(&browser);
+    let devtools =
+        |cmd: &str, params: Value| drop(browser.session().devtools(cmd, &params).expect("devtools answer"));
+    devtools("Browser.grantPermissions", json!({ "origin": relay.url(), "permissions": ["notifications"] }));
+    page.join_by_link(&relay.url(), &circle.invite, "bob");
+    page.until("a controlling worker", "return !!navigator.serviceWorker.controller || null", &[]);
+    // What stands on the icon of an installed app is told to the system, and can be seen only here.
+    let watch =
+        "navigator.setAppBadge = (count) => { window.badge = count; return Promise.resolve(); }; return true";
+    page.until("a watch on the icon", watch, &[]);
+    browser.session().post("window/minimize", &json!({})).expect("the window is put away");
+    page.until("a hidden page", "return document.hidden || null", &[]);
+
+    alice.send("garden club", "psst");
+    let shown = "return navigator.serviceWorker.ready.then((worker) => worker.getNotifications())
+        .then((all) => all.length ? all.map((one) => [one.title, one.body]) : null)";
+    assert_eq!(page.until("a notification", shown, &[]), json!([["alice in #general", "psst"]]));
+    page.until("the count", "return document.title.startsWith('(1) ') && window.badge === 1 || null", &[]);
+
+    browser.session().post("window/maximize", &json!({})).expect("the window comes back");
+    let read = "return !document.title.startsWith('(') && window.badge === 0 || null";
+    page.until("no count once it was seen", read, &[]);
+}
+
+#[test]
 fn a_browser_creates_a_circle_that_a_terminal_joins() {
     let relay = Relay::start();
     let browser = Browser::open_sized(Engine::Chromium, 390, 844);
