@@ -174,8 +174,9 @@ pub const RTC_BETTER_MIN_MS: u64 = 10_000;
 pub const RTC_BETTER_MAX_MS: u64 = 3_600_000;
 /// Most DataChannels at once, attempts included: each costs a browser about a megabyte.
 pub const MAX_CHANNELS_OPEN: usize = 16;
-/// Peer connections that may be created in a row. A browser's tab can create about 500 in its life.
-pub const RTC_BURST: u32 = 32;
+/// Peer connections that may be created in a row: some for each of [`MAX_CHANNELS_OPEN`], for on a busy device the first ones
+/// come too late. A browser's tab can create about 500 in its life.
+pub const RTC_BURST: u32 = 64;
 /// One more of them may be created after this long, in milliseconds: 30 an hour.
 pub const RTC_REFILL_MS: u64 = 120_000;
 /// The same where a peer connection is gone with its sockets, outside browsers.

@@ -20,21 +20,25 @@ pub(crate) fn run(context: &Context, counts: &mut Counts) -> Result<()> {
     let programs = build(context)?;
     let logs = context.target.join("end-to-end");
     let counts = Mutex::new(counts);
-    let failed = process::at_once(AT_ONCE, &programs, |(name, program)| {
-        let outcome =
-            run_one(context, program, &logs.join(format!("{name}.log"))).map(|(succeeded, said)| {
-                println!("\n     Ran {name}\n{}", said.trim());
-                if let Ok(mut counts) = counts.lock() {
-                    said.lines().for_each(|line| counts.read_line(line));
-                }
-                succeeded
-            });
+    let run = |(name, program): &(String, PathBuf)| {
+        let log = logs.join(format!("{name}.log"));
+        let outcome = run_one(context, program, turn(name) == Turn::Alone, &log).map(|(succeeded, said)| {
+            println!("\n     Ran {name}\n{}", said.trim());
+            if let Ok(mut counts) = counts.lock() {
+                said.lines().for_each(|line| counts.read_line(line));
+            }
+            succeeded
+        });
         match outcome {
             Ok(true) => None,
             Ok(false) => Some(name.clone()),
             Err(error) => Some(format!("{name} ({error:#})")),
         }
-    });
+    };
+    let alone = programs.partition_point(|(name, _)| turn(name) == Turn::Alone);
+    let (alone, others) = programs.split_at(alone);
+    let mut failed = process::at_once(1, alone, run);
+    failed.extend(process::at_once(AT_ONCE, others, run));
     if !failed.is_empty() {
         let mut alone = context.cargo();
         test::program_paths(context, "debug", &mut alone);
@@ -48,19 +52,31 @@ pub(crate) fn run(context: &Context, counts: &mut Counts) -> Result<()> {
     Ok(())
 }
 
-/// Answers whether all its tests passed, and what it said.
-fn run_one(context: &Context, program: &Path, log: &Path) -> Result<(bool, String)> {
+/// Answers whether all its tests passed, and what it said. `alone`: one test after another, too.
+fn run_one(context: &Context, program: &Path, alone: bool, log: &Path) -> Result<(bool, String)> {
     let mut tests = context.command(&program.display().to_string());
     test::program_paths(context, "debug", &mut tests);
+    if alone {
+        tests.env("RUST_TEST_THREADS", "1");
+    }
     process::logged(tests.current_dir(context.root.join("tests")), log)
 }
 
-/// What needs the whole machine comes first, beside what needs little of it; those that run many browsers come last.
-fn turn(name: &str) -> u8 {
+/// When a program is begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Turn {
+    /// First and by itself: it asks how well ICE does, of dozens of clients at once, and fares badly in a crowd.
+    Alone,
+    Early,
+    /// Last, with others that run many browsers.
+    Late,
+}
+
+fn turn(name: &str) -> Turn {
     match name {
-        "nats" => 0,
-        "browsers" | "datachannel" | "mesh" | "paths" | "privacy" => 2,
-        _ => 1,
+        "nats" => Turn::Alone,
+        "browsers" | "datachannel" | "mesh" | "paths" | "privacy" => Turn::Late,
+        _ => Turn::Early,
     }
 }
 
