@@ -220,7 +220,7 @@ fn history(runs: usize) {
     }
 }
 
-/// Stops the browser, lets its connection die without a word, and goes on: from there to the message that came meanwhile.
+/// Stops the browser, ends its connections, and goes on: from there to the message that came meanwhile.
 fn wakes(runs: usize) {
     let relay = Relay::start_with(&["--rate-address", "0", "--rate-node", "0"]);
     let proxy = Proxy::start(relay.address());
@@ -234,7 +234,7 @@ fn wakes(runs: usize) {
     for run in 0..runs {
         let text = format!("while you slept, {run}");
         let asleep = browser.pause();
-        proxy.strand();
+        proxy.cut();
         alice.send("garden club", &text);
         thread::sleep(SLEEP);
         drop(asleep);
@@ -242,5 +242,5 @@ fn wakes(runs: usize) {
         page.wait_message(&text);
         times.push(awake.elapsed().as_secs_f64() * 1e3);
     }
-    line("wake from sleep, the connection dead: live again", median(times), "ms", Some(2_000.0));
+    line("wake from sleep, the connections gone: live again", median(times), "ms", Some(2_000.0));
 }

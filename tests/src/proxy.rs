@@ -1,5 +1,4 @@
-//! The network between a client and its relay, or between two members: a TCP proxy that records everything, refuses WebSockets, cuts lines and lets them die
-//! unnoticed.
+//! The network between a client and its relay, or between two members: a TCP proxy that records everything, refuses WebSockets and cuts lines.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -26,8 +25,6 @@ struct Shared {
     refuse_upgrades: AtomicBool,
     refused: AtomicUsize,
     upgraded: AtomicUsize,
-    /// Times that what stood then was stranded.
-    stranded: AtomicUsize,
     open: Mutex<Vec<TcpStream>>,
     /// What passed, a buffer for each direction of each connection.
     record: Mutex<Vec<Vec<u8>>>,
@@ -62,7 +59,6 @@ impl Proxy {
             refuse_upgrades: AtomicBool::new(false),
             refused: AtomicUsize::new(0),
             upgraded: AtomicUsize::new(0),
-            stranded: AtomicUsize::new(0),
             open: Mutex::new(Vec::new()),
             record: Mutex::new(Vec::new()),
         });
@@ -113,12 +109,6 @@ impl Proxy {
         for stream in lock(&self.shared.open).drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
         }
-    }
-
-    /// Lets nothing pass any more on the connections there are, and neither end hear of it: what a device finds that was
-    /// asleep while its router forgot it. New ones work.
-    pub fn strand(&self) {
-        self.shared.stranded.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Everything that passed; what browsers and clients mask on WebSockets is there unmasked too.
@@ -173,7 +163,6 @@ impl Shared {
     }
 
     fn pump(&self, from: &mut TcpStream, to: &mut TcpStream, kept: usize) {
-        let stranded = self.stranded.load(Ordering::SeqCst);
         let mut buffer = [0; 16 * 1024];
         loop {
             let n = match from.read(&mut buffer) {
@@ -181,18 +170,13 @@ impl Shared {
                 Err(e) if e.kind() == ErrorKind::Interrupted => continue,
                 _ => break,
             };
-            if self.stranded.load(Ordering::SeqCst) != stranded {
-                continue;
-            }
             lock(&self.record)[kept].extend_from_slice(&buffer[..n]);
             if to.write_all(&buffer[..n]).is_err() {
                 break;
             }
         }
-        if self.stranded.load(Ordering::SeqCst) == stranded {
-            let _ = to.shutdown(Shutdown::Write);
-            let _ = from.shutdown(Shutdown::Read);
-        }
+        let _ = to.shutdown(Shutdown::Write);
+        let _ = from.shutdown(Shutdown::Read);
     }
 }
 
