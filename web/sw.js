@@ -7,8 +7,7 @@ const CACHE = "felund-" + BUILD;
 
 addEventListener("install", (event) => {
   // Where the browser can, it takes the files from the cache itself: starting this worker is most of what they cost.
-  const cached = [{ requestMode: "navigate", urlPattern: { pathname: "/", search: "" } }];
-  for (const pathname of FILES.filter((file) => file !== "/")) cached.push({ urlPattern: { pathname, search: "" } });
+  const cached = FILES.map((pathname) => ({ urlPattern: { pathname, search: "" } }));
   const known = { condition: { or: cached }, source: { cacheName: CACHE } };
   event.waitUntil(event.addRoutes?.([known])?.catch(() => {}));
   event.waitUntil(

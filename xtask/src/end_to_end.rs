@@ -40,13 +40,13 @@ pub(crate) fn run(context: &Context, counts: &mut Counts) -> Result<()> {
     let mut failed = process::at_once(1, alone, run);
     failed.extend(process::at_once(AT_ONCE, others, run));
     if !failed.is_empty() {
-        let mut alone = context.cargo();
+        let mut alone = test::native(context, "test");
         test::program_paths(context, "debug", &mut alone);
         bail!(
             "tests failed in {}; their output is above and in {}. Those of one program alone: {}",
             failed.join(", "),
             logs.display(),
-            process::display(alone.args(["test", "-p", PACKAGE, "--test", "NAME"]))
+            process::display(alone.args(["--test", "NAME"]))
         );
     }
     Ok(())

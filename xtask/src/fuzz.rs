@@ -213,8 +213,7 @@ fn run(context: &Context, place: &Place, name: &str, seconds: u32) -> Result<Str
         .arg("-print_final_stats=1")
         .arg(format!("-artifact_prefix={}/", artifacts.display()))
         .args([&grown, &seeds]);
-    let succeeded = process::log(&mut context.yielding(&fuzzer), &log)?;
-    let said = String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
+    let (succeeded, said) = process::logged(&mut context.yielding(&fuzzer), &log)?;
     if succeeded {
         return Ok(summary(name, &said));
     }

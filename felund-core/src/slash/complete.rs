@@ -1,6 +1,10 @@
 //! What a person could type next, and what it would do.
 
-use super::{Help, TABLE, parse::Args, subcommands, usage_of};
+use super::{
+    Help, TABLE,
+    parse::{Args, command_line},
+    subcommands, usage_of,
+};
 use crate::view::Access;
 
 /// What there is to complete with.
@@ -31,9 +35,7 @@ pub struct Completion {
 /// input is no command or takes nothing that is known.
 #[must_use]
 pub fn complete(input: &str, context: &Names) -> Vec<Completion> {
-    let Some(typed) = input.strip_prefix('/').filter(|rest| !rest.starts_with('/')) else {
-        return Vec::new();
-    };
+    let Some(typed) = command_line(input) else { return Vec::new() };
     let lower = typed.to_ascii_lowercase();
     let row = TABLE.iter().find(|row| lower.strip_prefix(row.command).is_some_and(|r| r.starts_with(' ')));
     match row {

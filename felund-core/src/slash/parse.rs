@@ -34,8 +34,12 @@ pub fn parse(input: &str) -> Result<Line, SlashError> {
 /// hold a passphrase.
 #[must_use]
 pub fn draft(input: &str) -> &str {
-    let command = input.starts_with('/') && !input.starts_with("//");
-    if command { "" } else { input }
+    if command_line(input).is_some() { "" } else { input }
+}
+
+/// What follows the slash of a command. A message may begin with a slash, too, and is typed with two.
+pub(super) fn command_line(input: &str) -> Option<&str> {
+    input.strip_prefix('/').filter(|rest| !rest.starts_with('/'))
 }
 
 /// The row whose command begins like `typed`, longest common beginning first; `None` when not even the first

@@ -9,7 +9,7 @@
 //! stored_at (u64) ‖ envelope`, numbers big-endian.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     path::Path,
 };
@@ -92,7 +92,7 @@ impl Journal {
 
 /// Makes a new file's name durable, where directories can be synced.
 fn sync_dir(dir: &Path) -> io::Result<()> {
-    if cfg!(unix) { fs::File::open(dir)?.sync_all() } else { Ok(()) }
+    if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
 }
 
 fn put(out: &mut Vec<u8>, record: &Record) {
@@ -154,6 +154,8 @@ fn read_one(bytes: &[u8]) -> Option<(Record, usize)> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn records(seqs: std::ops::Range<u64>) -> Vec<Record> {

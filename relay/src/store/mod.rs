@@ -283,9 +283,15 @@ impl Store {
             let page = schema::read_page(&connection, circle.id, after, limit, max_bytes);
             lock().push(connection);
             let mut page = page?;
+            if page.more {
+                return Ok(page);
+            }
             let last = page.messages.last().map_or(after, |(cursor, _)| *cursor);
-            let mut new = pending.iter().filter(|(cursor, _)| *cursor > last);
-            while !page.more && new.next().is_some_and(|(cursor, envelope)| page.push(*cursor, envelope)) {}
+            for (cursor, envelope) in pending.iter().filter(|(cursor, _)| *cursor > last) {
+                if !page.push(*cursor, envelope) {
+                    break;
+                }
+            }
             Ok(page)
         })
         .await

@@ -29,6 +29,16 @@ async fn append(
     answer.await.unwrap()
 }
 
+/// A store whose database cannot grow beyond so many pages, and a circle in it.
+async fn cramped(dir: &Path, pages: u32) -> (Arc<Store>, Arc<Circle>) {
+    let path = dir.join("relay.sqlite");
+    let connection = schema::open_writer(&path).unwrap();
+    connection.pragma_update(None, "max_page_count", pages).unwrap();
+    let store = Arc::new(Store::with_connection(&path, connection, QUOTA, 0, sink()).unwrap());
+    let circle = store.register(ApiKey::from_bytes([1; 32])).await.unwrap();
+    (store, circle)
+}
+
 #[tokio::test]
 async fn what_is_old_goes_and_its_cursors_are_not_given_out_again() {
     let dir = tempfile::tempdir().unwrap();
@@ -61,11 +71,7 @@ async fn what_is_old_goes_and_its_cursors_are_not_given_out_again() {
 #[tokio::test]
 async fn a_full_disk_refuses_the_post_and_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("relay.sqlite");
-    let connection = schema::open_writer(&path).unwrap();
-    connection.pragma_update(None, "max_page_count", 40).unwrap();
-    let store = Arc::new(Store::with_connection(&path, connection, QUOTA, 0, sink()).unwrap());
-    let circle = store.register(ApiKey::from_bytes([1; 32])).await.unwrap();
+    let (store, circle) = cramped(dir.path(), 40).await;
     let kept = append(&store, &circle, &[1, 2], 10_000).await.unwrap();
     let ids: Vec<u8> = (3..60).collect();
     assert_eq!(append(&store, &circle, &ids, 10_000).await, Err(StoreError::Full));
@@ -154,11 +160,7 @@ async fn what_was_accepted_outlasts_a_crash_under_its_cursor_and_once() {
 #[tokio::test]
 async fn a_database_that_is_full_gets_what_was_accepted_once_there_is_room() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("relay.sqlite");
-    let connection = schema::open_writer(&path).unwrap();
-    connection.pragma_update(None, "max_page_count", 20).unwrap();
-    let store = Arc::new(Store::with_connection(&path, connection, QUOTA, 0, sink()).unwrap());
-    let circle = store.register(ApiKey::from_bytes([1; 32])).await.unwrap();
+    let (store, circle) = cramped(dir.path(), 20).await;
     let mut accepted = 0;
     let refused = loop {
         match append(&store, &circle, &[accepted], 10_000).await {
