@@ -81,6 +81,13 @@ pub const TOKEN_TTL_S: u64 = 60;
 pub const CONNECT_TIMEOUT_MS: u64 = 5_000;
 /// An HTTP request unanswered after this long has failed, in milliseconds.
 pub const HTTP_TIMEOUT_MS: u64 = 15_000;
+/// Time of the first request after the device woke, in milliseconds: the connection that was kept for it may be dead, and
+/// neither browsers nor HTTP libraries notice. Doubled with every request that gets no answer.
+pub const WAKE_PATIENCE_MS: u64 = 500;
+/// The longest of these; then the relay counts as away, and requests get [`HTTP_TIMEOUT_MS`] again.
+pub const WAKE_PATIENCE_MAX_MS: u64 = 2_000;
+/// A relay socket from before the device slept is replaced if it is silent for this long, in milliseconds.
+pub const WAKE_PROBE_MS: u64 = 1_000;
 /// A quiet relay socket is probed this often, in milliseconds.
 pub const PING_INTERVAL_MS: u64 = 20_000;
 /// A probe unanswered after this long means the socket is dead, in milliseconds.

@@ -1,7 +1,7 @@
 //! HTTP through `fetch`: no cookies, no cache, no redirects, bounded in time and size.
 
 use felund_core::{
-    config::{HTTP_TIMEOUT_MS, MAX_HTTP_RESPONSE},
+    config::MAX_HTTP_RESPONSE,
     io::{HttpRequest, HttpResponse},
 };
 use js_sys::Uint8Array;
@@ -18,7 +18,7 @@ use crate::browser::{self, Timer, explain, get};
 pub(crate) async fn fetch(request: HttpRequest) -> Result<HttpResponse, String> {
     let controller = AbortController::new().map_err(|error| explain(&error))?;
     let signal = controller.signal();
-    let deadline = Timer::new(HTTP_TIMEOUT_MS, move || controller.abort());
+    let deadline = Timer::new(request.within_ms, move || controller.abort());
     let result = exchange(&request, &signal).await;
     drop(deadline);
     match result {

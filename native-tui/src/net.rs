@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use felund_core::{
-    config::{CONNECT_TIMEOUT_MS, HTTP_TIMEOUT_MS, MAX_HTTP_RESPONSE, MAX_SOCKET_FRAME},
+    config::{CONNECT_TIMEOUT_MS, MAX_HTTP_RESPONSE, MAX_SOCKET_FRAME},
     io::{ConnId, HttpId, HttpRequest, HttpResponse, Input, RtcCommand},
 };
 use futures_util::{SinkExt, StreamExt};
@@ -55,10 +55,10 @@ impl Net {
     pub(crate) fn http(&self, id: HttpId, request: HttpRequest) {
         let (client, inbox) = (self.http.clone(), self.inbox.clone());
         tokio::spawn(async move {
-            let limit = Duration::from_millis(HTTP_TIMEOUT_MS);
+            let limit = Duration::from_millis(request.within_ms);
             let answer = match timeout(limit, exchange(&client, request)).await {
                 Ok(answer) => answer.map_err(|e| reasons(e.as_ref())),
-                Err(_) => Err(format!("no answer within {} s", limit.as_secs())),
+                Err(_) => Err(format!("no answer within {} s", limit.as_secs_f32())),
             };
             let _ = inbox.send(Inbox::Node(Input::Http(id, answer))).await;
         });

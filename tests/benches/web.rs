@@ -230,17 +230,21 @@ fn wakes(runs: usize) {
     let browser = open();
     let page = Page::new(&browser);
     page.join_by_link(&proxy.url(), &invite.encode(), "bob");
-    let mut times = Vec::new();
-    for run in 0..runs {
-        let text = format!("while you slept, {run}");
-        let asleep = browser.pause();
-        proxy.cut();
-        alice.send("garden club", &text);
-        thread::sleep(SLEEP);
-        drop(asleep);
-        let awake = Instant::now();
-        page.wait_message(&text);
-        times.push(awake.elapsed().as_secs_f64() * 1e3);
+    let ends: [(&str, fn(&Proxy)); 2] = [("gone", Proxy::cut), ("dead without a word", Proxy::strand)];
+    for (what, end) in ends {
+        let mut times = Vec::new();
+        for run in 0..runs {
+            let text = format!("while you slept, {what}, {run}");
+            let asleep = browser.pause();
+            end(&proxy);
+            alice.send("garden club", &text);
+            thread::sleep(SLEEP);
+            drop(asleep);
+            let awake = Instant::now();
+            page.wait_message(&text);
+            times.push(awake.elapsed().as_secs_f64() * 1e3);
+        }
+        let what = format!("wake from sleep, the connections {what}: live again");
+        line(&what, median(times), "ms", Some(2_000.0));
     }
-    line("wake from sleep, the connections gone: live again", median(times), "ms", Some(2_000.0));
 }

@@ -25,6 +25,8 @@ struct Shared {
     refuse_upgrades: AtomicBool,
     refused: AtomicUsize,
     upgraded: AtomicUsize,
+    /// How often connections were left to die; those begun before the last time are dead.
+    strandings: AtomicUsize,
     open: Mutex<Vec<TcpStream>>,
     /// What passed, a buffer for each direction of each connection.
     record: Mutex<Vec<Vec<u8>>>,
@@ -59,6 +61,7 @@ impl Proxy {
             refuse_upgrades: AtomicBool::new(false),
             refused: AtomicUsize::new(0),
             upgraded: AtomicUsize::new(0),
+            strandings: AtomicUsize::new(0),
             open: Mutex::new(Vec::new()),
             record: Mutex::new(Vec::new()),
         });
@@ -111,6 +114,11 @@ impl Proxy {
         }
     }
 
+    /// Lets nothing pass on any connection there is, and tells neither side.
+    pub fn strand(&self) {
+        self.shared.strandings.fetch_add(1, Ordering::SeqCst);
+    }
+
     /// Everything that passed; what browsers and clients mask on WebSockets is there unmasked too.
     #[must_use]
     pub fn recorded(&self) -> Vec<Vec<u8>> {
@@ -132,6 +140,7 @@ impl Drop for Proxy {
 
 impl Shared {
     fn serve(self: &Arc<Self>, mut client: TcpStream) {
+        let begun = self.strandings.load(Ordering::SeqCst);
         let head = if self.http { read_head(&mut client) } else { Ok(Vec::new()) };
         let Ok(head) = head else { return };
         if is_upgrade(&head) {
@@ -158,11 +167,11 @@ impl Shared {
             return;
         }
         let shared = Arc::clone(self);
-        thread::spawn(move || shared.pump(&mut client_reader, &mut server_writer, up));
-        self.pump(&mut server, &mut client, down);
+        thread::spawn(move || shared.pump(&mut client_reader, &mut server_writer, up, begun));
+        self.pump(&mut server, &mut client, down, begun);
     }
 
-    fn pump(&self, from: &mut TcpStream, to: &mut TcpStream, kept: usize) {
+    fn pump(&self, from: &mut TcpStream, to: &mut TcpStream, kept: usize, begun: usize) {
         let mut buffer = [0; 16 * 1024];
         loop {
             let n = match from.read(&mut buffer) {
@@ -170,12 +179,17 @@ impl Shared {
                 Err(e) if e.kind() == ErrorKind::Interrupted => continue,
                 _ => break,
             };
+            if self.strandings.load(Ordering::SeqCst) > begun {
+                continue;
+            }
             lock(&self.record)[kept].extend_from_slice(&buffer[..n]);
             if to.write_all(&buffer[..n]).is_err() {
                 break;
             }
         }
-        let _ = to.shutdown(Shutdown::Write);
+        if self.strandings.load(Ordering::SeqCst) == begun {
+            let _ = to.shutdown(Shutdown::Write);
+        }
         let _ = from.shutdown(Shutdown::Read);
     }
 }

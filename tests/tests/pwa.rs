@@ -1,6 +1,6 @@
 //! What makes the web app installable and safe to serve, and what several tabs of it do.
 
-use felund_core::view::LinkView;
+use felund_core::{invite::Invite, view::LinkView};
 use felund_tests::{
     api::{self, Answer},
     browser::{Browser, Engine},
@@ -114,7 +114,7 @@ fn two_tabs_share_one_node_and_either_goes_on_alone() {
     let proxy = Proxy::start(relay.address());
     let alice = Felund::new("alice", Some(&relay.url()));
     let circle = alice.create("garden club");
-    let mut invite = felund_core::invite::Invite::parse(&circle.invite).expect("an invite");
+    let mut invite = Invite::parse(&circle.invite).expect("an invite");
     invite.relay = Some(proxy.url());
     let browser = Browser::open(Engine::Chromium);
     let page = Page::new(&browser);
@@ -144,6 +144,27 @@ fn two_tabs_share_one_node_and_either_goes_on_alone() {
     page.send("still here");
     let expected = ["to the first tab", "from the second tab", "to whoever is left", "still here"];
     alice.until_texts("garden club", &expected);
+}
+
+#[test]
+fn a_page_that_wakes_trusts_no_connection_from_before() {
+    let relay = Relay::start();
+    let proxy = Proxy::start(relay.address());
+    let alice = Felund::new("alice", Some(&relay.url()));
+    let mut invite = Invite::parse(&alice.create("garden club").invite).expect("an invite");
+    invite.relay = Some(proxy.url());
+    let browser = Browser::open(Engine::Chromium);
+    let page = Page::new(&browser);
+    page.join_by_link(&proxy.url(), &invite.encode(), "bob");
+    alice.send("garden club", "good night");
+    page.wait_message("good night");
+    // Neither the socket nor what the browser keeps for the next requests carries anything any more; nothing says so.
+    proxy.strand();
+    alice.send("garden club", "good morning");
+    page.run("window.dispatchEvent(new Event('online'))", &[]);
+    page.wait_message("good morning");
+    page.send("slept well");
+    alice.until_texts("garden club", &["good night", "good morning", "slept well"]);
 }
 
 #[test]

@@ -43,6 +43,8 @@ pub struct HttpRequest {
     pub headers: Vec<(&'static str, String)>,
     /// JSON, or empty.
     pub body: Vec<u8>,
+    /// An answer that is not there after this long is not waited for any more, in milliseconds.
+    pub within_ms: u64,
 }
 
 impl fmt::Debug for HttpRequest {
@@ -219,7 +221,7 @@ pub enum Output {
     Store(BatchId, Batch),
     /// Answer with `Loaded`, seeing every batch handed out before.
     Load(QueryId, Query),
-    /// Carry out within [`crate::config::HTTP_TIMEOUT_MS`], then say `Http`.
+    /// Carry out within the time it has, then say `Http`.
     Http(HttpId, HttpRequest),
     /// Open a WebSocket within [`crate::config::CONNECT_TIMEOUT_MS`].
     Dial {

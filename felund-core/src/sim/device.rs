@@ -114,6 +114,8 @@ pub struct Device {
     pub(super) dialing: BTreeSet<ConnId>,
     pub(super) streams: BTreeMap<ConnId, Stream>,
     pub(super) sockets: BTreeMap<ConnId, Pipe>,
+    /// Dead connections that the next requests will go into.
+    pub(super) kept: usize,
     /// When the last batch becomes durable, and when the last one is confirmed: both in order.
     pub(super) durable_at: u64,
     pub(super) confirmed_at: u64,
@@ -145,6 +147,7 @@ impl Device {
             dialing: BTreeSet::new(),
             streams: BTreeMap::new(),
             sockets: BTreeMap::new(),
+            kept: 0,
             durable_at: 0,
             confirmed_at: 0,
         }

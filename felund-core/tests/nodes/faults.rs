@@ -148,6 +148,35 @@ fn waking_finds_a_dead_socket_within_two_seconds() {
 }
 
 #[test]
+fn waking_does_not_wait_for_requests_that_went_into_dead_connections() {
+    let mut world = World::new(2);
+    world.relay.sockets_allowed = false;
+    let circle = world.circle("garden club");
+    world.run_until("polling", |world| {
+        world.devices[0].model.circle(circle).is_some_and(|view| view.link == LinkView::Polling)
+    });
+    send(&mut world, 1, circle, "good morning");
+    world.forget_sockets(0);
+    world.input(0, Input::Wake);
+    world.run(2_000);
+    assert_eq!(world.texts(0, circle, "general"), ["good morning"]);
+}
+
+#[test]
+fn a_relay_that_is_away_when_the_device_wakes_is_called_so_soon() {
+    let mut world = World::new(1);
+    let circle = world.circle("garden club");
+    world.run_until("live", |world| live(world, 0, circle));
+    world.set_relay_up(false);
+    world.input(0, Input::Wake);
+    world.run(5_000);
+    let view = world.devices[0].model.circle(circle).unwrap();
+    assert!(matches!(&view.link, LinkView::Down { .. }), "{:?}", view.link);
+    world.set_relay_up(true);
+    world.run_until("live again", |world| live(world, 0, circle));
+}
+
+#[test]
 fn clients_with_wrong_clocks_correct_their_requests_by_the_relays_time() {
     let mut world = World::new(1);
     world.devices[0].skew = -3_600_000;

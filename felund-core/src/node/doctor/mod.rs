@@ -4,7 +4,7 @@ mod ice;
 
 use super::{Node, circle::Circle};
 use crate::{
-    config::ICE_PROBE_MS,
+    config::{HTTP_TIMEOUT_MS, ICE_PROBE_MS},
     ice::{IceProbe, IceReport},
     ids::NodeId,
     io::{CandidateKind, HttpId, HttpRequest, HttpResponse, Output, ProbeId},
@@ -67,7 +67,8 @@ impl Node {
         for relay in self.links.keys().cloned().collect::<Vec<_>>() {
             let id = HttpId(self.id());
             let url = format!("{relay}{}", path::HEALTH);
-            let http = HttpRequest { method: "GET", url, headers: Vec::new(), body: Vec::new() };
+            let (headers, body) = (Vec::new(), Vec::new());
+            let http = HttpRequest { method: "GET", url, headers, body, within_ms: HTTP_TIMEOUT_MS };
             relays.insert(id, Asked { relay, sent: self.now.mono, findings: None });
             self.outputs.push_back(Output::Http(id, http));
         }

@@ -1,8 +1,10 @@
 //! Signed requests to the relay and what their answers mean.
 
-use super::{Attach, Cx, LinkEvent, Post, RelayLink, Socket};
+use super::{Attach, Cx, LinkEvent, Post, RelayLink, Socket, Spare};
 use crate::{
-    config::{CONNECT_TIMEOUT_MS, MAX_BATCH, MAX_FUTURE_MS, PRESENCE_TTL_S, UPGRADE_RETRY_MS},
+    config::{
+        CONNECT_TIMEOUT_MS, HTTP_TIMEOUT_MS, MAX_BATCH, MAX_FUTURE_MS, PRESENCE_TTL_S, UPGRADE_RETRY_MS,
+    },
     envelope::Envelope,
     ids::CircleHint,
     io::{ConnId, HttpId, HttpRequest, HttpResponse, Output},
@@ -14,6 +16,14 @@ use crate::{
         signing::{self, Canonical},
     },
 };
+
+/// A request that has not been answered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asking {
+    pub(super) hint: CircleHint,
+    pub(super) asked: Asked,
+    pub(super) within_ms: u64,
+}
 
 /// What a request was for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +98,18 @@ impl RelayLink {
         };
         let api = leg.api.clone();
         let request = self.signed(&api, method, path, query.as_deref(), body, cx);
-        self.requests.insert(id, (hint, asked));
+        self.carry_out(id, hint, asked, request, cx);
+    }
+
+    fn carry_out(
+        &mut self,
+        id: HttpId,
+        hint: CircleHint,
+        asked: Asked,
+        request: HttpRequest,
+        cx: &mut Cx<'_>,
+    ) {
+        self.requests.insert(id, Asking { hint, asked, within_ms: request.within_ms });
         cx.out.push_back(Output::Http(id, request));
     }
 
@@ -97,8 +118,7 @@ impl RelayLink {
         let Some(api) = self.legs.get(&hint).map(|leg| leg.api.clone()) else { return };
         let id = HttpId(cx.id());
         let request = self.signed(&api, "POST", path::SIGNAL, None, json(signal), cx);
-        self.requests.insert(id, (hint, Asked::Signal));
-        cx.out.push_back(Output::Http(id, request));
+        self.carry_out(id, hint, Asked::Signal, request, cx);
     }
 
     fn signed(
@@ -127,7 +147,8 @@ impl RelayLink {
             headers.push(("content-type", "application/json".into()));
         }
         let query = query.map(|query| format!("?{query}")).unwrap_or_default();
-        HttpRequest { method, url: format!("{}{path}{query}", self.base), headers, body }
+        let url = format!("{}{path}{query}", self.base);
+        HttpRequest { method, url, headers, body, within_ms: self.patience_ms }
     }
 
     /// Takes an answer; `false` when the request was not this link's.
@@ -137,7 +158,8 @@ impl RelayLink {
         result: Result<HttpResponse, String>,
         cx: &mut Cx<'_>,
     ) -> bool {
-        let Some((hint, asked)) = self.requests.remove(&id) else { return false };
+        let Some(asking) = self.requests.remove(&id) else { return false };
+        let Asking { hint, asked, .. } = asking;
         let Some(leg) = self.legs.get_mut(&hint) else { return true };
         let posted = match (asked, leg.post) {
             (Asked::Post, Some(Post::Http(of, count))) if of == id => count,
@@ -156,8 +178,11 @@ impl RelayLink {
             Asked::Signals => leg.signals = None,
             Asked::Signal => {}
         }
+        if result.is_ok() {
+            self.patience_ms = HTTP_TIMEOUT_MS;
+        }
         match result {
-            Err(reason) => self.fail(reason, cx),
+            Err(reason) => self.unanswered(asking, reason, cx),
             Ok(response) if (200..300).contains(&response.status) => {
                 let understood = self.succeeded(hint, asked, posted, &response.body, cx);
                 if understood.is_none() {
@@ -238,9 +263,11 @@ impl RelayLink {
         Some(())
     }
 
-    fn use_token(&mut self, hint: CircleHint, answer: SessionResponse, cx: &mut Cx<'_>) {
+    pub(super) fn use_token(&mut self, hint: CircleHint, answer: SessionResponse, cx: &mut Cx<'_>) {
+        let attached = self.legs.get(&hint).is_some_and(|leg| leg.attach != Attach::No);
         match self.socket {
             Socket::Closed => {
+                self.spare = Spare::Unwanted;
                 let conn = ConnId(cx.id());
                 let url = socket_url(&self.base, &answer.relay_url);
                 let protocols = vec![SUBPROTOCOL.to_owned(), answer.token.clone()];
@@ -248,6 +275,7 @@ impl RelayLink {
                 self.socket = Socket::Opening { conn, hint, token: answer.token, deadline };
                 cx.out.push_back(Output::Dial { conn, url, protocols });
             }
+            Socket::Open { .. } if attached => self.spare.keep(hint, answer),
             Socket::Open { conn, .. } => self.attach(hint, conn, answer.token, cx),
             // It expires unused; the open socket will ask for another.
             Socket::Opening { .. } => {}

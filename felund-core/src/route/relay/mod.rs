@@ -5,11 +5,13 @@
 
 mod http;
 mod socket;
+mod wake;
 
 use std::collections::VecDeque;
 
+use self::wake::Spare;
 use crate::{
-    config::{BACKOFF_MAX_MS, BACKOFF_MIN_MS, POLL_INTERVAL_MS},
+    config::{BACKOFF_MAX_MS, BACKOFF_MIN_MS, HTTP_TIMEOUT_MS, POLL_INTERVAL_MS},
     ids::{CircleHint, Cursor, MsgId},
     io::{ConnId, HttpId, Output},
     keys::NodeKey,
@@ -153,8 +155,11 @@ pub(crate) struct RelayLink {
     capabilities: Capabilities,
     endpoints: Vec<String>,
     legs: SortedMap<CircleHint, Leg>,
-    requests: SortedMap<HttpId, (CircleHint, http::Asked)>,
+    requests: SortedMap<HttpId, http::Asking>,
+    /// Time that requests get, in milliseconds.
+    patience_ms: u64,
     socket: Socket,
+    spare: Spare,
     /// When a socket may be tried (again).
     dial_at: u64,
     /// The socket was refused although HTTP works.
@@ -185,7 +190,9 @@ impl RelayLink {
             endpoints: Vec::new(),
             legs: SortedMap::new(),
             requests: SortedMap::new(),
+            patience_ms: HTTP_TIMEOUT_MS,
             socket: Socket::Closed,
+            spare: Spare::Unwanted,
             dial_at: 0,
             polling: false,
             down: None,
@@ -225,7 +232,8 @@ impl RelayLink {
     pub(crate) fn remove(&mut self, hint: &CircleHint, cx: &mut Cx<'_>) -> bool {
         self.detach(hint, cx);
         self.legs.remove(hint);
-        self.requests.retain(|_, (of, _)| of != hint);
+        self.requests.retain(|_, asking| asking.hint != *hint);
+        self.spare.leave(hint);
         if self.legs.is_empty() {
             self.close("no circle is left on this relay", cx);
         }
@@ -333,17 +341,6 @@ impl RelayLink {
         }
     }
 
-    /// The device woke or the network changed: whatever was being waited for is tried now, and a socket that
-    /// does not answer within a second is replaced.
-    pub(crate) fn wake(&mut self, cx: &mut Cx<'_>) {
-        // The clock that credentials end by may have gone on without this one.
-        (self.retry_at, self.dial_at, self.failures, self.ice_at) = (0, 0, 0, 0);
-        for leg in self.legs.values_mut() {
-            (leg.poll_at, leg.hold_until) = (0, 0);
-        }
-        self.probe(1_000, cx);
-    }
-
     /// Does whatever the present state still lacks.
     pub(crate) fn drive(&mut self, cx: &mut Cx<'_>) {
         let now = cx.now.mono;
@@ -351,6 +348,7 @@ impl RelayLink {
         if now < self.retry_at {
             return;
         }
+        self.dial_spare(cx);
         let hints: Vec<CircleHint> = self.legs.keys().copied().collect();
         for hint in hints {
             let sessions = self.legs.values().any(|leg| leg.session.is_some());
@@ -372,7 +370,7 @@ impl RelayLink {
             let wants_session = match self.socket {
                 Socket::Closed => now >= self.dial_at && !sessions,
                 Socket::Opening { .. } => false,
-                Socket::Open { .. } => leg.attach == Attach::No,
+                Socket::Open { .. } => leg.attach == Attach::No || (self.spare.is_wanted() && !sessions),
             };
             if wants_session && leg.session.is_none() {
                 self.ask(hint, http::Asked::Session, cx);

@@ -1,6 +1,6 @@
 //! The WebSocket of a link: attaching circles, frames, and noticing that it is dead.
 
-use super::{Attach, Cx, LinkEvent, Ping, Post, RelayLink, Socket};
+use super::{Attach, Cx, LinkEvent, Ping, Post, RelayLink, Socket, Spare};
 use crate::{
     config::{PING_INTERVAL_MS, PONG_TIMEOUT_MS},
     ids::{CircleHint, Cursor},
@@ -134,6 +134,7 @@ impl RelayLink {
             {
                 self.rtt_ms = Some(cx.now.mono - sent.sent);
                 *ping = None;
+                self.spare = Spare::Unwanted;
             }
         }
         match frame {

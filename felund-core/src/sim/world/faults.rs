@@ -199,8 +199,9 @@ impl World {
         }
     }
 
-    /// A device's sockets are dead without either side being told.
+    /// A device's sockets are dead without either side being told, and so are two connections that it kept for requests.
     pub fn forget_sockets(&mut self, at: usize) {
+        self.devices[at].kept = 2;
         for pipe in self.devices[at].sockets.values_mut() {
             pipe.dead = true;
         }

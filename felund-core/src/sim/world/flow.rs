@@ -2,7 +2,7 @@
 
 use super::{Happening, World};
 use crate::{
-    config::{CONNECT_TIMEOUT_MS, HTTP_TIMEOUT_MS},
+    config::CONNECT_TIMEOUT_MS,
     io::{BatchId, ConnId, HttpId, HttpRequest, Input, Origin, Output},
     sim::{
         Block, End,
@@ -94,9 +94,13 @@ impl World {
             let (why, wait) = if self.network.dice().chance(500) {
                 ("the network is unreachable", 1)
             } else {
-                ("no answer in time", HTTP_TIMEOUT_MS)
+                ("no answer in time", request.within_ms)
             };
             return self.later(wait, failed(why));
+        }
+        if let Some(left) = self.devices[at].kept.checked_sub(1) {
+            self.devices[at].kept = left;
+            return self.later(request.within_ms, failed("no answer in time"));
         }
         let delay = self.network.delay(path);
         let arrives = |request: HttpRequest, answered: bool| Happening::Request {
@@ -109,11 +113,11 @@ impl World {
         match self.network.fate(path) {
             Fate::Answered => self.later(delay, arrives(request, true)),
             Fate::RequestLost => {
-                let wait = self.network.dice().between(delay, HTTP_TIMEOUT_MS);
+                let wait = self.network.dice().between(delay, request.within_ms);
                 self.later(wait, failed("connection reset"));
             }
             Fate::AnswerLost => {
-                let wait = self.network.dice().between(2 * delay, HTTP_TIMEOUT_MS);
+                let wait = self.network.dice().between(2 * delay, request.within_ms);
                 self.later(delay, arrives(request, false));
                 self.later(wait, failed("connection reset before the answer"));
             }

@@ -1,0 +1,94 @@
+//! Waking: any connection from before may have died without a word, the socket as well as those that browsers and HTTP
+//! libraries keep for the next request. Neither is waited for longer than a moment.
+
+use super::{Cx, Post, RelayLink, Socket, http};
+use crate::{
+    config::{HTTP_TIMEOUT_MS, WAKE_PATIENCE_MAX_MS, WAKE_PATIENCE_MS, WAKE_PROBE_MS},
+    ids::CircleHint,
+    io::HttpId,
+    relay_api::SessionResponse,
+};
+
+/// A token for a socket in place of the open one, had while that one is being probed.
+#[derive(Debug)]
+pub(super) enum Spare {
+    Unwanted,
+    Wanted,
+    Ready(CircleHint, SessionResponse),
+}
+
+impl Spare {
+    pub(super) const fn is_wanted(&self) -> bool {
+        matches!(self, Self::Wanted)
+    }
+
+    pub(super) fn keep(&mut self, hint: CircleHint, answer: SessionResponse) {
+        if self.is_wanted() {
+            *self = Self::Ready(hint, answer);
+        }
+    }
+
+    /// A circle is left, and its token is of no use.
+    pub(super) fn leave(&mut self, hint: &CircleHint) {
+        if matches!(self, Self::Ready(of, _) if of == hint) {
+            *self = Self::Wanted;
+        }
+    }
+}
+
+impl RelayLink {
+    /// The device woke or the network changed: whatever was being waited for is tried now, and a socket that does not
+    /// answer soon is replaced.
+    pub(crate) fn wake(&mut self, cx: &mut Cx<'_>) {
+        // The clock that credentials end by may have gone on without this one.
+        (self.retry_at, self.dial_at, self.failures, self.ice_at) = (0, 0, 0, 0);
+        for leg in self.legs.values_mut() {
+            (leg.poll_at, leg.hold_until) = (0, 0);
+        }
+        self.patience_ms = WAKE_PATIENCE_MS;
+        self.forget_requests();
+        if let Socket::Open { .. } = self.socket {
+            self.spare = Spare::Wanted;
+        }
+        self.probe(WAKE_PROBE_MS, cx);
+    }
+
+    /// Gives up what was asked with more patience than there is now. All of it may be asked twice: envelopes have ids.
+    fn forget_requests(&mut self) {
+        self.requests.retain(|_, asking| asking.within_ms <= self.patience_ms);
+        let asked = |id: &HttpId| self.requests.contains_key(id);
+        self.ice = self.ice.filter(asked);
+        for leg in self.legs.values_mut() {
+            for request in
+                [&mut leg.register, &mut leg.session, &mut leg.poll, &mut leg.peers, &mut leg.signals]
+            {
+                *request = request.filter(asked);
+            }
+            leg.post = leg.post.filter(|post| !matches!(post, Post::Http(id, _) if !asked(id)));
+        }
+    }
+
+    /// A request failed. One that had less time than usual may have gone into a dead connection, which says nothing of the
+    /// relay: the next goes at once and gets twice the time.
+    pub(super) fn unanswered(&mut self, asking: http::Asking, reason: String, cx: &mut Cx<'_>) {
+        if asking.within_ms < WAKE_PATIENCE_MAX_MS {
+            self.patience_ms = self.patience_ms.max(2 * asking.within_ms);
+            if asking.asked == http::Asked::Ice {
+                self.ice_at = 0;
+            }
+        } else {
+            self.patience_ms = HTTP_TIMEOUT_MS;
+            self.fail(reason, cx);
+        }
+    }
+
+    /// Opens a socket with the token that is there for it.
+    pub(super) fn dial_spare(&mut self, cx: &mut Cx<'_>) {
+        if !matches!(self.socket, Socket::Closed) || cx.now.mono < self.dial_at {
+            return;
+        }
+        if let Spare::Ready(hint, answer) = std::mem::replace(&mut self.spare, Spare::Unwanted) {
+            self.use_token(hint, answer, cx);
+        }
+    }
+}
