@@ -1,15 +1,14 @@
 //! Finishing touches on Trunk's output.
 //!
 //! 1. Modules lose what only tools read: the names of functions alone would double the download.
-//! 2. Modules that changed after Trunk named them get the name and the integrity of what they are now.
-//! 3. What starts the app moves to a file of its own.
-//! 4. What the first paint waits for, the style sheet and the classic script, moves into the page: a browser on a slow line
+//! 2. Modules that changed after Trunk named them get the name of what they are now.
+//! 3. What the first paint waits for, the style sheet and the classic script, moves into the page: a browser on a slow line
 //!    would ask for each only once it has the page. The relay allows them by their hashes.
-//! 5. The service worker learns the files to keep for use offline, and an id that changes exactly when they do.
+//! 4. The service worker learns the files to keep for use offline, and an id that changes exactly when they do.
 
 use anyhow::{Result, bail};
 
-use super::bundle::{Bundle, INDEX, integrity, short_hash};
+use super::bundle::{Bundle, INDEX, short_hash};
 
 /// The worker's file, and what its source may say where the list and the id belong. Each placeholder may be followed by
 /// a literal (`/*PRECACHE*/ []`, `/*BUILD_ID*/ "dev"`), which keeps the source valid JavaScript; it is replaced too.
@@ -20,7 +19,6 @@ const BUILD_ID: &str = "/*BUILD_ID*/";
 pub(super) fn finish(bundle: &mut Bundle) -> Result<()> {
     strip_modules(bundle);
     rename_modules(bundle)?;
-    move_inline_scripts(bundle)?;
     move_into_page(bundle)?;
     fill_worker(bundle)
 }
@@ -72,8 +70,7 @@ fn rename_modules(bundle: &mut Bundle) -> Result<()> {
         let stem = old.trim_end_matches("_bg.wasm");
         let name = stem.rsplit_once('-').map_or(stem, |(name, _)| name);
         let new = format!("{name}-{}_bg.wasm", short_hash(&content));
-        let mut page = bundle.text(INDEX)?.replace(&old, &new);
-        set_integrity(&mut page, &new, &integrity(&content));
+        let page = bundle.text(INDEX)?.replace(&old, &new);
         bundle.files.insert(INDEX.into(), page.into_bytes());
         for (file, text) in &mut bundle.files {
             let Ok(script) = std::str::from_utf8(text) else { continue };
@@ -83,63 +80,6 @@ fn rename_modules(bundle: &mut Bundle) -> Result<()> {
         }
         bundle.files.insert(new, content);
     }
-    Ok(())
-}
-
-/// Puts `value` into the `integrity` attribute of every tag of the page that names `file` and has one.
-fn set_integrity(page: &mut String, file: &str, value: &str) {
-    let mut at = 0;
-    while let Some(open) = page[at..].find('<').map(|offset| at + offset) {
-        let Some(close) = page[open..].find('>').map(|offset| open + offset) else { return };
-        at = close;
-        let tag = &page[open..close];
-        if !tag.contains(file) {
-            continue;
-        }
-        let Some(start) = tag.find("integrity=").map(|offset| open + offset + "integrity=".len()) else {
-            continue;
-        };
-        let old = &page[start..close];
-        let length = match old.chars().next() {
-            Some(quote @ ('"' | '\'')) => old[1..].find(quote).map_or(old.len(), |end| end + 2),
-            _ => old.find(char::is_whitespace).unwrap_or(old.len()),
-        };
-        page.replace_range(start..start + length, &format!("\"{value}\""));
-        at = open + 1;
-        // The tag is done; go on behind it.
-        at += page[at..].find('>').unwrap_or(0);
-    }
-}
-
-fn move_inline_scripts(bundle: &mut Bundle) -> Result<()> {
-    let page = bundle.text(INDEX)?;
-    let mut finished = String::with_capacity(page.len());
-    let mut rest = page.as_str();
-    while let Some(open) = find_tag(rest, "<script") {
-        let Some(body) = rest[open..].find('>').map(|offset| open + offset + 1) else { break };
-        let Some(end) = rest[body..].find("</script").map(|offset| body + offset) else {
-            bail!("{INDEX} has a script without an end");
-        };
-        let tag = &rest[open..body];
-        let script = rest[body..end].trim();
-        let kind = attribute(tag, "type").unwrap_or_default();
-        let runs = matches!(kind.as_str(), "" | "module" | "text/javascript" | "application/javascript");
-        if attribute(tag, "src").is_some() || !runs || script.is_empty() {
-            finished.push_str(&rest[..end]);
-        } else {
-            let name = format!("boot-{}.js", short_hash(script.as_bytes()));
-            let kind = if kind == "module" { " type=\"module\"" } else { "" };
-            finished.push_str(&rest[..open]);
-            finished.push_str(&format!(
-                "<script{kind} src=\"/{name}\" integrity=\"{}\" crossorigin=\"anonymous\">",
-                integrity(script.as_bytes())
-            ));
-            bundle.files.insert(name, script.as_bytes().to_vec());
-        }
-        rest = &rest[end..];
-    }
-    finished.push_str(rest);
-    bundle.files.insert(INDEX.into(), finished.into_bytes());
     Ok(())
 }
 
@@ -261,9 +201,8 @@ fn replace_placeholder(text: &str, placeholder: &str, value: &str) -> String {
 mod tests {
     use super::*;
 
-    const PAGE: &str = r#"<!DOCTYPE html><head><link rel="modulepreload" href="/app-1.js" crossorigin integrity="sha384-js">
-<link rel="preload" href="/app-1_bg.wasm" integrity="sha384-old" as="fetch"><script type="application/json">{"a":1}</script>
-<script type="module" nonce="x">
+    const PAGE: &str = r#"<!DOCTYPE html><head><script type="application/json">{"a":1}</script>
+<script type="module">
 import init from '/app-1.js';
 await init({ module_or_path: '/app-1_bg.wasm' });
 </script><script src="/other.js"></script></head><body>hello</body>"#;
@@ -294,33 +233,19 @@ await init({ module_or_path: '/app-1_bg.wasm' });
             "{page}"
         );
         assert!(!bundle.files.contains_key("s-1.css") && !bundle.files.contains_key("other.js"));
-        assert!(page.contains(r#"<link rel="modulepreload" href="/app-1.js""#), "{page}");
+        assert!(page.contains("import init from '/app-1.js'"), "{page}");
     }
 
     #[test]
-    fn what_starts_the_app_is_moved_and_others_are_untouched() {
-        let mut bundle = bundle();
-        finish(&mut bundle).unwrap();
-        let page = bundle.text(INDEX).unwrap();
-        assert!(!page.contains("import init"), "{page}");
-        assert!(page.contains(r#"<script type="application/json">{"a":1}</script>"#), "{page}");
-        assert!(page.contains(r#"<script src="/other.js"></script>"#), "{page}");
-        let boot = bundle.files.keys().find(|name| name.starts_with("boot-")).unwrap();
-        assert!(page.contains(&format!(r#"<script type="module" src="/{boot}""#)), "{page}");
-        assert!(page.ends_with("<body>hello</body>"), "{page}");
-    }
-
-    #[test]
-    fn an_optimised_module_gets_the_name_and_integrity_of_its_content() {
+    fn an_optimised_module_gets_the_name_of_its_content() {
         let mut bundle = bundle();
         finish(&mut bundle).unwrap();
         let module = format!("app-{}_bg.wasm", short_hash(b"optimised"));
         let page = bundle.text(INDEX).unwrap();
-        let integrity = integrity(b"optimised");
-        assert!(page.contains(&format!(r#"href="/{module}" integrity="{integrity}" as="fetch""#)), "{page}");
-        assert!(page.contains(r#"integrity="sha384-js""#), "{page}");
-        let boot = bundle.files.keys().find(|name| name.starts_with("boot-")).unwrap();
-        assert!(bundle.text(boot).unwrap().contains(&module));
+        assert!(
+            page.contains(&format!("module_or_path: '/{module}'")) && !page.contains("app-1_bg"),
+            "{page}"
+        );
         assert!(bundle.files.contains_key(&module));
     }
 
