@@ -75,7 +75,8 @@ impl App {
             if let Some(field) = &mut settings.field {
                 field.insert(&line());
             }
-        } else if self.overlay.is_none() {
+        } else {
+            self.overlay = None;
             if self.editor.text().len() + text.len() > MAX_TEXT_LEN {
                 self.fail(format!(
                     "that is longer than a message may be ({} KiB); nothing was pasted",
@@ -148,7 +149,7 @@ impl App {
                 KeyCode::PageUp => text.top = text.top.saturating_sub(page),
                 KeyCode::PageDown | KeyCode::Char(' ') => text.top += page,
                 KeyCode::Home => text.top = 0,
-                _ => self.overlay = None,
+                _ => self.leave_overlay(key),
             },
             Some(Overlay::Invite { link, code, copied, .. }) => match key.code {
                 KeyCode::Char('c') => {
@@ -156,9 +157,17 @@ impl App {
                     let text = link.clone().unwrap_or_else(|| code.clone());
                     self.effects.push(Effect::Copy(text));
                 }
-                _ => self.overlay = None,
+                _ => self.leave_overlay(key),
             },
             None => {}
+        }
+    }
+
+    /// Closes what is only read. Whoever types on meant the message.
+    fn leave_overlay(&mut self, key: KeyEvent) {
+        self.overlay = None;
+        if let KeyCode::Char(_) = key.code {
+            self.key(key);
         }
     }
 

@@ -313,6 +313,22 @@ fn commands_kept(app: &App) -> Vec<Command> {
 }
 
 #[test]
+fn who_types_on_over_an_invite_or_a_help_loses_no_letter() {
+    let mut app = app_with(vec![], true);
+    app.show_invite(GARDEN, "garden club".into(), "felund1.code".into());
+    type_text(&mut app, "hello");
+    assert!(app.overlay.is_none());
+    press(&mut app, KeyCode::F(1));
+    type_text(&mut app, ", all");
+    press(&mut app, KeyCode::F(1));
+    app.terminal(Term::Paste(" of you".into()));
+    assert_eq!(app.editor.text(), "hello, all of you");
+    app.show_invite(GARDEN, "garden club".into(), "felund1.code".into());
+    press(&mut app, KeyCode::Esc);
+    assert_eq!(app.editor.text(), "hello, all of you");
+}
+
+#[test]
 fn a_passphrase_is_asked_for_and_never_shown() {
     let mut app = empty_app();
     app.event(Event::Locked);
