@@ -162,6 +162,7 @@ mod tests {
             msg_id: MsgId([ts as u8; 16]),
             author: NodeId([3; 32]),
             name: "alice".into(),
+            label: "alice".into(),
             created_ts: ts,
             text: ts.to_string(),
             mine: false,

@@ -6,7 +6,10 @@
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{ChannelId, CircleId, MsgId, NodeId};
+use crate::{
+    circle::MARK,
+    ids::{ChannelId, CircleId, MsgId, NodeId},
+};
 
 /// Place of an envelope in its circle's total order.
 #[derive(
@@ -135,6 +138,9 @@ pub struct MemberView {
     /// Whether it stores and forwards for the others.
     #[n(3)]
     pub anchors: bool,
+    /// What it is called on screens and in commands: [`crate::circle::State::label`].
+    #[n(4)]
+    pub label: String,
 }
 
 /// Where a circle stands with its relay.
@@ -208,6 +214,27 @@ pub struct CircleView {
     pub retention: Retention,
 }
 
+impl CircleView {
+    /// The member that a command means, by its label or by the first eight digits of its id. An error says that
+    /// there is none, or which there are of several. A name that only begins so is never taken for it.
+    pub fn member_named(&self, name: &str) -> Result<&MemberView, String> {
+        let wanted = name.to_lowercase();
+        let called =
+            |member: &&MemberView| member.label.to_lowercase() == wanted || member.id.short() == wanted;
+        if let Some(member) = self.members.iter().find(called) {
+            return Ok(member);
+        }
+        let marked = [&*wanted, MARK].concat();
+        let bearers = self.members.iter().filter(|member| member.label.to_lowercase().starts_with(&marked));
+        let bearers: Vec<&str> = bearers.map(|member| &*member.label).collect();
+        Err(if bearers.is_empty() {
+            ["Nobody here is called ", name, "; /who lists the members."].concat()
+        } else {
+            ["Several members are called ", name, ". Name one of: ", &bearers.join(", "), "."].concat()
+        })
+    }
+}
+
 /// How far an own message got. Never claims more than was confirmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 #[serde(rename_all = "lowercase", tag = "state")]
@@ -266,6 +293,9 @@ pub struct MessageView {
     /// How far it got.
     #[n(9)]
     pub delivery: Delivery,
+    /// What screens call the author: [`MemberView::label`] when this view was made.
+    #[n(10)]
+    pub label: String,
 }
 
 impl MessageView {

@@ -161,7 +161,7 @@ fn a_page_that_wakes_trusts_no_connection_from_before() {
     // Neither the socket nor what the browser keeps for the next requests carries anything any more; nothing says so.
     proxy.strand();
     alice.send("garden club", "good morning");
-    page.run("window.dispatchEvent(new Event('online'))", &[]);
+    page.until("its waking", "return dispatchEvent(new Event('online'))", &[]);
     page.wait_message("good morning");
     page.send("slept well");
     alice.until_texts("garden club", &["good night", "good morning", "slept well"]);

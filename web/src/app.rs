@@ -236,10 +236,10 @@ impl App {
             return;
         }
         let text = printable(&message.text);
-        let spoken = [&*message.name, ": ", &*text].concat();
+        let spoken = [&*message.label, ": ", &*text].concat();
         if platform::hidden() {
             if self.leads() {
-                let title = [&*printable(&message.name), " in #", &*message.channel].concat();
+                let title = [&*printable(&message.label), " in #", &*message.channel].concat();
                 platform::notify(title, &text, &message.channel_id.to_string());
             }
         } else if self.is_here(message.circle_id, message.channel_id) {

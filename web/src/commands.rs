@@ -17,7 +17,7 @@ pub(crate) fn names(app: App) -> Names {
     let circle = app.circle_now();
     let requests = circle.as_ref().and_then(|circle| {
         let channel = current(app, circle)?;
-        let of = |id| circle.members.iter().find(|member| member.id == id).map(|member| member.name.clone());
+        let of = |id| circle.members.iter().find(|member| member.id == id).map(|member| member.label.clone());
         Some(channel.requests.iter().filter_map(|id| of(*id)).collect())
     });
     Names {
@@ -27,7 +27,11 @@ pub(crate) fn names(app: App) -> Names {
             .flat_map(|circle| &circle.channels)
             .map(|channel| channel.name.clone())
             .collect(),
-        members: circle.iter().flat_map(|circle| &circle.members).map(|member| member.name.clone()).collect(),
+        members: circle
+            .iter()
+            .flat_map(|circle| &circle.members)
+            .map(|member| member.label.clone())
+            .collect(),
         requests: requests.unwrap_or_default(),
     }
 }
@@ -105,7 +109,7 @@ fn in_circle(app: App, circle: &CircleView, command: Slash) -> Result<(), String
             app.note(false, text);
         }
         Slash::ChannelApprove(name) => {
-            let member = member(circle, &name)?.id;
+            let member = circle.member_named(&name)?.id;
             app.tell(Command::ApproveMember { circle: id, channel: here()?.id, member });
         }
         Slash::ChannelRename(name) => {
@@ -121,13 +125,13 @@ fn in_circle(app: App, circle: &CircleView, command: Slash) -> Result<(), String
                 .members
                 .iter()
                 .filter(within)
-                .map(|member| [&*member.name, " (", &*describe::reach(member.reach).1, ")"].concat())
+                .map(|member| [&*member.label, " (", &*describe::reach(member.reach).1, ")"].concat())
                 .collect();
             app.note(false, who.join(", "));
         }
         Slash::Safety(name) => {
-            let member = member(circle, &name)?;
-            let name = member.name.clone();
+            let member = circle.member_named(&name)?;
+            let name = member.label.clone();
             app.ask(Command::SafetyNumber { member: member.id }, move |app, reply| {
                 if let Reply::SafetyNumber { number } = reply {
                     app.panel_open(Panel::Safety { name, number });
@@ -174,10 +178,6 @@ pub(crate) fn join_channel(app: App, circle: &CircleView, channel: &ChannelView,
     let place = Place { circle: circle.id, channel: channel.id };
     let command = Command::JoinChannel { circle: circle.id, channel: channel.id, passphrase };
     app.ask(command, move |app, _| app.go_when_known(place));
-}
-
-fn member<'a>(circle: &'a CircleView, name: &str) -> Result<&'a MemberView, String> {
-    find(&circle.members, name, |member| &member.name).ok_or_else(|| unknown("member", name))
 }
 
 /// By name, whole before beginning, without regard to case.

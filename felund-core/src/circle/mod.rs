@@ -4,7 +4,9 @@
 //! that holds the same events shows the same circle, in whatever order they came.
 
 mod event;
+mod names;
 mod state;
 
 pub use event::{Access, Body, BodyError, Hello, NewChannel, channel_id, clean_name, is_ephemeral};
+pub(crate) use names::MARK;
 pub use state::{Channel, Member, Standing, State};

@@ -3,7 +3,7 @@
 //! The fold refuses nothing, or members that heard the same in another order would differ; how much there is to fold
 //! is bounded by the log.
 
-use super::{Access, Body, Hello, channel_id};
+use super::{Access, Body, Hello, channel_id, names::Names};
 use crate::{
     ids::{ChannelId, NodeId},
     sorted::{SortedMap, SortedSet},
@@ -113,6 +113,7 @@ impl Channel {
 pub struct State {
     name: Option<Slot<String>>,
     members: SortedMap<NodeId, Member>,
+    pub(super) names: Names,
     channels: SortedMap<ChannelId, Channel>,
 }
 
@@ -122,7 +123,14 @@ impl State {
         match body {
             Body::CircleName(name) => write(&mut self.name, key, name),
             Body::Hello(hello) => {
-                write(&mut self.members.entry(author).or_insert(Member { hello: None }).hello, key, hello)
+                let slot = &mut self.members.entry(author).or_insert(Member { hello: None }).hello;
+                let (before, name) = (slot.as_ref().map(|slot| slot.value.name.clone()), hello.name.clone());
+                let newer = write(slot, key, hello);
+                if newer {
+                    before.iter().for_each(|before| self.names.remove(before));
+                    self.names.add(&name);
+                }
+                newer
             }
             Body::Create(new) => {
                 let id = channel_id(&author, &new.nonce);
@@ -183,6 +191,7 @@ impl State {
         }
         keep(&mut self.name, dropped);
         self.members.retain(|_, member| keep(&mut member.hello, dropped));
+        self.names = Names::of(self.members().map(|(_, hello)| &*hello.name));
         self.channels.retain(|_, channel| {
             let made = keep(&mut channel.made, dropped);
             channel.renames.retain(|_, slot| keep(slot, dropped));

@@ -369,7 +369,10 @@ mod tests {
         survives(&Command::CreateChannel { circle, name: name.clone(), access, passphrase: None });
         survives(&vec![Command::Snapshot, Command::Doctor, Command::SetAnchor { on: true }]);
         let reach = [Reach::You, Reach::Direct, Reach::Offline { last_seen: Some(0) }];
-        let members = reach.map(|reach| MemberView { id: member, name: name.clone(), reach, anchors: true });
+        let members = reach.map(|reach| {
+            let label = format!("{name}#{}", member.short());
+            MemberView { id: member, name: name.clone(), reach, anchors: true, label }
+        });
         let link = LinkView::Down { reason: "no answer".into(), retry_in_s: 3 };
         survives(&Event::Circle(CircleView {
             id: circle,
@@ -391,6 +394,7 @@ mod tests {
             channel: name.clone(),
             msg_id,
             author: member,
+            label: name.clone(),
             name,
             created_ts: key.ts,
             text: "\u{0}\n".into(),

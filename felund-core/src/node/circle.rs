@@ -205,6 +205,7 @@ impl Circle {
             msg_id: header.msg_id,
             author: header.author_node_id,
             name: self.member_name(&header.author_node_id),
+            label: self.state.label(&header.author_node_id),
             created_ts: header.created_ts,
             text,
             mine,
@@ -367,7 +368,8 @@ impl Circle {
                 } else {
                     Reach::Offline { last_seen: self.last_seen.get(&id).copied() }
                 };
-                MemberView { id, name: self.member_name(&id), reach, anchors: anchors.contains(&id) }
+                let (name, label) = (self.member_name(&id), self.state.label(&id));
+                MemberView { id, name, reach, anchors: anchors.contains(&id), label }
             })
             .collect();
         members

@@ -3,9 +3,12 @@
 use felund_core::{
     ids::{ChannelId, CircleId},
     io::Command,
+    model::Model,
     sim::World,
     view::{Access, ChannelView, Membership, Reply},
 };
+
+use crate::send;
 
 fn channel<'a>(world: &'a World, at: usize, circle: CircleId, name: &str) -> Option<&'a ChannelView> {
     world.devices[at].model.circle(circle)?.channels.iter().find(|channel| channel.name == name)
@@ -49,6 +52,32 @@ fn public_channels_are_everyones_until_left() {
     let taken =
         Command::CreateChannel { circle, name: "SEEDS".into(), access: Access::Public, passphrase: None };
     assert!(world.ask(1, taken).is_err());
+}
+
+#[test]
+fn who_takes_anothers_name_cannot_be_taken_for_them() {
+    let mut world = World::new(3);
+    let circle = world.circle("garden club");
+    world.ask(2, Command::SetName { name: "Member 1".into() }).unwrap();
+    send(&mut world, 2, circle, "it is me");
+    world.run(1_000);
+    let view = world.devices[0].model.circle(circle).unwrap();
+    let named = |at: usize| {
+        let of = |model: &Model| model.identity.as_ref().map(|identity| identity.node_id);
+        let id = of(&world.devices[at].model).unwrap();
+        view.members.iter().find(|member| member.id == id).unwrap()
+    };
+    let (one, two) = (named(1), named(2));
+    assert_eq!((&*one.name, &*two.name), ("member 1", "Member 1"));
+    assert_eq!(one.label, format!("member 1#{}", one.id.short()));
+    assert_eq!(two.label, format!("Member 1#{}", two.id.short()));
+    let refused = view.member_named("member 1").unwrap_err();
+    assert!(refused.contains(&one.label) && refused.contains(&two.label), "{refused}");
+    assert_eq!(view.member_named(&one.label), Ok(one));
+    assert_eq!(view.member_named(&two.id.short()), Ok(two));
+    assert!(view.member_named("member").unwrap_err().contains("Nobody here is called member"));
+    let label = two.label.clone();
+    assert_eq!(world.history(0, circle, "general")[0].label, label);
 }
 
 #[test]

@@ -129,7 +129,7 @@ pub(crate) fn members(circle: &CircleView, json: bool) {
                 (false, true) => ", can anchor",
                 (false, false) => "",
             };
-            println!("{}  {}  {}{role}", member.id.short(), clean(&member.name), reach(member.reach));
+            println!("{}  {}  {}{role}", member.id.short(), clean(&member.label), reach(member.reach));
         }
     }
 }
@@ -158,7 +158,7 @@ pub(crate) fn anchored(circle: &CircleView, state: &Anchored, json: bool) {
     }
     let elected = match member {
         Some(member) if member.reach == Reach::You => "this device".to_owned(),
-        Some(member) => clean(&member.name).into_owned(),
+        Some(member) => clean(&member.label).into_owned(),
         None => "nobody yet".to_owned(),
     };
     println!("{}: {} connected; anchor: {elected}", clean(&circle.name), plural(state.connected, "member"));

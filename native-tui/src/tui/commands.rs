@@ -4,7 +4,7 @@ use felund_core::{
     ids::{ChannelId, CircleId, NodeId},
     io::Command,
     slash::{self, Names, Slash},
-    view::{ChannelView, CircleView, Finding, LinkView, Membership, Reach},
+    view::{ChannelView, CircleView, Finding, LinkView, MemberView, Membership, Reach},
 };
 
 use super::{
@@ -71,6 +71,7 @@ impl App {
             Slash::Debug => self.show_debug(),
             Slash::Safety(name) => {
                 let member = self.member(&name)?;
+                let (member, name) = (member.id, member.label.clone());
                 self.ask(Command::SafetyNumber { member }, Pending::Safety(name));
             }
             Slash::Quit => self.quit(),
@@ -103,7 +104,7 @@ impl App {
             }
             Slash::ChannelRequests => self.show_requests()?,
             Slash::ChannelApprove(name) => {
-                let member = self.member(&name)?;
+                let member = self.member(&name)?.id;
                 let done = Pending::Done("approved");
                 self.ask(Command::ApproveMember { circle, channel, member }, done);
             }
@@ -137,29 +138,15 @@ impl App {
         })
     }
 
-    fn member(&self, name: &str) -> Result<NodeId, String> {
-        let (circle, _) = self.here_view()?;
-        let lower = name.to_lowercase();
-        let found: Vec<_> = circle
-            .members
-            .iter()
-            .filter(|member| member.name.to_lowercase() == lower || member.id.short() == lower)
-            .collect();
-        match found[..] {
-            [member] => Ok(member.id),
-            [] => Err(format!("nobody here is called {name}; /who lists the members")),
-            _ => {
-                let ids: Vec<_> = found.iter().map(|member| member.id.short()).collect();
-                Err(format!("several members are called {name}; use one of {}", ids.join(", ")))
-            }
-        }
+    fn member(&self, name: &str) -> Result<&MemberView, String> {
+        self.here_view()?.0.member_named(name)
     }
 
     /// What there is to complete with.
     pub(crate) fn names(&self) -> Names {
         let circles = self.model.circles().iter().map(|circle| circle.name.clone()).collect();
         let Ok((circle, channel)) = self.here_view() else { return Names { circles, ..Names::default() } };
-        let name = |id: &NodeId| circle.members.iter().find(|m| m.id == *id).map(|m| m.name.clone());
+        let name = |id: &NodeId| circle.members.iter().find(|m| m.id == *id).map(|m| m.label.clone());
         Names {
             circles,
             channels: circle.channels.iter().map(|channel| channel.name.clone()).collect(),
@@ -167,7 +154,7 @@ impl App {
                 .members
                 .iter()
                 .filter(|m| m.reach != Reach::You)
-                .map(|m| m.name.clone())
+                .map(|m| m.label.clone())
                 .collect(),
             requests: channel.requests.iter().filter_map(name).collect(),
         }
@@ -244,7 +231,7 @@ impl App {
             format!(
                 "{} {}  {}  ({})",
                 words::dot(m.reach),
-                m.name,
+                m.label,
                 words::reach(m.reach, self.now),
                 m.id.short()
             )
@@ -261,7 +248,7 @@ impl App {
         }
         let name = |id: &NodeId| {
             let member = circle.members.iter().find(|member| member.id == *id);
-            member.map_or_else(|| id.short(), |m| format!("{}  ({})", m.name, m.id.short()))
+            member.map_or_else(|| id.short(), |m| format!("{}  ({})", m.label, m.id.short()))
         };
         let mut lines: Vec<_> = channel.requests.iter().map(name).collect();
         if lines.is_empty() {

@@ -106,6 +106,7 @@ mod tests {
                 msg_id: MsgId([0; 16]),
                 author: NodeId([0; 32]),
                 name: String::new(),
+                label: String::new(),
                 created_ts: ts,
                 text: String::new(),
                 mine: false,

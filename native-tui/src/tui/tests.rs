@@ -45,7 +45,7 @@ fn channel(id: ChannelId, name: &str, unread: u32) -> ChannelView {
 }
 
 fn member(id: u8, name: &str, reach: Reach) -> MemberView {
-    MemberView { id: NodeId([id; 32]), name: name.into(), reach, anchors: false }
+    MemberView { id: NodeId([id; 32]), name: name.into(), reach, anchors: false, label: name.into() }
 }
 
 fn garden() -> CircleView {
@@ -86,6 +86,7 @@ fn message(n: u64, author: u8, name: &str, text: &str, delivery: Delivery) -> Me
         msg_id: MsgId([u8::try_from(n % 251).unwrap_or(0); 16]),
         author: NodeId([author; 32]),
         name: name.into(),
+        label: name.into(),
         created_ts: NOW + n * 60_000,
         text: text.into(),
         mine: author == 9,

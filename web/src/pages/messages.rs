@@ -313,7 +313,7 @@ impl Drop for Observed {
 
 fn message(row: Row) -> impl IntoView {
     let Row { message, day, first_new } = row;
-    let name = if message.mine { "you".to_owned() } else { printable(&message.name) };
+    let name = if message.mine { "you".to_owned() } else { printable(&message.label) };
     let text = printable(&message.text);
     let mark = describe::delivery(message.delivery);
     view! {

@@ -99,7 +99,7 @@ fn member_row(member: &MemberView) -> impl IntoView + use<> {
     view! {
         <li data-testid="member">
             <span aria-hidden="true">{symbol}" "</span>
-            <span class=colour::class(member.id)>{printable(&member.name)}</span>
+            <span class=colour::class(member.id)>{printable(&member.label)}</span>
             <span class="quiet">" "{words}</span>
         </li>
     }
@@ -114,7 +114,7 @@ fn requests(app: App) -> Option<impl IntoView> {
     let waiting = channel.requests.iter().map(|id| {
         let (circle_id, channel_id, member) = (circle.id, channel.id, *id);
         let name =
-            circle.members.iter().find(|m| m.id == member).map_or_else(|| id.short(), |m| m.name.clone());
+            circle.members.iter().find(|m| m.id == member).map_or_else(|| id.short(), |m| m.label.clone());
         let approve = move |_| {
             app.tell(Command::ApproveMember { circle: circle_id, channel: channel_id, member });
         };

@@ -45,7 +45,7 @@ impl<'a> Layout<'a> {
         let width = usize::from(width);
         let longest = app
             .circle()
-            .map(|circle| circle.members.iter().map(|m| wrap::width(&clean(&m.name))).max().unwrap_or(0));
+            .map(|circle| circle.members.iter().map(|m| wrap::width(&clean(&m.label))).max().unwrap_or(0));
         let most = if width < 40 { 6 } else { MAX_NAME };
         Self {
             messages: timeline.messages(),
@@ -170,7 +170,7 @@ impl Layout<'_> {
                 if let Some(message) = head {
                     let clock = words::clock(&words::local(message.created_ts, self.zone));
                     put(buf, x, y, CLOCK, &clock, theme.dim());
-                    let name = if message.mine { "you".into() } else { clean(&message.name) };
+                    let name = if message.mine { "you".into() } else { clean(&message.label) };
                     let room =
                         if *indent >= self.width { self.width - CLOCK.min(self.width) } else { self.name };
                     let style = theme.person(message.author);

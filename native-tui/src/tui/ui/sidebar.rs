@@ -113,7 +113,7 @@ fn members(app: &App) -> Vec<Row> {
     let heading = app.theme.dim().patch(app.theme.bold());
     let mut rows = vec![Row { left: "Members".into(), right: String::new(), style: heading, hit: None }];
     rows.extend(circle.members.iter().map(|member| Row {
-        left: format!("{} {}", words::dot(member.reach), clean(&member.name)),
+        left: format!("{} {}", words::dot(member.reach), clean(&member.label)),
         right: words::reach(member.reach, app.now),
         style: app.theme.person(member.id),
         hit: None,

@@ -1,0 +1,121 @@
+//! Which names could be taken for one another.
+
+use super::State;
+use crate::{ids::NodeId, sorted::SortedMap};
+
+/// Stands between a name and the id that tells its bearer from others. A name that has it already is not taken at its
+/// word.
+pub(crate) const MARK: &str = "#";
+
+/// How many members bear each name, those that look alike being one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Names(SortedMap<String, u32>);
+
+impl Names {
+    pub(super) fn of<'a>(names: impl Iterator<Item = &'a str>) -> Self {
+        let mut all = Self::default();
+        names.for_each(|name| all.add(name));
+        all
+    }
+
+    pub(super) fn add(&mut self, name: &str) {
+        *self.0.entry(look(name)).or_insert(0) += 1;
+    }
+
+    pub(super) fn remove(&mut self, name: &str) {
+        let look = look(name);
+        if let Some(bearers) = self.0.get_mut(&look) {
+            *bearers -= 1;
+            if *bearers == 0 {
+                self.0.remove(&look);
+            }
+        }
+    }
+
+    fn is_shared(&self, name: &str) -> bool {
+        self.0.get(&look(name)).is_some_and(|bearers| *bearers > 1)
+    }
+}
+
+impl State {
+    /// What a member is called, alike on every device: its display name, with the first eight digits of its id behind it
+    /// where the name could be taken for another's; these digits alone before it has told a name.
+    #[must_use]
+    pub fn label(&self, id: &NodeId) -> String {
+        let Some(hello) = self.member(id) else { return id.short() };
+        let name = &hello.name;
+        let like_an_id = name.len() == id.short().len() && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if like_an_id || name.contains(MARK) || self.names.is_shared(name) {
+            format!("{name}{MARK}{}", id.short())
+        } else {
+            name.clone()
+        }
+    }
+}
+
+/// What two names have in common that are the same to the eye: their letters, without regard to case, spaces, or what
+/// has no width.
+fn look(name: &str) -> String {
+    let unseen = |c: &char| {
+        c.is_whitespace()
+            || matches!(c, '\u{ad}' | '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{180b}'..='\u{180e}' | '\u{200b}'..='\u{200d}'
+                | '\u{2060}'..='\u{2064}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{ffa0}' | '\u{e0000}'..='\u{e0fff}')
+    };
+    name.chars().filter(|c| !unseen(c)).flat_map(char::to_lowercase).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        circle::{Body, Hello},
+        ids::MsgId,
+        relay_api::Capabilities,
+        view::Key,
+    };
+
+    const ALICE: NodeId = NodeId([0xa1; 32]);
+    const MALLORY: NodeId = NodeId([0x3f; 32]);
+
+    fn named(names: &[(NodeId, &str)]) -> State {
+        let mut state = State::default();
+        for (at, (id, name)) in names.iter().enumerate() {
+            let key = Key { ts: at as u64 + 1, id: MsgId([1; 16]) };
+            let hello =
+                Hello { name: (*name).into(), wrap_key: [0; 32], capabilities: Capabilities::default() };
+            state.apply(key, *id, Body::Hello(hello));
+        }
+        state
+    }
+
+    #[test]
+    fn who_takes_anothers_name_is_told_apart_and_so_is_the_other() {
+        for taken in ["alice", "Alice", "ali\u{200b}ce", "a lice"] {
+            let state = named(&[(ALICE, "alice"), (MALLORY, taken)]);
+            assert_eq!(state.label(&ALICE), "alice#a1a1a1a1");
+            assert_eq!(state.label(&MALLORY), format!("{taken}#3f3f3f3f"));
+        }
+    }
+
+    #[test]
+    fn a_name_of_ones_own_stands_alone_again_once_it_is() {
+        let state = named(&[(ALICE, "alice"), (MALLORY, "alice"), (MALLORY, "mallory")]);
+        assert_eq!((state.label(&ALICE), state.label(&MALLORY)), ("alice".into(), "mallory".into()));
+        assert_eq!(named(&[]).label(&ALICE), "a1a1a1a1");
+    }
+
+    #[test]
+    fn a_name_made_to_look_like_a_label_or_an_id_is_marked() {
+        let state = named(&[(ALICE, "alice"), (MALLORY, "alice#a1a1a1a1")]);
+        assert_eq!(state.label(&MALLORY), "alice#a1a1a1a1#3f3f3f3f");
+        assert_eq!(named(&[(MALLORY, "a1a1a1a1")]).label(&MALLORY), "a1a1a1a1#3f3f3f3f");
+    }
+
+    #[test]
+    fn what_is_forgotten_bears_no_name() {
+        let mut state = named(&[(ALICE, "alice"), (MALLORY, "alice")]);
+        state.forget(&[Key { ts: 2, id: MsgId([1; 16]) }].into_iter().collect());
+        assert_eq!(state.label(&ALICE), "alice");
+        assert_eq!(state, named(&[(ALICE, "alice")]));
+    }
+}
