@@ -1,14 +1,19 @@
 //! Finishing touches on Trunk's output.
 //!
 //! 1. Modules lose what only tools read: the names of functions alone would double the download.
-//! 2. Modules that changed after Trunk named them get the name of what they are now.
-//! 3. What the first paint waits for, the style sheet and the classic script, moves into the page: a browser on a slow line
+//! 2. What wasm-bindgen calls the functions that a module imports, twice over 300 names with a hash, becomes short.
+//!    Scripts lose comments and indentation.
+//! 3. Modules and their scripts get names by what they are now.
+//! 4. What the first paint waits for, the style sheet and the classic script, moves into the page: a browser on a slow line
 //!    would ask for each only once it has the page. The relay allows them by their hashes.
-//! 4. The service worker learns the files to keep for use offline, and an id that changes exactly when they do.
+//! 5. The service worker learns the files to keep for use offline, and an id that changes exactly when they do.
 
 use anyhow::{Result, bail};
 
-use super::bundle::{Bundle, INDEX, short_hash};
+use super::{
+    bundle::{Bundle, INDEX, short_hash},
+    module,
+};
 
 /// The worker's file, and what its source may say where the list and the id belong. Each placeholder may be followed by
 /// a literal (`/*PRECACHE*/ []`, `/*BUILD_ID*/ "dev"`), which keeps the source valid JavaScript; it is replaced too.
@@ -16,8 +21,13 @@ const WORKER: &str = "sw.js";
 const LIST: &str = "/*PRECACHE*/";
 const BUILD_ID: &str = "/*BUILD_ID*/";
 
+/// How the names of wasm-bindgen's modules end.
+const MODULE: &str = "_bg.wasm";
+
 pub(super) fn finish(bundle: &mut Bundle) -> Result<()> {
     strip_modules(bundle);
+    shorten_imports(bundle);
+    strip_scripts(bundle);
     rename_modules(bundle)?;
     move_into_page(bundle)?;
     fill_worker(bundle)
@@ -26,61 +36,83 @@ pub(super) fn finish(bundle: &mut Bundle) -> Result<()> {
 fn strip_modules(bundle: &mut Bundle) {
     for (name, content) in &mut bundle.files {
         if name.ends_with(".wasm")
-            && let Some(stripped) = without_custom_sections(content)
+            && let Some(stripped) = module::without_custom_sections(content)
         {
             *content = stripped;
         }
     }
 }
 
-/// The module without its custom sections (WebAssembly core specification 5.5.3), none if it is no module.
-fn without_custom_sections(module: &[u8]) -> Option<Vec<u8>> {
-    const HEADER: usize = 8;
-    let (header, mut rest) = module.split_at_checked(HEADER)?;
-    let mut stripped = header.to_vec();
-    while let Some(id) = rest.first() {
-        let (length, prefix) = leb128(rest.get(1..)?)?;
-        let (section, behind) = rest.split_at_checked(1 + prefix + length)?;
-        if *id != 0 {
-            stripped.extend_from_slice(section);
+/// Gives the imports of every module names of a few letters, in the module and in the script beside it.
+fn shorten_imports(bundle: &mut Bundle) {
+    for module in modules(bundle) {
+        let script = module.replace(MODULE, ".js");
+        let Ok(mut text) = bundle.text(&script) else { continue };
+        let Some((shortened, names)) =
+            bundle.files.get(&module).and_then(|module| module::with_short_imports(module))
+        else {
+            continue;
+        };
+        for (long, short) in &names {
+            text = text.replace(long, short);
         }
-        rest = behind;
+        bundle.files.insert(module, shortened);
+        bundle.files.insert(script, text.into_bytes());
     }
-    header.starts_with(b"\0asm").then_some(stripped)
 }
 
-/// An unsigned number and how many bytes it took.
-fn leb128(bytes: &[u8]) -> Option<(usize, usize)> {
-    let mut value = 0;
-    for (at, byte) in bytes.iter().take(5).enumerate() {
-        value |= usize::from(byte & 0x7f) << (7 * at);
-        if byte & 0x80 == 0 {
-            return Some((value, at + 1));
+fn strip_scripts(bundle: &mut Bundle) {
+    for (name, content) in &mut bundle.files {
+        if name.ends_with(".js")
+            && let Ok(script) = std::str::from_utf8(content)
+        {
+            *content = without_comments(script).into_bytes();
         }
     }
-    None
 }
 
+/// A script without comments that have lines of their own, indentation and empty lines. Where a template goes over
+/// several lines all of it is left as it is: these are text.
+fn without_comments(script: &str) -> String {
+    if script.split('`').skip(1).step_by(2).any(|template| template.contains('\n')) {
+        return script.to_owned();
+    }
+    let (mut stripped, mut comment) = (String::with_capacity(script.len()), false);
+    for line in script.lines().map(str::trim) {
+        comment |= line.starts_with("/**");
+        if !comment && !line.is_empty() && !line.starts_with("//") {
+            stripped.push_str(line);
+            stripped.push('\n');
+        }
+        comment &= !line.ends_with("*/");
+    }
+    stripped
+}
+
+/// Names every module and the script beside it by what they are now. Either may be cached for ever, and they fit only
+/// each other.
 fn rename_modules(bundle: &mut Bundle) -> Result<()> {
-    let modules: Vec<String> =
-        bundle.files.keys().filter(|name| name.ends_with("_bg.wasm")).cloned().collect();
-    for old in modules {
-        let Some(content) = bundle.files.remove(&old) else { continue };
-        // Trunk: `name-<hash>_bg.wasm`.
-        let stem = old.trim_end_matches("_bg.wasm");
+    for module in modules(bundle) {
+        // Trunk: `name-<hash>_bg.wasm`, `name-<hash>.js`.
+        let stem = module.trim_end_matches(MODULE);
         let name = stem.rsplit_once('-').map_or(stem, |(name, _)| name);
-        let new = format!("{name}-{}_bg.wasm", short_hash(&content));
-        let page = bundle.text(INDEX)?.replace(&old, &new);
-        bundle.files.insert(INDEX.into(), page.into_bytes());
-        for (file, text) in &mut bundle.files {
-            let Ok(script) = std::str::from_utf8(text) else { continue };
-            if file.ends_with(".js") && script.contains(&old) {
-                *text = script.replace(&old, &new).into_bytes();
+        for (old, end) in [(module.clone(), MODULE), (format!("{stem}.js"), ".js")] {
+            let Some(content) = bundle.files.remove(&old) else { continue };
+            let new = format!("{name}-{}{end}", short_hash(&content));
+            for (file, text) in &mut bundle.files {
+                let Ok(content) = std::str::from_utf8(text) else { continue };
+                if (file == INDEX || file.ends_with(".js")) && content.contains(&old) {
+                    *text = content.replace(&old, &new).into_bytes();
+                }
             }
+            bundle.files.insert(new, content);
         }
-        bundle.files.insert(new, content);
     }
     Ok(())
+}
+
+fn modules(bundle: &Bundle) -> Vec<String> {
+    bundle.files.keys().filter(|name| name.ends_with(MODULE)).cloned().collect()
 }
 
 fn move_into_page(bundle: &mut Bundle) -> Result<()> {
@@ -233,30 +265,44 @@ await init({ module_or_path: '/app-1_bg.wasm' });
             "{page}"
         );
         assert!(!bundle.files.contains_key("s-1.css") && !bundle.files.contains_key("other.js"));
-        assert!(page.contains("import init from '/app-1.js'"), "{page}");
+        assert!(page.contains("import init from '/app-"), "{page}");
     }
 
     #[test]
-    fn an_optimised_module_gets_the_name_of_its_content() {
+    fn module_and_script_are_named_by_their_content() {
         let mut bundle = bundle();
+        bundle.files.insert("app-1.js".into(), b"new URL('app-1_bg.wasm')".to_vec());
         finish(&mut bundle).unwrap();
         let module = format!("app-{}_bg.wasm", short_hash(b"optimised"));
-        let page = bundle.text(INDEX).unwrap();
-        assert!(
-            page.contains(&format!("module_or_path: '/{module}'")) && !page.contains("app-1_bg"),
-            "{page}"
-        );
+        let script = format!("new URL('{module}')\n");
+        let name = format!("app-{}.js", short_hash(script.as_bytes()));
+        assert_eq!(bundle.text(&name).unwrap(), script);
         assert!(bundle.files.contains_key(&module));
+        let page = bundle.text(INDEX).unwrap();
+        assert!(page.contains(&format!("module_or_path: '/{module}'")), "{page}");
+        assert!(page.contains(&format!("from '/{name}'")) && !page.contains("app-1"), "{page}");
     }
 
     #[test]
-    fn a_module_loses_its_custom_sections_and_nothing_else() {
-        let header = b"\0asm\x01\0\0\0".as_slice();
-        let long = [[0, 0x81, 0x01].as_slice(), &[7; 129]].concat();
-        let module = [header, &[1, 2, 8, 9], &long, &[0, 1, 5], &[10, 1, 4]].concat();
-        assert_eq!(without_custom_sections(&module).unwrap(), [header, &[1, 2, 8, 9], &[10, 1, 4]].concat());
-        assert_eq!(without_custom_sections(b"text"), None);
-        assert_eq!(without_custom_sections(&module[..module.len() - 1]), None);
+    fn imports_get_short_names_in_module_and_script_alike() {
+        let name = "__wbg_now_0123456789abcdef";
+        let import = [&[1, 1, b'm', name.len() as u8], name.as_bytes(), &[0, 7]].concat();
+        let module = [b"\0asm\x01\0\0\0\x02".as_slice(), &[import.len() as u8], &import].concat();
+        let mut bundle = Bundle::default();
+        bundle.files.insert("app-1_bg.wasm".into(), module);
+        bundle.files.insert("app-1.js".into(), format!("{name}: now,").into_bytes());
+        shorten_imports(&mut bundle);
+        assert_eq!(bundle.text("app-1.js").unwrap(), "i0_: now,");
+        assert_eq!(bundle.files["app-1_bg.wasm"], b"\0asm\x01\0\0\0\x02\x09\x01\x01m\x03i0_\0\x07");
+    }
+
+    #[test]
+    fn scripts_lose_comments_and_nothing_that_runs() {
+        let script =
+            "/** What\n * it is. */\nf( // why\n\n  1);\n  // no\n  /**\n   * @returns\n   */\n  g();\n";
+        assert_eq!(without_comments(script), "f( // why\n1);\ng();\n");
+        let template = "const text = `\n  // kept`;\n";
+        assert_eq!(without_comments(template), template);
     }
 
     #[test]
@@ -268,7 +314,7 @@ await init({ module_or_path: '/app-1_bg.wasm' });
             bundle.text(WORKER).unwrap()
         };
         let one = worker(b"a");
-        assert!(one.contains(r#"const FILES = ["/app-1.js","/app-"#), "{one}");
+        assert!(one.contains(r#"const FILES = ["/app-"#), "{one}");
         assert!(one.contains(r#""/","/style.css"];"#), "{one}");
         assert!(!one.contains("dev") && !one.contains("sw.js") && !one.contains("/*"), "{one}");
         assert_eq!(one, worker(b"a"));
