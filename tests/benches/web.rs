@@ -230,13 +230,16 @@ fn wakes(runs: usize) {
     let browser = open();
     let page = Page::new(&browser);
     page.join_by_link(&proxy.url(), &invite.encode(), "bob");
-    let ends: [(&str, fn(&Proxy)); 2] = [("gone", Proxy::cut), ("dead without a word", Proxy::strand)];
-    for (what, end) in ends {
+    for what in ["gone", "dead without a word"] {
         let mut times = Vec::new();
         for run in 0..runs {
             let text = format!("while you slept, {what}, {run}");
             let asleep = browser.pause();
-            end(&proxy);
+            if what == "gone" {
+                proxy.cut();
+            } else {
+                proxy.strand();
+            }
             alice.send("garden club", &text);
             thread::sleep(SLEEP);
             drop(asleep);

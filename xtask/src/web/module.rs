@@ -3,6 +3,9 @@
 /// A section: its id, all of it, and its content.
 type Section<'a> = (u8, &'a [u8], &'a [u8]);
 
+/// What an import was called, and what it is called now.
+type Renamed = (String, String);
+
 const HEADER: usize = 8;
 const CUSTOM: u8 = 0;
 const IMPORTS: u8 = 2;
@@ -21,7 +24,7 @@ pub(super) fn without_custom_sections(module: &[u8]) -> Option<Vec<u8>> {
 
 /// The module with its imports numbered, and what each was called and is called now; none if it imports anything but
 /// functions. Only names that end in a hash are changed: nothing else in the script is called so.
-pub(super) fn with_short_imports(module: &[u8]) -> Option<(Vec<u8>, Vec<(String, String)>)> {
+pub(super) fn with_short_imports(module: &[u8]) -> Option<(Vec<u8>, Vec<Renamed>)> {
     let (mut shortened, mut names) = (module.get(..HEADER)?.to_vec(), Vec::new());
     for (id, whole, mut from) in sections(module)? {
         if id != IMPORTS {
