@@ -3,7 +3,8 @@
 //!
 //! Without cargo-fuzz and without a nightly compiler: coverage instrumentation is a matter of stable flags, and the
 //! address sanitizer, where its runtime comes with the toolchain, of one that has to be asked for. The layout is cargo-fuzz's all the
-//! same. What a run learns is kept in `target/fuzz/corpus`, where the next one goes on.
+//! same. What a run learns is kept in `target/fuzz/corpus`, where the next one goes on. As a part of the tests a target that is
+//! unchanged since it had its time gets what was learned once more, and looks for nothing new.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -53,15 +54,22 @@ pub(crate) struct Options {
     target: Option<String>,
     /// Run these once instead of looking for more.
     inputs: Vec<PathBuf>,
+    /// Look for more only where the program has changed.
+    changed_only: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { seconds: 60, target: None, inputs: Vec::new() }
+        Self { seconds: 60, target: None, inputs: Vec::new(), changed_only: false }
     }
 }
 
 impl Options {
+    /// Everything that has not had its time as it is now.
+    pub(crate) fn changed() -> Self {
+        Self { changed_only: true, ..Self::default() }
+    }
+
     pub(crate) fn parse(args: &mut lexopt::Parser) -> Result<Self> {
         let mut options = Self::default();
         while let Some(arg) = args.next()? {
@@ -101,17 +109,16 @@ pub(crate) fn fuzz(context: &Context, options: &Options) -> Result<u64> {
         process::run(context.command(&program(&place, name)).args(&options.inputs))?;
         return Ok(1);
     }
-    let failures =
-        process::at_once(AT_ONCE, &chosen, |name| match run(context, &place, name, options.seconds) {
-            Ok(line) => {
-                println!("{line}");
-                None
-            }
-            Err(error) => {
-                eprintln!("{name}: {error:#}");
-                Some(name.clone())
-            }
-        });
+    let failures = process::at_once(AT_ONCE, &chosen, |name| match run(context, &place, name, options) {
+        Ok(line) => {
+            println!("{line}");
+            None
+        }
+        Err(error) => {
+            eprintln!("{name}: {error:#}");
+            Some(name.clone())
+        }
+    });
     if !failures.is_empty() {
         bail!("fuzzing found something in {}; what and how to repeat it is above", failures.join(", "));
     }
@@ -197,7 +204,7 @@ fn program(place: &Place, name: &str) -> String {
 }
 
 /// Runs one target; the line that sums it up.
-fn run(context: &Context, place: &Place, name: &str, seconds: u32) -> Result<String> {
+fn run(context: &Context, place: &Place, name: &str, options: &Options) -> Result<String> {
     let (grown, seeds) = (place.grown.join(name), place.seeds.join(name));
     let artifacts = place.artifacts.join(name);
     for dir in [&grown, &artifacts, &place.logs] {
@@ -207,14 +214,23 @@ fn run(context: &Context, place: &Place, name: &str, seconds: u32) -> Result<Str
         reduce(context, place, name)?;
     }
     let log = place.logs.join(format!("{name}.log"));
-    let mut fuzzer = context.command(&program(place, name));
+    let program = program(place, name);
+    let done = place.logs.join(format!("{name}.done"));
+    let unchanged = options.changed_only && is_newer(&done, Path::new(&program));
+    let mut fuzzer = context.command(&program);
     limits(&mut fuzzer)
-        .arg(format!("-max_total_time={seconds}"))
+        .arg(if unchanged { "-runs=0".to_owned() } else { format!("-max_total_time={}", options.seconds) })
         .arg("-print_final_stats=1")
         .arg(format!("-artifact_prefix={}/", artifacts.display()))
         .args([&grown, &seeds]);
     let (succeeded, said) = process::logged(&mut context.yielding(&fuzzer), &log)?;
+    if succeeded && unchanged {
+        return Ok(summary(name, &said) + " (unchanged: all of these again)");
+    }
     if succeeded {
+        if options.seconds >= Options::default().seconds {
+            fs::write(&done, "").with_context(|| format!("cannot write {}", done.display()))?;
+        }
         return Ok(summary(name, &said));
     }
     let input = said.lines().find_map(|line| line.split_once("Test unit written to ")).map(|(_, path)| path);
