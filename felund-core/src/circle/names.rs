@@ -43,10 +43,10 @@ impl State {
     #[must_use]
     pub fn label(&self, id: &NodeId) -> String {
         let Some(hello) = self.member(id) else { return id.short() };
-        let name = &hello.name;
-        let like_an_id = name.len() == id.short().len() && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if like_an_id || name.contains(MARK) || self.names.is_shared(name) {
-            format!("{name}{MARK}{}", id.short())
+        let (name, short) = (&hello.name, id.short());
+        let like_an_id = name.len() == short.len() && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if like_an_id && *name != short || name.contains(MARK) || self.names.is_shared(name) {
+            format!("{name}{MARK}{short}")
         } else {
             name.clone()
         }
@@ -109,6 +109,7 @@ mod tests {
         let state = named(&[(ALICE, "alice"), (MALLORY, "alice#a1a1a1a1")]);
         assert_eq!(state.label(&MALLORY), "alice#a1a1a1a1#3f3f3f3f");
         assert_eq!(named(&[(MALLORY, "a1a1a1a1")]).label(&MALLORY), "a1a1a1a1#3f3f3f3f");
+        assert_eq!(named(&[(ALICE, "a1a1a1a1")]).label(&ALICE), "a1a1a1a1", "its own may be");
     }
 
     #[test]
