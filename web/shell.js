@@ -29,6 +29,9 @@
     if (installPrompt && !stored("felund-install-declined")) show("install", true);
   });
 
+  // WebAssembly cannot ask for a script by itself.
+  globalThis.felundImport = (script) => import(script);
+
   addEventListener("DOMContentLoaded", () => {
     const click = (id, act) => document.getElementById(id)?.addEventListener("click", act);
     click("crash-reload", () => location.reload());

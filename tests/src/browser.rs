@@ -91,7 +91,18 @@ impl Browser {
     /// When it is not installed or does not start.
     #[must_use]
     pub fn open_sized(engine: Engine, width: u32, height: u32) -> Self {
-        Self::begin(engine, (width, height), None)
+        Self::begin(engine, (width, height), None, &[])
+    }
+
+    /// Opens a Chromium whose camera sees a picture for ever: a film in the YUV4MPEG2 format.
+    ///
+    /// # Panics
+    /// When it is not installed or does not start.
+    #[must_use]
+    pub fn open_with_camera(film: &Path) -> Self {
+        let film = format!("--use-file-for-fake-video-capture={}", film.display());
+        let camera = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream", &film];
+        Self::begin(Engine::Chromium, (1280, 800), None, &camera)
     }
 
     /// Opens one on another machine, which takes the web app at `origin` for as safe as one on its own.
@@ -100,10 +111,15 @@ impl Browser {
     /// When it is not installed or does not start.
     #[must_use]
     pub fn open_on(host: &Host, engine: Engine, origin: &str) -> Self {
-        Self::begin(engine, (1280, 800), Some((host, origin)))
+        Self::begin(engine, (1280, 800), Some((host, origin)), &[])
     }
 
-    fn begin(engine: Engine, (width, height): (u32, u32), elsewhere: Option<(&Host, &str)>) -> Self {
+    fn begin(
+        engine: Engine,
+        (width, height): (u32, u32),
+        elsewhere: Option<(&Host, &str)>,
+        camera: &[&str],
+    ) -> Self {
         let (host, origin) = elsewhere.unzip();
         let command_for = |name| Host::command_on(host, tool(name));
         let free_port = || host.map_or_else(free_port, |host| host.inside(free_port));
@@ -143,7 +159,10 @@ impl Browser {
         let driver = Driver(Process::spawn(&format!("the driver of {engine:?}"), &mut command));
         let url = format!("http://127.0.0.1:{port}");
         wait::until_true("a driver that is ready", || Session::is_ready(&url, host));
-        let capabilities = capabilities(engine, &profile.path().join("profile"), (width, height), origin);
+        let mut capabilities = capabilities(engine, &profile.path().join("profile"), (width, height), origin);
+        if let Some(args) = capabilities["goog:chromeOptions"]["args"].as_array_mut() {
+            args.extend(camera.iter().map(|arg| json!(arg)));
+        }
         let session = Session::open(&url, host, &capabilities)
             .unwrap_or_else(|e| panic!("{engine:?} does not start: {e}"));
         if engine != Engine::Chromium {

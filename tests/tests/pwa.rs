@@ -10,6 +10,7 @@ use felund_tests::{
     relay::Relay,
     wait,
 };
+use qrcodegen::{QrCode, QrCodeEcc};
 use serde_json::{Value, json};
 
 fn get(relay: &Relay, path: &str) -> Answer {
@@ -144,6 +145,54 @@ fn two_tabs_share_one_node_and_either_goes_on_alone() {
     page.send("still here");
     let expected = ["to the first tab", "from the second tab", "to whoever is left", "still here"];
     alice.until_texts("garden club", &expected);
+}
+
+/// Two frames of a film (YUV4MPEG2, 640 × 480, 4:2:0) that shows a QR code on a grey table.
+fn film_of(text: &str) -> Vec<u8> {
+    const SCALE: i32 = 5;
+    let (width, height) = (640, 480);
+    let code = QrCode::encode_text(text, QrCodeEcc::Medium).expect("it fits into a code");
+    let paper = (code.size() + 8) * SCALE;
+    assert!(paper < height, "the picture holds the code");
+    let (left, top) = ((width - paper) / 2, (height - paper) / 2);
+    let luma = (0..width * height).map(|at| {
+        let (x, y) = (at % width - left, at / width - top);
+        let on_paper = (0..paper).contains(&x) && (0..paper).contains(&y);
+        let dark = code.get_module(x.div_euclid(SCALE) - 4, y.div_euclid(SCALE) - 4);
+        if !on_paper {
+            120
+        } else if dark {
+            30
+        } else {
+            220
+        }
+    });
+    let frame: Vec<u8> = b"FRAME\n".iter().copied().chain(luma).chain([128; 640 * 480 / 2]).collect();
+    [b"YUV4MPEG2 W640 H480 F10:1 Ip A1:1 C420mpeg2\n".as_slice(), &frame, &frame].concat()
+}
+
+#[test]
+fn an_invite_is_scanned_by_a_browser_that_reads_no_codes_itself() {
+    let relay = Relay::start();
+    let alice = Felund::new("alice", Some(&relay.url()));
+    let circle = alice.create("garden club");
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let film = dir.path().join("invite.y4m");
+    std::fs::write(&film, film_of(&format!("{}/#{}", relay.url(), circle.invite))).expect("room for a film");
+    let browser = Browser::open_with_camera(&film);
+    let page = Page::new(&browser);
+    page.go(&relay.url());
+    page.until("no reader", "delete window.BarcodeDetector; return !('BarcodeDetector' in window)", &[]);
+    page.type_into("name-input", "bob");
+    page.click("name-submit");
+    page.until_has("invite-input");
+    let loaded =
+        "return performance.getEntriesByType('resource').filter(e => e.name.includes('scan')).length";
+    assert_eq!(page.run(loaded, &[]), json!(0), "who does not scan loads no scanner");
+    page.click("scan");
+    page.go_to("garden club");
+    page.send("seen by camera");
+    alice.until_texts("garden club", &["seen by camera"]);
 }
 
 #[test]

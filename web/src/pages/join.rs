@@ -75,7 +75,7 @@ pub(super) fn JoinForm(
                     on:input=move |event| code.set(event_target_value(&event))></textarea>
                 <div class="buttons">
                     <button class="main" data-testid="join-submit" disabled=busy>"Join"</button>
-                    <button type="button" on:click=move |_| scanning.set(true)>"Scan QR code"</button>
+                    <button type="button" data-testid="scan" on:click=move |_| scanning.set(true)>"Scan QR code"</button>
                     <label class="button">
                         "Open file"
                         <input class="unseen" type="file" accept=".felund,.txt,text/plain" on:change=opened />

@@ -1,5 +1,4 @@
-//! Reading an invite's QR code with the camera, where the browser has a reader of its own. Elsewhere the phone's camera
-//! app reads the code and opens the link, which comes to the same; so no reader is shipped.
+//! Reading an invite's QR code with the camera: by the browser's own reader, or by ours where it has none.
 
 use std::{cell::Cell, rc::Rc};
 
@@ -21,6 +20,8 @@ extern "C" {
     fn new(options: &JsValue) -> Result<Detector, JsValue>;
     #[wasm_bindgen(method, catch)]
     fn detect(this: &Detector, source: &HtmlVideoElement) -> Result<Promise, JsValue>;
+    #[wasm_bindgen(catch, js_name = felundImport)]
+    fn import(script: &str) -> Result<Promise, JsValue>;
     #[wasm_bindgen(js_name = setTimeout)]
     fn set_timeout(callback: &Function, delay_ms: i32);
 }
@@ -116,9 +117,12 @@ async fn open_camera() -> Result<MediaStream, String> {
 
 /// Looks at the picture again and again until there is a code in it.
 async fn look(video: &HtmlVideoElement, running: &Cell<bool>) -> Result<Option<String>, String> {
-    let detector = detector().ok_or(
-        "This browser cannot read QR codes. Point the phone's camera app at the code, or paste the invite here.",
-    )?;
+    let detector = match browsers_own() {
+        Some(detector) => detector,
+        None => ours().await.ok_or(
+            "The reader of QR codes could not be loaded. Go online and try again, or paste the invite here.",
+        )?,
+    };
     while running.get() {
         let text = match detector.detect(video) {
             Ok(found) => JsFuture::from(found).await.ok().and_then(|found| first_text(&found)),
@@ -132,7 +136,13 @@ async fn look(video: &HtmlVideoElement, running: &Cell<bool>) -> Result<Option<S
     Ok(None)
 }
 
-fn detector() -> Option<Detector> {
+/// `web/scan.js`, which has a function of the same name and shape.
+async fn ours() -> Option<Detector> {
+    let module = JsFuture::from(import("/scan.js").ok()?).await.ok()?;
+    Some(module.unchecked_into())
+}
+
+fn browsers_own() -> Option<Detector> {
     let window = platform::window()?;
     if !Reflect::has(&window, &"BarcodeDetector".into()).unwrap_or(false) {
         return None;
