@@ -53,7 +53,7 @@ struct Step {
     what: &'static str,
     /// What the step cannot do without, and a run of it alone does first.
     needs: &'static [&'static str],
-    /// Runs beside the steps before it: some of them leave processors to others, or mostly wait.
+    /// Runs beside the steps before it and gives way to them: they mostly wait.
     beside: bool,
     run: fn(&mut Context, &mut Counts) -> Result<()>,
 }
@@ -80,14 +80,14 @@ const STEPS: [Step; 15] = [
     Step::new("web", "the web app builds and stays within its size", &["setup"], build_web),
     Step::new("lint", "clippy, native", &["web"], lint),
     Step::new("lint-web", "clippy, for browsers", &["setup"], lint_web),
-    Step::new("programs", "the programs and all native tests build", &["web"], programs),
+    Step::new("programs", "the programs and all tests but the browser's build", &["web"], programs),
     Step::new("unit", "tests of the native crates", &["web"], unit),
-    Step::new("sim", "a thousand stories in the simulator", &[], simulate),
-    Step::new("core-wasm", "the core's tests as WebAssembly", &["setup"], core_wasm).beside(),
-    Step::new("browser", "felund-wasm's tests in a browser", &["setup"], browser).beside(),
+    Step::new("browser", "felund-wasm's tests in a browser", &["setup"], browser),
     Step::new("doc", "the documentation builds without warnings", &["web"], doc),
     Step::new("fuzzers", "the fuzzers build", &["setup"], fuzzers),
     Step::new("end-to-end", "real programs and browsers together", &["programs"], end_to_end),
+    Step::new("sim", "a thousand stories in the simulator", &[], simulate).beside(),
+    Step::new("core-wasm", "the core's tests as WebAssembly", &["setup"], core_wasm).beside(),
     Step::new("fuzz", "a minute of fuzzing for every decoder", &["fuzzers"], fuzz).beside(),
 ];
 
@@ -236,10 +236,11 @@ fn unit(context: &mut Context, counts: &mut Counts) -> Result<()> {
 fn simulate(context: &mut Context, counts: &mut Counts) -> Result<()> {
     let mut tests = native(context, "test");
     tests.env("FELUND_SIM_SEEDS", "1000").args(["--test", "sim"]);
-    run_tests(context, &mut tests, counts)
+    run_tests(context, &mut context.yielding(&tests), counts)
 }
 
-fn core_wasm(context: &mut Context, counts: &mut Counts) -> Result<()> {
+/// Cargo's command that builds and runs the core's tests as WebAssembly.
+fn core_as_wasm(context: &Context) -> Command {
     // Node 20 forgets the code of functions that have not been called for a while, `wasi.start` among them; when minutes
     // of WebAssembly return to it, the process crashes.
     let runner =
@@ -253,7 +254,12 @@ fn core_wasm(context: &mut Context, counts: &mut Counts) -> Result<()> {
         TEST_TARGET,
         "--no-fail-fast",
     ]);
-    run_tests(context, &mut tests, counts)
+    tests
+}
+
+fn core_wasm(context: &mut Context, counts: &mut Counts) -> Result<()> {
+    let tests = core_as_wasm(context);
+    run_tests(context, &mut context.yielding(&tests), counts)
 }
 
 fn browser(context: &mut Context, counts: &mut Counts) -> Result<()> {
@@ -294,7 +300,9 @@ fn doc(context: &mut Context, _: &mut Counts) -> Result<()> {
 }
 
 fn programs(context: &mut Context, _: &mut Counts) -> Result<()> {
-    process::run(native(context, "test").arg("--no-run"))
+    process::run(native(context, "test").arg("--no-run"))?;
+    // What runs beside others later finds everything built: two cargos would wait for each other.
+    process::run(core_as_wasm(context).arg("--no-run"))
 }
 
 fn end_to_end(context: &mut Context, counts: &mut Counts) -> Result<()> {
@@ -362,7 +370,7 @@ mod tests {
         }
         let all: Vec<&Step> = STEPS.iter().collect();
         let sizes: Vec<usize> = groups(&all).map(<[_]>::len).filter(|size| *size > 1).collect();
-        assert_eq!(sizes, [3, 2], "the simulator's with what else runs in one thread, and the fuzzers");
+        assert_eq!(sizes, [4], "end to end, and beside it what gives way");
     }
 
     #[test]
