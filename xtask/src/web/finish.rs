@@ -28,7 +28,7 @@ pub(super) fn finish(bundle: &mut Bundle) -> Result<()> {
     strip_modules(bundle);
     shorten_imports(bundle);
     strip_scripts(bundle);
-    rename_modules(bundle)?;
+    rename_modules(bundle);
     move_into_page(bundle)?;
     fill_worker(bundle)
 }
@@ -91,7 +91,7 @@ fn without_comments(script: &str) -> String {
 
 /// Names every module and the script beside it by what they are now. Either may be cached for ever, and they fit only
 /// each other.
-fn rename_modules(bundle: &mut Bundle) -> Result<()> {
+fn rename_modules(bundle: &mut Bundle) {
     for module in modules(bundle) {
         // Trunk: `name-<hash>_bg.wasm`, `name-<hash>.js`.
         let stem = module.trim_end_matches(MODULE);
@@ -108,7 +108,6 @@ fn rename_modules(bundle: &mut Bundle) -> Result<()> {
             bundle.files.insert(new, content);
         }
     }
-    Ok(())
 }
 
 fn modules(bundle: &Bundle) -> Vec<String> {
