@@ -221,11 +221,14 @@ impl CircleView {
         let wanted = name.to_lowercase();
         let called =
             |member: &&MemberView| member.label.to_lowercase() == wanted || member.id.short() == wanted;
-        if let Some(member) = self.members.iter().find(called) {
+        // With some billions of keys one can be found that makes two labels the same: then neither is meant.
+        let mut found = self.members.iter().filter(called);
+        if let (Some(member), None) = (found.next(), found.next()) {
             return Ok(member);
         }
         let marked = [&*wanted, MARK].concat();
-        let bearers = self.members.iter().filter(|member| member.label.to_lowercase().starts_with(&marked));
+        let bearers =
+            self.members.iter().filter(|m| called(m) || m.label.to_lowercase().starts_with(&marked));
         let bearers: Vec<&str> = bearers.map(|member| &*member.label).collect();
         Err(if bearers.is_empty() {
             ["Nobody here is called ", name, "; /who lists the members."].concat()

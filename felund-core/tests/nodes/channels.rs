@@ -77,6 +77,9 @@ fn who_takes_anothers_name_cannot_be_taken_for_them() {
     assert_eq!(view.member_named(&two.id.short()), Ok(two));
     assert!(view.member_named("member").unwrap_err().contains("Nobody here is called member"));
     let label = two.label.clone();
+    let mut twins = view.clone();
+    twins.members.iter_mut().for_each(|member| member.label.clone_from(&label));
+    assert!(twins.member_named(&label).is_err(), "of two labels that are the same neither is meant");
     assert_eq!(world.history(0, circle, "general")[0].label, label);
 }
 
