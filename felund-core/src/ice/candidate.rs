@@ -1,6 +1,12 @@
 //! Candidate attributes (RFC 8839 §5.1), as far as the core looks into them: what kind they are and what they show.
 
+use core::str::SplitAsciiWhitespace;
+
 use crate::io::CandidateKind;
+
+/// Words of a candidate that have no name before them: foundation, component, transport, priority, address, port,
+/// `typ` and the type.
+const PLACES: usize = 8;
 
 /// An ICE candidate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,8 +27,7 @@ impl Candidate {
     /// Reads `candidate:…`, with or without `a=` before it; `None` if it is none.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let text = text.strip_prefix("a=").unwrap_or(text);
-        let mut words = text.strip_prefix("candidate:")?.split_ascii_whitespace();
+        let mut words = Self::words(text)?;
         // Foundation and component.
         words.nth(1)?;
         let transport = words.next()?.to_ascii_lowercase();
@@ -57,7 +62,8 @@ impl Candidate {
     }
 
     /// What may leave a device that hides its address: a relayed candidate without the address it was found from
-    /// (RFC 8839 §5.1 has `0.0.0.0` and port 9 for that); nothing of any other.
+    /// (RFC 8839 §5.1 has `0.0.0.0` and port 9 for that), with nothing but what tells one ICE session from the next
+    /// after it; nothing of any other.
     #[must_use]
     pub fn hidden(text: &str) -> Option<String> {
         let candidate = Self::parse(text)?;
@@ -65,19 +71,22 @@ impl Candidate {
             return None;
         }
         let any = if candidate.address.contains(':') { "::" } else { "0.0.0.0" };
-        let mut out: Vec<&str> = Vec::new();
-        let mut words = text.split_ascii_whitespace();
-        while let Some(word) = words.next() {
-            out.push(word);
-            let instead = match word {
-                "raddr" => any,
-                "rport" => "9",
-                _ => continue,
-            };
-            words.next()?;
-            out.push(instead);
+        let mut words = Self::words(text)?;
+        let mut out: Vec<&str> = words.by_ref().take(PLACES).collect();
+        out.extend(["raddr", any, "rport", "9"]);
+        while let (Some(name), Some(value)) = (words.next(), words.next()) {
+            // Which of a device's networks it is and what that costs is nobody's business, either.
+            if ["generation", "ufrag"].contains(&name) {
+                out.extend([name, value]);
+            }
         }
-        Some(out.join(" "))
+        Some(format!("candidate:{}", out.join(" ")))
+    }
+
+    /// The words of `candidate:…`, with or without `a=` before it, from the foundation on.
+    fn words(text: &str) -> Option<SplitAsciiWhitespace<'_>> {
+        let text = text.strip_prefix("a=").unwrap_or(text);
+        Some(text.strip_prefix("candidate:")?.split_ascii_whitespace())
     }
 }
 
@@ -125,5 +134,18 @@ mod tests {
         let six =
             Candidate::hidden("candidate:1 1 udp 5 2001:db8::9 50000 typ relay raddr fd00::1 rport 4711");
         assert_eq!(six, Some("candidate:1 1 udp 5 2001:db8::9 50000 typ relay raddr :: rport 9".into()));
+        for (said, told) in [
+            // A word is a name only where names stand.
+            (
+                "candidate:raddr raddr rport rport raddr 9 typ relay raddr 192.168.1.2 rport 4711",
+                "candidate:raddr raddr rport rport raddr 9 typ relay raddr 0.0.0.0 rport 9",
+            ),
+            (
+                "a=candidate: 1 1 udp 5 192.0.2.9 9 typ relay network-id 3 odd raddr 192.168.1.2 rport 1 ufrag",
+                "candidate:1 1 udp 5 192.0.2.9 9 typ relay raddr 0.0.0.0 rport 9",
+            ),
+        ] {
+            assert_eq!(Candidate::hidden(said).as_deref(), Some(told), "{said}");
+        }
     }
 }
