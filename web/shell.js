@@ -29,6 +29,59 @@
     if (installPrompt && !stored("felund-install-declined")) show("install", true);
   });
 
+  // What the node asks storage for first is read while its module is on the way, by the tab that may own the node and
+  // under the lock that says so. felund-wasm takes both from here (`ahead.rs`).
+  const { locks } = navigator;
+  const result = (request) =>
+    new Promise((resolve, reject) => {
+      request.onsuccess = () => resolve(request.result);
+      request.onerror = reject;
+    });
+  const read = async (database) => {
+    const stores = database.transaction(["records", "envelopes"]);
+    const [records, envelopes] = [stores.objectStore("records"), stores.objectStore("envelopes")];
+    const requests = [records.getAllKeys(), records.getAll(), envelopes.getAllKeys()];
+    const [names, values, keys] = await Promise.all(requests.map(result));
+    const length = keys[0]?.byteLength || 0;
+    const index = new Uint8Array(keys.length * length);
+    keys.forEach((key, at) => index.set(new Uint8Array(key), at * length));
+    return { names, values, index };
+  };
+  const lead = (name) => {
+    let take;
+    let [begun, lost] = [false, false];
+    const taken = new Promise((resolve) => {
+      take = resolve;
+    });
+    const opening = indexedDB.open(name);
+    // Making it is the node's.
+    opening.onupgradeneeded = () => opening.transaction.abort();
+    const opened = result(opening);
+    const held = locks.request(name, { ifAvailable: true }, async (lock) => {
+      const rows = lock && (await opened.then(read).catch(() => {}));
+      opened.then((database) => database.close()).catch(() => {});
+      if (!lock) return;
+      const granted = await taken;
+      if (lost) return;
+      begun = true;
+      return granted(rows);
+    });
+    held.catch(() => {
+      lost = true;
+    });
+    return {
+      async request(...wanted) {
+        globalThis.felundLocks = locks;
+        take(wanted[2]);
+        await held.catch((reason) => {
+          if (begun) throw reason;
+        });
+        if (!begun) return locks.request(...wanted);
+      },
+    };
+  };
+  if (root.dataset.known === "yes" && locks) globalThis.felundLocks = lead("felund");
+
   // WebAssembly cannot ask for a script by itself.
   globalThis.felundImport = (script) => import(script);
 

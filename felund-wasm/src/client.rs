@@ -15,6 +15,7 @@ use wasm_bindgen_futures::spawn_local;
 use web_sys::{BroadcastChannel, MessageEvent};
 
 use crate::{
+    ahead::Rows,
     browser::{self, Listener, Timer},
     driver::Driver,
     election::{self, Release},
@@ -214,9 +215,9 @@ impl Inner {
         let name = self.name.clone();
         let release = self.release.clone();
         spawn_local(async move {
-            let lead = move || {
+            let lead = move |ahead| {
                 if let Some(inner) = elected.upgrade() {
-                    inner.lead(number);
+                    inner.lead(number, ahead);
                 }
             };
             election::hold(&name, steal, release, lead).await;
@@ -229,13 +230,13 @@ impl Inner {
         });
     }
 
-    fn lead(self: &Rc<Self>, number: u64) {
+    fn lead(self: &Rc<Self>, number: u64, ahead: Option<Rows>) {
         self.seat.set((number, self.seat.get().1));
         if self.closed.get() || matches!(*self.role.borrow(), Role::Leader(_)) {
             return;
         }
         let weak: Weak<Self> = Rc::downgrade(self);
-        let driver = Driver::start(self.name.clone(), move |events| {
+        let driver = Driver::start(self.name.clone(), ahead, move |events| {
             if let Some(inner) = weak.upgrade() {
                 inner.tell(events);
             }

@@ -12,6 +12,7 @@ use rand_core::UnwrapErr;
 use wasm_bindgen_futures::spawn_local;
 
 use crate::{
+    ahead::Rows,
     browser::Timer,
     clock::Clock,
     http,
@@ -32,12 +33,13 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    /// Starts a node over the browser's storage; `sink` gets its events in order, many at a time.
-    pub(crate) fn start(database: String, sink: impl Fn(Vec<Event>) + 'static) -> Self {
+    /// Starts a node over the browser's storage, of which the page may have read something already; `sink` gets its
+    /// events in order, many at a time.
+    pub(crate) fn start(database: String, ahead: Option<Rows>, sink: impl Fn(Vec<Event>) + 'static) -> Self {
         let inbox = Inbox::new();
         let sink: Rc<dyn Fn(Vec<Event>)> = Rc::new(sink);
         let notices = sink.clone();
-        let keeper = Keeper::start(database, inbox.clone(), move |event| notices(vec![event]));
+        let keeper = Keeper::start(database, ahead, inbox.clone(), move |event| notices(vec![event]));
         let task = Task {
             // The browser's generator fails only for requests above 64 KiB, which getrandom splits.
             node: Node::new(Box::new(UnwrapErr(SysRng)), platform()),

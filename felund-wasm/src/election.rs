@@ -3,11 +3,14 @@
 
 use std::{cell::RefCell, rc::Rc};
 
-use js_sys::{Function, Promise};
+use js_sys::{Function, Promise, global};
 use wasm_bindgen::{JsCast, JsValue, closure::Closure, prelude::wasm_bindgen};
 use wasm_bindgen_futures::JsFuture;
 
-use crate::browser::{self, get, object};
+use crate::{
+    ahead::{LOCKS, Rows},
+    browser::{self, get, object},
+};
 
 #[wasm_bindgen]
 extern "C" {
@@ -30,19 +33,25 @@ impl Release {
 }
 
 /// Waits for the lock (or takes it from a tab that no longer answers), calls `elected` once it is held, and returns
-/// when it is lost. Without Web Locks every tab elects itself.
-pub(crate) async fn hold(name: &str, steal: bool, release: Release, elected: impl FnOnce() + 'static) {
+/// when it is lost. Without Web Locks every tab elects itself. What the page has read under the lock goes to
+/// `elected`.
+pub(crate) async fn hold(
+    name: &str,
+    steal: bool,
+    release: Release,
+    elected: impl FnOnce(Option<Rows>) + 'static,
+) {
     let Some(locks) = locks() else {
-        elected();
+        elected(None);
         return std::future::pending().await;
     };
     let options = if steal { object(&[("steal", true.into())]) } else { object(&[]) };
     let elected = Rc::new(RefCell::new(Some(elected)));
     let granted = Closure::once({
         let elected = elected.clone();
-        move |_lock: JsValue| -> Promise {
+        move |lock: JsValue| -> Promise {
             if let Some(elected) = elected.borrow_mut().take() {
-                elected();
+                elected(Rows::of(&lock));
             }
             Promise::new(&mut |resolve, _| *release.0.borrow_mut() = Some(resolve))
         }
@@ -53,19 +62,20 @@ pub(crate) async fn hold(name: &str, steal: bool, release: Release, elected: imp
         Err(_) => {
             let elected = elected.borrow_mut().take();
             if let Some(elected) = elected {
-                elected();
+                elected(None);
             }
             std::future::pending::<()>().await;
         }
     }
     let refused = elected.borrow_mut().take();
     if let Some(elected) = refused {
-        elected();
+        elected(None);
         std::future::pending::<()>().await;
     }
 }
 
 fn locks() -> Option<Locks> {
-    let navigator = browser::window()?.navigator();
-    Some(get(&navigator, "locks")?.unchecked_into())
+    let own = get(&global(), LOCKS);
+    let locks = own.or_else(|| get(&browser::window()?.navigator(), "locks"))?;
+    Some(locks.unchecked_into())
 }

@@ -22,7 +22,10 @@ use wasm_bindgen::{JsCast, JsValue, closure::Closure, prelude::wasm_bindgen};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{DomException, Event, IdbDatabase, IdbRequest, IdbTransaction};
 
-use crate::browser::{self, explain, get, object};
+use crate::{
+    ahead::Rows,
+    browser::{self, explain, get, object},
+};
 
 const RECORDS: &str = "records";
 const ENVELOPES: &str = "envelopes";
@@ -54,11 +57,18 @@ extern "C" {
 pub struct IdbStore {
     reader: Rexie,
     writer: Database,
+    /// What the page has read; true until the first write.
+    ahead: Option<Rows>,
 }
 
 impl IdbStore {
     /// Opens the database of this name, making it when there is none; an error names the cause.
     pub async fn open(name: &str) -> Result<Self, String> {
+        Self::open_after(None, name).await
+    }
+
+    /// As [`Self::open`], where the page has read what it holds.
+    pub(crate) async fn open_after(ahead: Option<Rows>, name: &str) -> Result<Self, String> {
         let reader = Rexie::builder(name)
             .version(1)
             .add_object_store(ObjectStore::new(RECORDS))
@@ -70,7 +80,7 @@ impl IdbStore {
             .build();
         // The browser opens them in this order, so the second finds what the first has made.
         match join(reader, connect(name)).await {
-            (Ok(reader), Ok(writer)) => Ok(Self { reader, writer }),
+            (Ok(reader), Ok(writer)) => Ok(Self { reader, writer, ahead }),
             (Ok(_), Err(error)) => Err(cause(&error)),
             (Err(error), writer) => {
                 if let Ok(writer) = writer {
@@ -100,19 +110,15 @@ impl IdbStore {
     async fn records(&self) -> Result<Vec<(String, Vec<u8>)>, rexie::Error> {
         let transaction = self.reader.transaction(&[RECORDS], TransactionMode::ReadOnly)?;
         let store = transaction.store(RECORDS)?;
-        let (keys, values) = join(store.get_all_keys(None, None), store.get_all(None, None)).await;
-        Ok(keys?
-            .iter()
-            .zip(&values?)
-            .filter_map(|(key, value)| Some((key.as_string()?, bytes(value))))
-            .collect())
+        let (names, values) = join(store.get_all_keys(None, None), store.get_all(None, None)).await;
+        Ok(named(&names?, &values?))
     }
 
     async fn index(&self, circle: CircleId) -> Result<Vec<IndexRow>, rexie::Error> {
         let transaction = self.reader.transaction(&[ENVELOPES], TransactionMode::ReadOnly)?;
         let store = transaction.store(ENVELOPES)?;
         let keys = store.get_all_keys(Some(prefixed(circle.as_bytes())?), None).await?;
-        Ok(keys.iter().filter_map(index_row).collect())
+        Ok(index_rows(circle, &keys.iter().flat_map(bytes).collect::<Vec<u8>>()))
     }
 
     async fn channel(
@@ -168,6 +174,7 @@ impl Drop for IdbStore {
 
 impl Store for IdbStore {
     async fn commit(&mut self, batch: Batch) -> Result<(), String> {
+        self.ahead = None;
         let (transaction, finished) = self.write(&batch).map_err(|error| cause(&error))?;
         match JsFuture::from(finished).await {
             Ok(_) => Ok(()),
@@ -176,6 +183,11 @@ impl Store for IdbStore {
     }
 
     async fn load(&mut self, query: Query) -> Result<Loaded, String> {
+        match (&self.ahead, &query) {
+            (Some(rows), Query::Records) => return Ok(Loaded::Records(named(&rows.names, &rows.values))),
+            (Some(rows), Query::Index(circle)) => return Ok(Loaded::Index(index_rows(*circle, &rows.index))),
+            _ => {}
+        }
         let loaded = match query {
             Query::Records => self.records().await.map(Loaded::Records),
             Query::Index(circle) => self.index(circle).await.map(Loaded::Index),
@@ -299,10 +311,20 @@ fn key_at(order: &[u8]) -> Option<Key> {
     Some(Key { ts, id: MsgId(order.get(24..40)?.try_into().ok()?) })
 }
 
-fn index_row(primary: &JsValue) -> Option<IndexRow> {
-    let primary: [u8; PRIMARY_LEN] = bytes(primary).try_into().ok()?;
+fn named(names: &[JsValue], values: &[JsValue]) -> Vec<(String, Vec<u8>)> {
+    names.iter().zip(values).filter_map(|(name, value)| Some((name.as_string()?, bytes(value)))).collect()
+}
+
+/// What primary keys, one behind the other, say of a circle's envelopes.
+fn index_rows(circle: CircleId, keys: &[u8]) -> Vec<IndexRow> {
+    let keys = keys.chunks_exact(PRIMARY_LEN);
+    keys.filter(|key| key.starts_with(circle.as_bytes())).filter_map(index_row).collect()
+}
+
+fn index_row(primary: &[u8]) -> Option<IndexRow> {
+    let primary: &[u8; PRIMARY_LEN] = primary.try_into().ok()?;
     Some(IndexRow {
-        key: key_at(&primary)?,
+        key: key_at(primary)?,
         channel: ChannelId(primary[40..56].try_into().ok()?),
         author: NodeId(primary[56..88].try_into().ok()?),
         chat: primary[88] != 0,

@@ -12,7 +12,7 @@ use felund_core::{
 };
 use wasm_bindgen_futures::spawn_local;
 
-use crate::{idb::IdbStore, inbox::Inbox};
+use crate::{ahead::Rows, idb::IdbStore, inbox::Inbox};
 
 /// Operations that one transaction may gather from several batches.
 const MAX_GATHERED_OPS: usize = 512;
@@ -31,11 +31,16 @@ pub(crate) struct Keeper {
 
 impl Keeper {
     /// Opens the database, or keeps everything in memory and says so when the browser refuses one.
-    pub(crate) fn start(database: String, answers: Inbox<Input>, notify: impl Fn(Event) + 'static) -> Self {
+    pub(crate) fn start(
+        database: String,
+        ahead: Option<Rows>,
+        answers: Inbox<Input>,
+        notify: impl Fn(Event) + 'static,
+    ) -> Self {
         let jobs = Inbox::new();
         let queue: Inbox<Job> = jobs.clone();
         spawn_local(async move {
-            let mut store = match IdbStore::open(&database).await {
+            let mut store = match IdbStore::open_after(ahead, &database).await {
                 Ok(store) => AnyStore::Idb(store),
                 Err(cause) => {
                     notify(refused(&cause));

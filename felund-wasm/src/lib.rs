@@ -7,6 +7,7 @@
 
 pub use felund_core as core;
 
+mod ahead;
 mod browser;
 mod client;
 mod clock;

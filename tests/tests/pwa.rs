@@ -147,6 +147,74 @@ fn two_tabs_share_one_node_and_either_goes_on_alone() {
     alice.until_texts("garden club", &expected);
 }
 
+/// A circle with a message in it, and a browser that has been there and has read it.
+fn kept_in_a_browser(relay: &Relay) -> (Felund, Browser) {
+    let alice = Felund::new("alice", Some(&relay.url()));
+    let circle = alice.create("garden club");
+    alice.send("garden club", "kept");
+    let browser = Browser::open(Engine::Chromium);
+    let page = Page::new(&browser);
+    page.join_by_link(&relay.url(), &circle.invite, "bob");
+    page.wait_message("kept");
+    page.go("about:blank");
+    (alice, browser)
+}
+
+fn before_every_page(browser: &Browser, script: &str) {
+    let script = json!({ "source": script });
+    browser.session().devtools("Page.addScriptToEvaluateOnNewDocument", &script).expect("devtools answer");
+}
+
+#[test]
+fn what_is_stored_is_read_while_the_app_is_on_its_way() {
+    let relay = Relay::start();
+    let (_alice, browser) = kept_in_a_browser(&relay);
+    let page = Page::new(&browser);
+    let watch = "const all = IDBObjectStore.prototype.getAllKeys;
+        window.readers = [];
+        IDBObjectStore.prototype.getAllKeys = function (...range) {
+            window.readers.push(`${this.name} by the ${new Error().stack.includes('wasm') ? 'app' : 'page'}`);
+            return all.apply(this, range);
+        };";
+    before_every_page(&browser, watch);
+    page.go(&relay.url());
+    page.until_chat();
+    page.wait_message("kept");
+    assert_eq!(
+        page.run("return window.readers", &[]),
+        json!(["records by the page", "envelopes by the page"])
+    );
+}
+
+#[test]
+fn a_tab_whose_app_is_slow_to_come_neither_keeps_another_from_starting_nor_believes_what_it_read() {
+    let relay = Relay::start();
+    let (alice, browser) = kept_in_a_browser(&relay);
+    let page = Page::new(&browser);
+    let slow = "const compile = WebAssembly.instantiateStreaming;
+        const coming = new Promise((come) => (window.come = come));
+        WebAssembly.instantiateStreaming = async (...of) => (await coming, compile(...of));";
+    before_every_page(&browser, slow);
+    page.go(&relay.url());
+    let held = "return navigator.locks.query().then(({ held }) => held.some(({ name }) => name === 'felund') || null)";
+    page.until("the lock", held, &[]);
+    let first = browser.session().tab().expect("a tab");
+
+    browser.session().new_tab().expect("a tab");
+    page.go(&relay.url());
+    page.until_chat();
+    page.wait_message("kept");
+    alice.send("garden club", "meanwhile");
+    page.wait_message("meanwhile");
+
+    browser.session().switch_to(&first).expect("the first tab is there");
+    page.until("its app's coming", "return window.come() || true", &[]);
+    page.until_chat();
+    page.wait_message("meanwhile");
+    page.send("here at last");
+    alice.until_texts("garden club", &["kept", "meanwhile", "here at last"]);
+}
+
 /// Two frames of a film (YUV4MPEG2, 640 × 480, 4:2:0) that shows a QR code on a grey table.
 fn film_of(text: &str) -> Vec<u8> {
     const SCALE: i32 = 5;
