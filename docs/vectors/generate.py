@@ -339,6 +339,14 @@ def request(method, path, query, body, ts, nonce):
     }
 
 
+def ticket(ts, nonce):
+    signed = request("GET", "/v1/relay/ws", None, b"", ts, nonce)
+    headers = signed["headers"]
+    mac, signature = (headers[name] for name in ("x-felund-signature", "x-felund-node-signature"))
+    parts = [NODE, HINT, ts.to_bytes(8, "big"), *map(bytes.fromhex, (nonce, mac, signature))]
+    return {"ts": ts, "nonce": nonce, "canonical": signed["canonical"], "ticket": b64(b"".join(parts))}
+
+
 write("signing", {
     "api_signing_key": API_KEY.hex(),
     "node_seed": SEED.hex(),
@@ -347,6 +355,7 @@ write("signing", {
         request("GET", "/v1/peers", None, b"", 1_771_930_321, "0123456789abcdef" * 2),
         request("POST", "/v1/messages", None, b'{"messages":[]}', 1_771_930_322, "ff" * 16),
     ],
+    "ticket": ticket(1_771_930_323, "00112233445566778899aabbccddeeff"),
 })
 
 

@@ -13,7 +13,7 @@ use felund_core::{
     redact::Secret,
     relay_api::{
         Capabilities, Peer, Signal, SignalKind, SignalRequest, Stored,
-        signing::{ApiKey, Canonical},
+        signing::{ApiKey, Canonical, Ticket},
     },
     wire::{ClientFrame, Sealed, ServerFrame},
 };
@@ -295,6 +295,14 @@ fn requests_are_signed_as_documented() {
         assert!(node_id.verify(canonical.as_bytes(), &signature));
         assert_eq!(me.sign(canonical.as_bytes()), signature);
     }
+    let t = &v["ticket"];
+    let (node, nonce, ts) = (me.id(), array(&t["nonce"]), t["ts"].as_u64().unwrap());
+    let canonical = Ticket::canonical(&node, ts, &nonce);
+    assert_eq!(canonical, text(&t["canonical"]));
+    let (mac, node_signature) = (api.mac(&canonical), me.sign(canonical.as_bytes()));
+    let ticket = Ticket { node, hint: api.hint(), ts, nonce, mac, node_signature };
+    assert_eq!(ticket.encode(), text(&t["ticket"]));
+    assert_eq!(Ticket::parse(text(&t["ticket"])), Some(ticket));
 }
 
 #[test]

@@ -18,7 +18,7 @@ use felund_core::{
         RegisterRequest, path,
         signing::{
             ApiKey, Canonical, HEADER_CIRCLE, HEADER_NODE, HEADER_NODE_SIGNATURE, HEADER_NONCE,
-            HEADER_SIGNATURE, HEADER_TS,
+            HEADER_SIGNATURE, HEADER_TS, Ticket,
         },
     },
 };
@@ -146,13 +146,6 @@ async fn authenticate(
         None if method == Method::POST && uri.path() == path::REGISTER => introduced_key(headers, body)?,
         None => return Err(ApiError::unknown_circle()),
     };
-    let now = clock::unix_seconds();
-    if now.abs_diff(headers.ts) > MAX_REQUEST_SKEW_S {
-        return Err(ApiError::expired_timestamp(format!(
-            "the request's time is more than {MAX_REQUEST_SKEW_S} s from the relay's; correct the clock by \
-             server_time and sign again"
-        )));
-    }
     let canonical = Canonical {
         method: method.as_str(),
         path: uri.path(),
@@ -163,7 +156,34 @@ async fn authenticate(
         node_id: &headers.node,
     }
     .text();
-    if !key.check(&canonical, &headers.mac) {
+    check(app, &key, headers, &canonical)?;
+    let circle = match known {
+        Some(circle) => circle,
+        None => app.store.register(key).await.map_err(|e| store_error(&e))?,
+    };
+    Ok(Caller { node: headers.node, circle })
+}
+
+/// Takes a ticket for the WebSocket, which is good for nothing from then on.
+pub(crate) fn admit(app: &App, ticket: &Ticket) -> Result<Caller, ApiError> {
+    let &Ticket { node, hint, ts, nonce, mac, node_signature } = ticket;
+    let circle = app.store.circle(&hint).ok_or_else(ApiError::unknown_circle)?;
+    let headers = SigningHeaders { node, hint, ts, nonce: hex::encode(nonce), mac, node_signature };
+    check(app, &circle.key, &headers, &Ticket::canonical(&node, ts, &nonce))?;
+    app.limits.node(&node, 1)?;
+    Ok(Caller { node, circle })
+}
+
+/// Timestamp, signatures, nonce.
+fn check(app: &App, key: &ApiKey, headers: &SigningHeaders, canonical: &str) -> Result<(), ApiError> {
+    let now = clock::unix_seconds();
+    if now.abs_diff(headers.ts) > MAX_REQUEST_SKEW_S {
+        return Err(ApiError::expired_timestamp(format!(
+            "the request's time is more than {MAX_REQUEST_SKEW_S} s from the relay's; correct the clock by \
+             server_time and sign again"
+        )));
+    }
+    if !key.check(canonical, &headers.mac) {
         return Err(ApiError::invalid_signature("the signature is not this circle's over this request"));
     }
     if !headers.node.verify(canonical.as_bytes(), &headers.node_signature) {
@@ -177,12 +197,7 @@ async fn authenticate(
         Refusal::TooMany => {
             ApiError::unavailable("the relay is overloaded; nothing was done, try again later")
         }
-    })?;
-    let circle = match known {
-        Some(circle) => circle,
-        None => app.store.register(key).await.map_err(|e| store_error(&e))?,
-    };
-    Ok(Caller { node: headers.node, circle })
+    })
 }
 
 /// The key in the body of a first registration, if it is the one the hint stands for.

@@ -1,4 +1,5 @@
-//! Tokens that open a WebSocket: random, good for one attach, bound to a node and a circle, short-lived.
+//! Tokens that open a WebSocket: random, good for one attach, bound to a node and a circle, short-lived. A ticket that
+//! has opened one is kept here until that socket's first attach.
 
 use std::{
     collections::HashMap,
@@ -35,6 +36,12 @@ impl Tokens {
         getrandom::fill(&mut bytes)
             .map_err(|_| ApiError::unavailable("the relay has no random numbers; try again later"))?;
         let token = base64_encode(&bytes);
+        self.keep(token.clone(), circle, node)?;
+        Ok(token)
+    }
+
+    /// Takes what opened a socket, to be used by its first attach.
+    pub(crate) fn keep(&self, token: String, circle: Arc<Circle>, node: NodeId) -> Result<(), ApiError> {
         let now = Instant::now();
         let mut granted = self.granted.lock().unwrap_or_else(PoisonError::into_inner);
         if granted.len() >= MAX_TOKENS {
@@ -44,8 +51,8 @@ impl Tokens {
             return Err(ApiError::unavailable("too many sessions are being opened; try again later"));
         }
         let until = now + Duration::from_secs(TOKEN_TTL_S);
-        granted.insert(token.clone(), Granted { circle, node, until });
-        Ok(token)
+        granted.insert(token, Granted { circle, node, until });
+        Ok(())
     }
 
     /// Whether a token could be used now.

@@ -6,9 +6,9 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Circle, Member, Message, Socket, TestRelay, client_frame};
+use common::{Circle, Member, Message, Request, Socket, TestRelay, client_frame, now};
 use felund_core::{
-    ids::{Base64, Cursor},
+    ids::{Base64, Cursor, base64_decode, base64_encode},
     relay_api::{SignalKind, SignalRequest},
     wire::{ClientFrame, Sealed, ServerFrame},
 };
@@ -44,6 +44,64 @@ fn a_token_opens_one_socket_and_attaches_once() {
     assert_eq!(Socket::open(relay.address, &token).err().unwrap().status, 401, "the token is used up");
     socket.send(&ClientFrame::Ping { id: 5 });
     assert_eq!(socket.next(), ServerFrame::Pong { id: 5 }, "the socket lives on");
+}
+
+#[test]
+fn a_ticket_does_for_a_socket_what_a_token_does() {
+    let (_dir, relay) = relay(&[]);
+    let (member, other) = (
+        Member::registered(relay.address, &Circle::new()),
+        Member::registered(relay.address, &Circle::new()),
+    );
+    let ticket = member.ticket(&member.socket_request());
+    let mut socket = Socket::open(relay.address, &ticket).unwrap();
+    // The one that opened it attaches its circle; another circle needs only one of its own.
+    for (token, circle) in
+        [(&ticket, &member.circle), (&other.ticket(&other.socket_request()), &other.circle)]
+    {
+        socket.send(&ClientFrame::Attach { token: token.clone(), after: Cursor(0) });
+        let ServerFrame::Attached { hint, .. } = socket.next() else { panic!() };
+        assert_eq!(hint, circle.hint());
+        assert!(matches!(socket.next(), ServerFrame::CaughtUp { .. }));
+        socket.send(&ClientFrame::Attach { token: token.clone(), after: Cursor(0) });
+        let ServerFrame::Refused { code, .. } = socket.next() else { panic!() };
+        assert_eq!(code, "NONCE_REPLAY", "it is used up");
+    }
+    let again = Socket::open(relay.address, &ticket).err().unwrap();
+    assert_eq!((again.status, again.code().as_str()), (409, "NONCE_REPLAY"));
+}
+
+#[test]
+fn a_ticket_is_checked_as_every_signed_request_is() {
+    let (_dir, relay) = relay(&[]);
+    let member = Member::registered(relay.address, &Circle::new());
+    let refused = |ticket: &str| {
+        let answer = Socket::open(relay.address, ticket).err().expect("a refusal");
+        (answer.status, answer.code())
+    };
+    let good = member.ticket(&member.socket_request());
+    let bytes = base64_decode(&good).unwrap();
+    for at in 0..bytes.len() {
+        let mut changed = bytes.clone();
+        // The last bit of each: a time that is off by a second is not stale, and not what was signed.
+        changed[at] ^= 1;
+        let (status, code) = refused(&base64_encode(&changed));
+        let expected: &[&str] = match at {
+            32..64 => &["UNKNOWN_CIRCLE"],
+            64..72 => &["EXPIRED_TIMESTAMP", "INVALID_SIGNATURE"],
+            _ => &["INVALID_SIGNATURE"],
+        };
+        assert!(expected.contains(&code.as_str()), "byte {at}: {status} {code}");
+    }
+    for ts in [now() - 310, now() + 310] {
+        let ticket = member.ticket(&Request { ts, ..member.socket_request() });
+        assert_eq!(refused(&ticket), (400, "EXPIRED_TIMESTAMP".into()));
+    }
+    let elsewhere = member.ticket(&member.request("POST", "/v1/relay/session", b""));
+    assert_eq!(refused(&elsewhere), (401, "INVALID_SIGNATURE".into()), "signed for something else");
+    let stranger = Member::new(relay.address, &Circle::new());
+    assert_eq!(refused(&stranger.ticket(&stranger.socket_request())), (401, "UNKNOWN_CIRCLE".into()));
+    assert!(Socket::open(relay.address, &good).is_ok(), "none of those used it up");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use crate::ids::{CircleHint, NodeId};
+use crate::ids::{CircleHint, NodeId, base64_decode, base64_encode};
 
 /// Hex node id.
 pub const HEADER_NODE: &str = "x-felund-node";
@@ -151,9 +151,86 @@ impl Canonical<'_> {
     }
 }
 
+/// A signed request for the WebSocket, in the place of a token, so that a client needs no other connection first
+/// (`docs/protocol.md` §9.1). Good once, like every signed request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ticket {
+    /// Who is calling.
+    pub node: NodeId,
+    /// For which circle.
+    pub hint: CircleHint,
+    /// Unix seconds.
+    pub ts: u64,
+    /// As the 32 hex digits of other requests.
+    pub nonce: [u8; 16],
+    /// HMAC-SHA256 of the canonical string.
+    pub mac: [u8; 32],
+    /// Ed25519 signature of the canonical string.
+    pub node_signature: [u8; 64],
+}
+
+impl Ticket {
+    const LEN: usize = 32 + 32 + 8 + 16 + 32 + 64;
+
+    /// What both signatures are over: the canonical string of the request that opens the socket.
+    #[must_use]
+    pub fn canonical(node_id: &NodeId, ts: u64, nonce: &[u8; 16]) -> String {
+        let (method, path, nonce) = ("GET", super::path::SOCKET, &hex::encode(nonce));
+        Canonical { method, path, query: None, body: &[], ts, nonce, node_id }.text()
+    }
+
+    /// As it is offered: base64url without padding, 246 characters.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let Self { node, hint, ts, nonce, mac, node_signature } = self;
+        let parts: [&[u8]; 6] =
+            [node.as_bytes(), hint.as_bytes(), &ts.to_be_bytes(), nonce, mac, node_signature];
+        base64_encode(&parts.concat())
+    }
+
+    /// Reads what is offered; `None` if that is something else, as a token is.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let bytes = base64_decode(text).filter(|bytes| bytes.len() == Self::LEN)?;
+        let mut rest = bytes.as_slice();
+        Some(Self {
+            node: NodeId(part(&mut rest)?),
+            hint: CircleHint(part(&mut rest)?),
+            ts: u64::from_be_bytes(part(&mut rest)?),
+            nonce: part(&mut rest)?,
+            mac: part(&mut rest)?,
+            node_signature: part(&mut rest)?,
+        })
+    }
+}
+
+fn part<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (part, behind) = rest.split_first_chunk()?;
+    *rest = behind;
+    Some(*part)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_ticket_is_read_as_it_was_written_and_nothing_else_is_one() {
+        let ticket = Ticket {
+            node: NodeId([1; 32]),
+            hint: CircleHint([2; 32]),
+            ts: 3,
+            nonce: [4; 16],
+            mac: [5; 32],
+            node_signature: [6; 64],
+        };
+        let text = ticket.encode();
+        assert_eq!(text.len(), 246);
+        assert_eq!(Ticket::parse(&text), Some(ticket));
+        for other in ["", &base64_encode(&[0; 32]), &text[1..], &text[..244], &format!("{text}AA")] {
+            assert_eq!(Ticket::parse(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn query_is_signed_sorted_by_key() {

@@ -115,7 +115,7 @@ pub struct Device {
     pub(super) streams: BTreeMap<ConnId, Stream>,
     pub(super) sockets: BTreeMap<ConnId, Pipe>,
     /// Dead connections that the next requests will go into.
-    pub(super) kept: usize,
+    pub kept: usize,
     /// When the last batch becomes durable, and when the last one is confirmed: both in order.
     pub(super) durable_at: u64,
     pub(super) confirmed_at: u64,

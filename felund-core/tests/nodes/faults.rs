@@ -163,6 +163,34 @@ fn waking_does_not_wait_for_requests_that_went_into_dead_connections() {
 }
 
 #[test]
+fn waking_needs_no_request_where_every_one_goes_into_a_dead_connection() {
+    let mut world = World::new(2);
+    let circles = [world.circle("garden club"), world.circle("book club")];
+    let all_live = |world: &World| circles.iter().all(|circle| live(world, 0, *circle));
+    world.run_until("live", all_live);
+    world.run(1_000);
+    // As over HTTP/2, where a browser sends them all over one connection until it finds by itself that it is dead.
+    world.forget_sockets(0);
+    world.devices[0].kept = usize::MAX;
+    world.input(0, Input::Wake);
+    world.run(2_000);
+    assert!(all_live(&world));
+    for circle in circles {
+        send(&mut world, 1, circle, "good morning");
+    }
+    world.run(500);
+    for circle in circles {
+        assert_eq!(world.texts(0, circle, "general"), ["good morning"]);
+    }
+    // What they fail with does not keep anything from being sent over the socket.
+    world.run(60_000);
+    send(&mut world, 0, circles[0], "slept well");
+    world.run(500);
+    assert_eq!(world.texts(1, circles[0], "general"), ["good morning", "slept well"]);
+    assert!(all_live(&world));
+}
+
+#[test]
 fn a_relay_that_is_away_when_the_device_wakes_is_called_so_soon() {
     let mut world = World::new(1);
     let circle = world.circle("garden club");

@@ -25,7 +25,7 @@ use axum::{
     response::Response,
 };
 use base64::Engine as _;
-use felund_core::relay_api::SUBPROTOCOL;
+use felund_core::relay_api::{SUBPROTOCOL, signing::Ticket};
 use hyper_util::rt::TokioIo;
 use sha1::{Digest, Sha1};
 use tokio::net::TcpStream;
@@ -33,7 +33,13 @@ use tokio::net::TcpStream;
 pub(crate) use conn::{Conn, Sent};
 pub(crate) use task::{refused_envelope, store_error};
 
-use crate::{app::App, error::ApiError, limits::Held, metrics::METRICS};
+use crate::{
+    app::App,
+    auth::{self, Caller},
+    error::ApiError,
+    limits::Held,
+    metrics::METRICS,
+};
 
 /// A socket that has not attached a circle within this time is closed, in seconds.
 const ATTACH_TIMEOUT_S: u32 = 30;
@@ -97,20 +103,25 @@ impl Sockets {
     }
 }
 
-/// The WebSocket. The token travels as a second offered sub-protocol beside `felund.v2`; docs/protocol.md §9 has the
+/// The WebSocket. The token, or a ticket in its place, travels as a second offered sub-protocol beside `felund.v2`; docs/protocol.md §9 has the
 /// frames.
 #[utoipa::path(get, path = "/v1/relay/ws", tag = "socket",
     responses((status = 101, description = "the socket is open"), (status = "4XX", body = felund_core::relay_api::ErrorBody)))]
 pub(crate) async fn upgrade(State(app): State<Arc<App>>, mut request: Request) -> Result<Response, ApiError> {
     let accept = handshake(&request)?;
     let token = offered_token(request.headers()).ok_or_else(ApiError::invalid_token)?;
-    if !app.tokens.is_good(&token) {
+    let ticket = Ticket::parse(&token);
+    if ticket.is_none() && !app.tokens.is_good(&token) {
         return Err(ApiError::invalid_token());
     }
     if app.sockets.count() >= app.config.max_connections {
         return Err(ApiError::unavailable(
             "the relay holds as many sockets as it may; poll, and try again later",
         ));
+    }
+    if let Some(ticket) = ticket {
+        let Caller { node, circle } = auth::admit(&app, &ticket)?;
+        app.tokens.keep(token, circle, node)?;
     }
     let upgrading = hyper::upgrade::on(&mut request);
     let held = request.extensions_mut().remove::<Arc<Held>>();

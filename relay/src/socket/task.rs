@@ -8,6 +8,7 @@ use felund_core::{
     config::MAX_BATCH,
     envelope::{Envelope, EnvelopeError},
     ids::{CircleHint, Cursor, NodeId},
+    relay_api::signing::Ticket,
     wire::{ClientFrame, Sealed, ServerFrame, encode_live},
 };
 use tokio::io::Interest;
@@ -18,6 +19,7 @@ use super::{
 };
 use crate::{
     app::App,
+    auth::{self, Caller},
     clock,
     error::ApiError,
     hub::Progress,
@@ -284,7 +286,14 @@ impl Task {
         if self.attached.len() >= MAX_ATTACHED {
             return Err(ApiError::bad_request(format!("a socket carries at most {MAX_ATTACHED} circles")));
         }
-        let (circle, node) = self.app.tokens.take(token).ok_or_else(ApiError::invalid_token)?;
+        let (circle, node) = match self.app.tokens.take(token) {
+            Some(granted) => granted,
+            None => {
+                let ticket = Ticket::parse(token).ok_or_else(ApiError::invalid_token)?;
+                let Caller { node, circle } = auth::admit(&self.app, &ticket)?;
+                (circle, node)
+            }
+        };
         let hint = circle.hint;
         let after = self.app.store.in_log(after);
         let joined = self.app.hub.with(&hint, |room| {

@@ -16,7 +16,7 @@ use clap::Parser as _;
 use ed25519_dalek::{Signer as _, SigningKey};
 use felund_core::{
     envelope::{Compression, Envelope, Header},
-    ids::{ChannelId, CircleHint, CircleId, Cursor, MsgId, NodeId},
+    ids::{ChannelId, CircleHint, CircleId, Cursor, MsgId, NodeId, base64_encode},
     relay_api::{
         SUBPROTOCOL,
         signing::{ApiKey, Canonical},
@@ -307,6 +307,18 @@ impl Member {
 
     pub fn post(&mut self, envelopes: &[Envelope]) -> Answer {
         self.post_json("/v1/messages", &json!({ "messages": envelopes }))
+    }
+
+    /// What opens a socket without a token, from a signed request's headers.
+    pub fn ticket(&self, request: &Request<'_>) -> String {
+        let headers = self.sign(request);
+        let digits = |index: usize| hex::decode(&headers[index].1).unwrap();
+        let ts = request.ts.to_be_bytes().to_vec();
+        base64_encode(&[digits(0), digits(1), ts, digits(3), digits(4), digits(5)].concat())
+    }
+
+    pub fn socket_request(&self) -> Request<'static> {
+        self.request("GET", "/v1/relay/ws", b"")
     }
 
     pub fn token(&mut self) -> String {

@@ -1,6 +1,6 @@
 //! Signed requests to the relay and what their answers mean.
 
-use super::{Attach, Cx, LinkEvent, Post, RelayLink, Socket, Spare};
+use super::{Attach, Cx, LinkEvent, Post, RelayLink, Socket};
 use crate::{
     config::{
         CONNECT_TIMEOUT_MS, HTTP_TIMEOUT_MS, MAX_BATCH, MAX_FUTURE_MS, PRESENCE_TTL_S, UPGRADE_RETRY_MS,
@@ -13,7 +13,7 @@ use crate::{
         ErrorBody, ErrorCode, IceResponse, MessagesResponse, PeersResponse, PostMessages,
         PostMessagesResponse, RegisterRequest, RegisterResponse, SUBPROTOCOL, SessionResponse, SignalRequest,
         SignalsResponse, path,
-        signing::{self, Canonical},
+        signing::{self, Canonical, Ticket},
     },
 };
 
@@ -130,7 +130,7 @@ impl RelayLink {
         body: Vec<u8>,
         cx: &mut Cx<'_>,
     ) -> HttpRequest {
-        let ts = (cx.now.wall / 1_000).saturating_add_signed(self.offset_s);
+        let ts = self.relay_time(cx);
         let nonce = hex::encode(random::<16>(&mut cx.rng.0));
         let node_id = cx.key.id();
         let text =
@@ -149,6 +149,20 @@ impl RelayLink {
         let query = query.map(|query| format!("?{query}")).unwrap_or_default();
         let url = format!("{}{path}{query}", self.base);
         HttpRequest { method, url, headers, body, within_ms: self.patience_ms }
+    }
+
+    /// Now, by the relay's clock, in unix seconds.
+    fn relay_time(&self, cx: &Cx<'_>) -> u64 {
+        (cx.now.wall / 1_000).saturating_add_signed(self.offset_s)
+    }
+
+    /// What opens a socket, or attaches a circle to it, without a request for a token.
+    pub(super) fn ticket(&self, api: &signing::ApiKey, cx: &mut Cx<'_>) -> String {
+        let (node, ts) = (cx.key.id(), self.relay_time(cx));
+        let nonce = random::<16>(&mut cx.rng.0);
+        let text = Ticket::canonical(&node, ts, &nonce);
+        let node_signature = cx.key.sign(text.as_bytes());
+        Ticket { node, hint: api.hint(), ts, nonce, mac: api.mac(&text), node_signature }.encode()
     }
 
     /// Takes an answer; `false` when the request was not this link's.
@@ -179,7 +193,7 @@ impl RelayLink {
             Asked::Signal => {}
         }
         if result.is_ok() {
-            self.patience_ms = HTTP_TIMEOUT_MS;
+            (self.patience_ms, self.tickets) = (HTTP_TIMEOUT_MS, false);
         }
         match result {
             Err(reason) => self.unanswered(asking, reason, cx),
@@ -217,7 +231,8 @@ impl RelayLink {
             }
             Asked::Session => {
                 let answer: SessionResponse = serde_json::from_slice(body).ok()?;
-                self.use_token(hint, answer, cx);
+                self.socket_url = Some(socket_url(&self.base, &answer.relay_url));
+                self.use_token(hint, answer.token, cx);
             }
             Asked::Poll => {
                 let answer: MessagesResponse = serde_json::from_slice(body).ok()?;
@@ -263,20 +278,17 @@ impl RelayLink {
         Some(())
     }
 
-    pub(super) fn use_token(&mut self, hint: CircleHint, answer: SessionResponse, cx: &mut Cx<'_>) {
-        let attached = self.legs.get(&hint).is_some_and(|leg| leg.attach != Attach::No);
+    pub(super) fn use_token(&mut self, hint: CircleHint, token: String, cx: &mut Cx<'_>) {
+        let Some(url) = self.socket_url.clone() else { return };
         match self.socket {
             Socket::Closed => {
-                self.spare = Spare::Unwanted;
                 let conn = ConnId(cx.id());
-                let url = socket_url(&self.base, &answer.relay_url);
-                let protocols = vec![SUBPROTOCOL.to_owned(), answer.token.clone()];
+                let protocols = vec![SUBPROTOCOL.to_owned(), token.clone()];
                 let deadline = cx.now.mono + CONNECT_TIMEOUT_MS;
-                self.socket = Socket::Opening { conn, hint, token: answer.token, deadline };
+                self.socket = Socket::Opening { conn, hint, token, deadline };
                 cx.out.push_back(Output::Dial { conn, url, protocols });
             }
-            Socket::Open { .. } if attached => self.spare.keep(hint, answer),
-            Socket::Open { conn, .. } => self.attach(hint, conn, answer.token, cx),
+            Socket::Open { conn, .. } => self.attach(hint, conn, token, cx),
             // It expires unused; the open socket will ask for another.
             Socket::Opening { .. } => {}
         }

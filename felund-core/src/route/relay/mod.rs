@@ -9,7 +9,6 @@ mod wake;
 
 use std::collections::VecDeque;
 
-use self::wake::Spare;
 use crate::{
     config::{BACKOFF_MAX_MS, BACKOFF_MIN_MS, HTTP_TIMEOUT_MS, POLL_INTERVAL_MS},
     ids::{CircleHint, Cursor, MsgId},
@@ -159,7 +158,10 @@ pub(crate) struct RelayLink {
     /// Time that requests get, in milliseconds.
     patience_ms: u64,
     socket: Socket,
-    spare: Spare,
+    /// Where the relay's socket is, once it has said so.
+    socket_url: Option<String>,
+    /// Whether it is asked for with tickets: no connection from before is trusted with a request for a token.
+    tickets: bool,
     /// When a socket may be tried (again).
     dial_at: u64,
     /// The socket was refused although HTTP works.
@@ -192,7 +194,8 @@ impl RelayLink {
             requests: SortedMap::new(),
             patience_ms: HTTP_TIMEOUT_MS,
             socket: Socket::Closed,
-            spare: Spare::Unwanted,
+            socket_url: None,
+            tickets: false,
             dial_at: 0,
             polling: false,
             down: None,
@@ -233,7 +236,6 @@ impl RelayLink {
         self.detach(hint, cx);
         self.legs.remove(hint);
         self.requests.retain(|_, asking| asking.hint != *hint);
-        self.spare.leave(hint);
         if self.legs.is_empty() {
             self.close("no circle is left on this relay", cx);
         }
@@ -348,7 +350,6 @@ impl RelayLink {
         if now < self.retry_at {
             return;
         }
-        self.dial_spare(cx);
         let hints: Vec<CircleHint> = self.legs.keys().copied().collect();
         for hint in hints {
             let sessions = self.legs.values().any(|leg| leg.session.is_some());
@@ -370,9 +371,12 @@ impl RelayLink {
             let wants_session = match self.socket {
                 Socket::Closed => now >= self.dial_at && !sessions,
                 Socket::Opening { .. } => false,
-                Socket::Open { .. } => leg.attach == Attach::No || (self.spare.is_wanted() && !sessions),
+                Socket::Open { .. } => leg.attach == Attach::No,
             };
-            if wants_session && leg.session.is_none() {
+            if wants_session && self.tickets {
+                let ticket = self.ticket(&leg.api.clone(), cx);
+                self.use_token(hint, ticket, cx);
+            } else if wants_session && leg.session.is_none() {
                 self.ask(hint, http::Asked::Session, cx);
             }
             let Some(leg) = self.legs.get(&hint) else { continue };

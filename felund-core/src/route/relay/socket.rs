@@ -1,6 +1,6 @@
 //! The WebSocket of a link: attaching circles, frames, and noticing that it is dead.
 
-use super::{Attach, Cx, LinkEvent, Ping, Post, RelayLink, Socket, Spare};
+use super::{Attach, Cx, LinkEvent, Ping, Post, RelayLink, Socket};
 use crate::{
     config::{PING_INTERVAL_MS, PONG_TIMEOUT_MS},
     ids::{CircleHint, Cursor},
@@ -45,9 +45,18 @@ impl RelayLink {
     /// The socket is gone or could not be opened.
     pub(crate) fn disconnected(&mut self, cx: &mut Cx<'_>) {
         match std::mem::replace(&mut self.socket, Socket::Closed) {
-            Socket::Opening { .. } => self.socket_refused(cx),
+            Socket::Opening { .. } => self.not_opened(cx),
             Socket::Open { .. } => self.lost(cx),
             Socket::Closed => {}
+        }
+    }
+
+    fn not_opened(&mut self, cx: &mut Cx<'_>) {
+        if std::mem::take(&mut self.tickets) {
+            // The request for a token is told why, and what to do.
+            self.lost(cx);
+        } else {
+            self.socket_refused(cx);
         }
     }
 
@@ -76,9 +85,10 @@ impl RelayLink {
         match &self.socket {
             Socket::Opening { deadline, conn, .. } if now >= *deadline => {
                 cx.out.push_back(Output::Close(*conn, "connecting took too long"));
-                self.socket_refused(cx);
+                self.not_opened(cx);
             }
             Socket::Open { ping: Some(ping), .. } if now >= ping.deadline => {
+                self.tickets = self.socket_url.is_some();
                 self.close("the relay no longer answers", cx);
             }
             Socket::Open { heard, ping: None, .. } if now >= heard + PING_INTERVAL_MS => {
@@ -134,7 +144,6 @@ impl RelayLink {
             {
                 self.rtt_ms = Some(cx.now.mono - sent.sent);
                 *ping = None;
-                self.spare = Spare::Unwanted;
             }
         }
         match frame {

@@ -1,40 +1,15 @@
 //! Waking: any connection from before may have died without a word, the socket as well as those that browsers and HTTP
-//! libraries keep for the next request. Neither is waited for longer than a moment.
+//! libraries keep for the next request. Neither is waited for longer than a moment, and a socket is opened anew with a
+//! ticket, which needs no request.
 
-use super::{Cx, Post, RelayLink, Socket, http};
+use super::{Attach, Cx, Post, RelayLink, http};
 use crate::{
     config::{HTTP_TIMEOUT_MS, WAKE_PATIENCE_MAX_MS, WAKE_PATIENCE_MS, WAKE_PROBE_MS},
-    ids::CircleHint,
     io::HttpId,
-    relay_api::SessionResponse,
 };
 
-/// A token for a socket in place of the open one, had while that one is being probed.
-#[derive(Debug)]
-pub(super) enum Spare {
-    Unwanted,
-    Wanted,
-    Ready(CircleHint, SessionResponse),
-}
-
-impl Spare {
-    pub(super) const fn is_wanted(&self) -> bool {
-        matches!(self, Self::Wanted)
-    }
-
-    pub(super) fn keep(&mut self, hint: CircleHint, answer: SessionResponse) {
-        if self.is_wanted() {
-            *self = Self::Ready(hint, answer);
-        }
-    }
-
-    /// A circle is left, and its token is of no use.
-    pub(super) fn leave(&mut self, hint: &CircleHint) {
-        if matches!(self, Self::Ready(of, _) if of == hint) {
-            *self = Self::Wanted;
-        }
-    }
-}
+/// While a circle's socket is live, a request that failed is repeated after this long, in milliseconds.
+const LIVE_RETRY_MS: u64 = 5_000;
 
 impl RelayLink {
     /// The device woke or the network changed: whatever was being waited for is tried now, and a socket that does not
@@ -47,9 +22,7 @@ impl RelayLink {
         }
         self.patience_ms = WAKE_PATIENCE_MS;
         self.forget_requests();
-        if let Socket::Open { .. } = self.socket {
-            self.spare = Spare::Wanted;
-        }
+        self.tickets = self.socket_url.is_some();
         self.probe(WAKE_PROBE_MS, cx);
     }
 
@@ -78,17 +51,13 @@ impl RelayLink {
             }
         } else {
             self.patience_ms = HTTP_TIMEOUT_MS;
-            self.fail(reason, cx);
-        }
-    }
-
-    /// Opens a socket with the token that is there for it.
-    pub(super) fn dial_spare(&mut self, cx: &mut Cx<'_>) {
-        if !matches!(self.socket, Socket::Closed) || cx.now.mono < self.dial_at {
-            return;
-        }
-        if let Spare::Ready(hint, answer) = std::mem::replace(&mut self.spare, Spare::Unwanted) {
-            self.use_token(hint, answer, cx);
+            match self.legs.get_mut(&asking.hint) {
+                // How the relay is the socket says: a browser may ask over a connection that is dead, and knows of no other.
+                Some(leg) if leg.attach == Attach::Live => {
+                    leg.register_at = leg.register_at.max(cx.now.mono + LIVE_RETRY_MS);
+                }
+                _ => self.fail(reason, cx),
+            }
         }
     }
 }

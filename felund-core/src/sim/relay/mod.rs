@@ -12,7 +12,10 @@ use crate::{
     envelope::Envelope,
     ids::{CircleHint, Cursor, MsgId, NodeId},
     io::{HttpId, HttpResponse},
-    relay_api::{Capabilities, IceServer, Peer, Signal, SignalRequest, Stored, signing::ApiKey},
+    relay_api::{
+        Capabilities, IceServer, Peer, Signal, SignalRequest, Stored,
+        signing::{ApiKey, Ticket},
+    },
     wire::{ClientFrame, Sealed, ServerFrame},
 };
 
@@ -185,9 +188,34 @@ impl Relay {
         }
     }
 
-    /// Whether a socket may be opened with this token.
-    pub(super) fn knows_token(&self, token: &str) -> bool {
+    /// Whether a socket may be opened with this token; a ticket becomes one.
+    pub(super) fn admits(&mut self, token: &str, now: u64) -> bool {
+        if !self.tokens.contains_key(token)
+            && let Some(ticket) = Ticket::parse(token)
+            && self.is_good(&ticket, now)
+        {
+            self.tokens.insert(token.to_owned(), (ticket.hint, ticket.node));
+        }
         self.tokens.contains_key(token)
+    }
+
+    fn is_good(&mut self, ticket: &Ticket, now: u64) -> bool {
+        let Some(key) = self.rooms.get(&ticket.hint).and_then(|room| room.key.clone()) else { return false };
+        let fresh = ticket.ts.abs_diff(unix_s(now)) <= MAX_REQUEST_SKEW_S && ticket.ts >= self.started_s;
+        if !fresh {
+            return false;
+        }
+        let canonical = Ticket::canonical(&ticket.node, ticket.ts, &ticket.nonce);
+        if !key.check(&canonical, &ticket.mac)
+            || !ticket.node.verify(canonical.as_bytes(), &ticket.node_signature)
+        {
+            self.faults.push("a ticket is not signed as it should be".into());
+        }
+        let unused = self.nonces.insert(hex::encode(ticket.nonce));
+        if !unused {
+            self.faults.push("a ticket was used twice".into());
+        }
+        unused
     }
 
     /// A socket is gone.
@@ -401,6 +429,7 @@ impl Relay {
     }
 
     fn attach(&mut self, from: End, token: &str, after: Cursor, now: u64) {
+        self.admits(token, now);
         let Some((hint, node)) = self.tokens.remove(token) else {
             return self.refuse(from, None, None, "INVALID_TOKEN", "the token is not known".into());
         };

@@ -295,7 +295,7 @@ impl World {
             let lost = Input::Disconnected(end.conn, "no answer in time".into());
             return self.later(CONNECT_TIMEOUT_MS, answer(lost));
         }
-        let known = protocols.get(1).is_some_and(|token| self.relay.knows_token(token));
+        let known = protocols.get(1).is_some_and(|token| self.relay.admits(token, self.now));
         let delay = self.network.delay(self.network.relay);
         if self.relay.up && self.relay.sockets_allowed && known {
             device.sockets.insert(end.conn, Pipe { down: self.now + delay, ..Pipe::default() });
