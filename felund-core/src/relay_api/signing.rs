@@ -152,7 +152,7 @@ impl Canonical<'_> {
 }
 
 /// A signed request for the WebSocket, in the place of a token, so that a client needs no other connection first
-/// (`docs/protocol.md` §9.1). Good once, like every signed request.
+/// (`docs/protocol.md` §9). Good once, like every signed request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ticket {
     /// Who is calling.

@@ -280,6 +280,7 @@ impl RelayLink {
 
     pub(super) fn use_token(&mut self, hint: CircleHint, token: String, cx: &mut Cx<'_>) {
         let Some(url) = self.socket_url.clone() else { return };
+        let attached = self.legs.get(&hint).is_some_and(|leg| leg.attach != Attach::No);
         match self.socket {
             Socket::Closed => {
                 let conn = ConnId(cx.id());
@@ -288,9 +289,9 @@ impl RelayLink {
                 self.socket = Socket::Opening { conn, hint, token, deadline };
                 cx.out.push_back(Output::Dial { conn, url, protocols });
             }
-            Socket::Open { conn, .. } => self.attach(hint, conn, token, cx),
-            // It expires unused; the open socket will ask for another.
-            Socket::Opening { .. } => {}
+            Socket::Open { conn, .. } if !attached => self.attach(hint, conn, token, cx),
+            // It expires unused: a ticket was faster, or the open socket will ask for another.
+            Socket::Open { .. } | Socket::Opening { .. } => {}
         }
     }
 
