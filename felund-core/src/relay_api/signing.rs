@@ -170,8 +170,6 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    const LEN: usize = 32 + 32 + 8 + 16 + 32 + 64;
-
     /// What both signatures are over: the canonical string of the request that opens the socket.
     #[must_use]
     pub fn canonical(node_id: &NodeId, ts: u64, nonce: &[u8; 16]) -> String {
@@ -191,23 +189,21 @@ impl Ticket {
     /// Reads what is offered; `None` if that is something else, as a token is.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let bytes = base64_decode(text).filter(|bytes| bytes.len() == Self::LEN)?;
-        let mut rest = bytes.as_slice();
+        let bytes = base64_decode(text)?;
+        let (node, rest) = bytes.split_first_chunk()?;
+        let (hint, rest) = rest.split_first_chunk()?;
+        let (ts, rest) = rest.split_first_chunk()?;
+        let (nonce, rest) = rest.split_first_chunk()?;
+        let (mac, rest) = rest.split_first_chunk()?;
         Some(Self {
-            node: NodeId(part(&mut rest)?),
-            hint: CircleHint(part(&mut rest)?),
-            ts: u64::from_be_bytes(part(&mut rest)?),
-            nonce: part(&mut rest)?,
-            mac: part(&mut rest)?,
-            node_signature: part(&mut rest)?,
+            node: NodeId(*node),
+            hint: CircleHint(*hint),
+            ts: u64::from_be_bytes(*ts),
+            nonce: *nonce,
+            mac: *mac,
+            node_signature: rest.try_into().ok()?,
         })
     }
-}
-
-fn part<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
-    let (part, behind) = rest.split_first_chunk()?;
-    *rest = behind;
-    Some(*part)
 }
 
 #[cfg(test)]

@@ -143,23 +143,34 @@ impl Relay {
         {
             self.rooms.entry(hint).or_default().key = Some(asked.signing_key);
         }
-        let key = self.rooms.get(&hint).and_then(|room| room.key.clone());
-        let key = key.ok_or((401, ErrorCode::UnknownCircle))?;
-        if ts.abs_diff(unix_s(now)) > super::MAX_REQUEST_SKEW_S || ts < self.started_s {
-            return Err((400, ErrorCode::ExpiredTimestamp));
-        }
         let (method, body, node_id) = (request.method, &request.body, &node);
         let canonical = Canonical { method, path, query, body, ts, nonce, node_id }.text();
         let mut mac = [0; 32];
         hex::decode_to_slice(header(HEADER_SIGNATURE)?, &mut mac).map_err(|_| UNSIGNED)?;
-        if !key.check(&canonical, &mac) {
-            self.faults.push(format!("{method} {path} is not signed as it should be"));
-            return Err(UNSIGNED);
-        }
-        if !self.nonces.insert(nonce.to_owned()) {
-            return Err((409, ErrorCode::NonceReplay));
-        }
+        self.check(hint, ts, nonce.to_owned(), &canonical, &mac, now)?;
         Ok(Caller { hint, node })
+    }
+
+    /// Circle, time, signature and nonce of what was signed.
+    pub(super) fn check(
+        &mut self,
+        hint: CircleHint,
+        ts: u64,
+        nonce: String,
+        canonical: &str,
+        mac: &[u8; 32],
+        now: u64,
+    ) -> Result<(), Refusal> {
+        let key = self.rooms.get(&hint).and_then(|room| room.key.as_ref());
+        let key = key.ok_or((401, ErrorCode::UnknownCircle))?;
+        if ts.abs_diff(unix_s(now)) > super::MAX_REQUEST_SKEW_S || ts < self.started_s {
+            return Err((400, ErrorCode::ExpiredTimestamp));
+        }
+        if !key.check(canonical, mac) {
+            self.faults.push(format!("not signed as it should be: {canonical:?}"));
+            return Err((401, ErrorCode::InvalidSignature));
+        }
+        if self.nonces.insert(nonce) { Ok(()) } else { Err((409, ErrorCode::NonceReplay)) }
     }
 
     fn register(&mut self, hint: CircleHint, asked: RegisterRequest, now: u64) {
