@@ -265,6 +265,18 @@ fn ice_servers_come_with_credentials_that_end() {
     assert_eq!(turn["credential"].as_str().unwrap().len(), 28);
 }
 
+/// What a document points to within itself.
+fn references<'a>(value: &'a Value, into: &mut Vec<&'a str>) {
+    match value {
+        Value::Object(fields) => {
+            into.extend(fields.get("$ref").and_then(Value::as_str));
+            fields.values().for_each(|value| references(value, into));
+        }
+        Value::Array(values) => values.iter().for_each(|value| references(value, into)),
+        _ => {}
+    }
+}
+
 #[test]
 fn the_api_describes_itself() {
     let (_dir, relay) = relay(&[]);
@@ -278,7 +290,17 @@ fn the_api_describes_itself() {
     {
         assert!(api["paths"][format!("/v1/{path}")].is_object(), "{path}");
     }
-    assert!(api["components"]["schemas"]["Envelope"].is_object());
+    let mut named = Vec::new();
+    references(&api, &mut named);
+    assert!(named.contains(&"#/components/schemas/Envelope"), "{named:?}");
+    for name in named {
+        assert!(api.pointer(name.trim_start_matches('#')).is_some(), "{name} leads nowhere");
+    }
+    assert_eq!(api["security"][0].as_object().unwrap().len(), 6, "all headers together");
+    for (path, unsigned) in [("health", true), ("relay/ws", true), ("messages", false)] {
+        let security = &api["paths"][format!("/v1/{path}")]["get"]["security"];
+        assert_eq!(*security == json!([{}]), unsigned, "{path}: {security}");
+    }
     let metrics = http.call("GET", "/v1/metrics", &[], b"");
     let metrics = String::from_utf8(metrics.body).unwrap();
     assert!(metrics.contains("# TYPE felund_relay_messages_stored_total counter"), "{metrics}");

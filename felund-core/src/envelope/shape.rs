@@ -407,4 +407,8 @@ impl utoipa::PartialSchema for Envelope {
 }
 
 #[cfg(feature = "openapi")]
-impl utoipa::ToSchema for Envelope {}
+impl utoipa::ToSchema for Envelope {
+    fn schemas(schemas: &mut Vec<(String, utoipa::openapi::RefOr<utoipa::openapi::schema::Schema>)>) {
+        <JsonEnvelope as utoipa::ToSchema>::schemas(schemas);
+    }
+}

@@ -8,21 +8,28 @@ use axum::{
     http::header::CONTENT_TYPE,
     response::{IntoResponse, Response},
 };
-use felund_core::relay_api::HealthResponse;
-use utoipa::OpenApi;
+use felund_core::relay_api::{
+    HealthResponse,
+    signing::{HEADER_CIRCLE, HEADER_NODE, HEADER_NODE_SIGNATURE, HEADER_NONCE, HEADER_SIGNATURE, HEADER_TS},
+};
+use utoipa::{
+    Modify, OpenApi,
+    openapi::security::{ApiKey, ApiKeyValue, SecurityRequirement, SecurityScheme},
+};
 
 use super::{ice, messages, presence, session, signal};
 use crate::{app::App, clock, error::ApiError, metrics::METRICS, socket};
 
 /// Whether the relay runs, its version and its clock.
-#[utoipa::path(get, path = "/v1/health", tag = "meta", responses((status = 200, body = HealthResponse)))]
+#[utoipa::path(get, path = "/v1/health", tag = "meta", security(()), responses((status = 200, body = HealthResponse)))]
 pub(crate) async fn health() -> Json<HealthResponse> {
     Json(HealthResponse { ok: true, version: env!("CARGO_PKG_VERSION").into(), time: clock::unix_seconds() })
 }
 
 /// Prometheus metrics, if the operator allows them.
-#[utoipa::path(get, path = "/v1/metrics", tag = "meta",
-    responses((status = 200, content_type = "text/plain", body = String)))]
+#[utoipa::path(get, path = "/v1/metrics", tag = "meta", security(()),
+    responses((status = 200, content_type = "text/plain", body = String),
+        (status = 404, body = felund_core::relay_api::ErrorBody)))]
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
     if !app.config.metrics_enabled() {
         return ApiError::not_found(
@@ -59,9 +66,37 @@ pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
         ice::servers,
         socket::upgrade
     ),
-    components(schemas(felund_core::relay_api::ErrorBody))
+    components(schemas(felund_core::relay_api::ErrorBody)),
+    modifiers(&Signature)
 )]
 struct Api;
+
+/// The six headers of a signed request; all of them belong to every call that says nothing else.
+struct Signature;
+
+impl Modify for Signature {
+    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
+        let headers = [
+            (HEADER_NODE, "The caller's node id, in hex"),
+            (HEADER_CIRCLE, "The circle hint, in hex"),
+            (HEADER_TS, "Unix seconds, by a clock corrected by `server_time`"),
+            (HEADER_NONCE, "32 hex digits, good once"),
+            (
+                HEADER_SIGNATURE,
+                "HMAC-SHA-256 by the circle's API signing key over the canonical request, in hex",
+            ),
+            (HEADER_NODE_SIGNATURE, "Ed25519 signature by the node over the canonical request, in hex"),
+        ];
+        let mut all = SecurityRequirement::default();
+        let components = api.components.get_or_insert_default();
+        for (header, what) in headers {
+            let key = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(header, what)));
+            components.add_security_scheme(header, key);
+            all = all.add::<_, [&str; 0], &str>(header, []);
+        }
+        api.security = Some(vec![all]);
+    }
+}
 
 /// `GET /v1/openapi.json`.
 pub(crate) async fn openapi() -> Response {

@@ -105,7 +105,8 @@ impl Sockets {
 
 /// The WebSocket. The token, or a ticket in its place, travels as a second offered sub-protocol beside `felund.v2`; docs/protocol.md §9 has the
 /// frames.
-#[utoipa::path(get, path = "/v1/relay/ws", tag = "socket",
+#[utoipa::path(get, path = "/v1/relay/ws", tag = "socket", security(()),
+    params(("Sec-WebSocket-Protocol" = String, Header, description = "`felund.v2` and the token or ticket, by a comma")),
     responses((status = 101, description = "the socket is open"), (status = "4XX", body = felund_core::relay_api::ErrorBody)))]
 pub(crate) async fn upgrade(State(app): State<Arc<App>>, mut request: Request) -> Result<Response, ApiError> {
     let accept = handshake(&request)?;
