@@ -257,13 +257,10 @@ impl Client {
         });
         let answer = match here.find_map(|circle| circle["circle_id"].as_str()) {
             Some(id) => self.json(["invite", id])?,
-            None => {
-                let name = env::var("USER").ok().filter(|name| !name.trim().is_empty());
-                match &name {
-                    Some(name) => self.json(["--name", name, "create", CIRCLE])?,
-                    None => self.json(["create", CIRCLE])?,
-                }
-            }
+            None => match user_name() {
+                Some(name) => self.json(["--name", &name, "create", CIRCLE])?,
+                None => self.json(["create", CIRCLE])?,
+            },
         };
         let invite = answer.iter().find_map(|value| value["invite"].as_str());
         invite.map(str::to_owned).context("the terminal client created a circle and told no invite")
@@ -299,6 +296,12 @@ impl Client {
         command.arg("--data-dir").arg(&self.data).arg("--relay").arg(&self.relay);
         command
     }
+}
+
+/// What the system calls whoever runs this. Containers often do not say it in the environment.
+fn user_name() -> Option<String> {
+    let name = env::var("USER").or_else(|_| process::capture(Command::new("id").arg("-un"))).ok()?;
+    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
 }
 
 #[cfg(unix)]
