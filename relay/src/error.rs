@@ -11,6 +11,12 @@ use felund_core::relay_api::{ErrorBody, ErrorCode};
 
 use crate::clock;
 
+/// How the API describes every refusal.
+#[derive(utoipa::IntoResponses)]
+#[response(status = "4XX", description = "refused: `code` and `message` say why")]
+#[expect(dead_code, reason = "a description; what is sent is an ErrorBody")]
+pub(crate) struct Refused(ErrorBody);
+
 /// A refused request. The sentence never contains an id, a key or a header's value.
 #[derive(Debug, Clone)]
 pub(crate) struct ApiError {

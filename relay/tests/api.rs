@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::collections::HashSet;
+
 use common::{Circle, Http, Member, TestRelay};
 use felund_core::{envelope::Envelope, ids::Cursor};
 use serde_json::{Value, json};
@@ -296,6 +298,22 @@ fn the_api_describes_itself() {
     for name in named {
         assert!(api.pointer(name.trim_start_matches('#')).is_some(), "{name} leads nowhere");
     }
+    let operations: Vec<_> = api["paths"]
+        .as_object()
+        .unwrap()
+        .values()
+        .flat_map(|path| path.as_object().unwrap().values())
+        .collect();
+    let ids: HashSet<_> = operations.iter().map(|operation| operation["operationId"].as_str()).collect();
+    assert_eq!(ids.len(), operations.len(), "{ids:?}");
+    // OpenAPI 3.1, 4.8.17: a response is described, or is none.
+    for response in
+        operations.iter().flat_map(|operation| operation["responses"].as_object().unwrap().values())
+    {
+        assert!(response["description"].is_string(), "{response}");
+    }
+    let after = &api["paths"]["/v1/messages"]["get"]["parameters"][0];
+    assert_eq!((&after["name"], &after["in"]), (&json!("after"), &json!("query")));
     assert_eq!(api["security"][0].as_object().unwrap().len(), 6, "all headers together");
     for (path, unsigned) in [("health", true), ("relay/ws", true), ("messages", false)] {
         let security = &api["paths"][format!("/v1/{path}")]["get"]["security"];

@@ -21,8 +21,8 @@ use crate::{
 };
 
 /// STUN and TURN servers.
-#[utoipa::path(get, path = "/v1/ice", tag = "signaling",
-    responses((status = 200, body = IceResponse), (status = "4XX", body = felund_core::relay_api::ErrorBody)))]
+#[utoipa::path(get, operation_id = "listIceServers", path = "/v1/ice", tag = "signaling",
+    responses((status = 200, description = "STUN and TURN servers", body = IceResponse), crate::error::Refused))]
 pub(crate) async fn servers(
     State(app): State<Arc<App>>,
     headers: HeaderMap,

@@ -28,8 +28,8 @@ const DEFAULT_LIMIT: usize = 100;
 const MAX_PAGE_BYTES: usize = 8 * 1024 * 1024;
 
 /// Stores sealed envelopes; answered only once they are durable. Repeating a post changes nothing.
-#[utoipa::path(post, path = "/v1/messages", tag = "messages", request_body = PostMessages,
-    responses((status = 200, body = PostMessagesResponse), (status = "4XX", body = felund_core::relay_api::ErrorBody)))]
+#[utoipa::path(post, operation_id = "postMessages", path = "/v1/messages", tag = "messages", request_body = PostMessages,
+    responses((status = 200, description = "durable, each with its cursor", body = PostMessagesResponse), crate::error::Refused))]
 pub(crate) async fn post(
     State(app): State<Arc<App>>,
     Signed { caller, body: JsonBody(request), .. }: Signed<NoQuery, JsonBody<PostMessages>>,
@@ -60,6 +60,7 @@ pub(crate) async fn post(
 }
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct MessagesQuery {
     /// The last cursor the caller holds; from the beginning without it.
     after: Option<Cursor>,
@@ -68,8 +69,8 @@ pub(crate) struct MessagesQuery {
 }
 
 /// Envelopes after a cursor, in log order. Nothing is ever skipped or repeated.
-#[utoipa::path(get, path = "/v1/messages", tag = "messages", params(MessagesQuery),
-    responses((status = 200, body = MessagesResponse), (status = "4XX", body = felund_core::relay_api::ErrorBody)))]
+#[utoipa::path(get, operation_id = "listMessages", path = "/v1/messages", tag = "messages", params(MessagesQuery),
+    responses((status = 200, description = "envelopes in log order", body = MessagesResponse), crate::error::Refused))]
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
     Signed { caller, query, .. }: Signed<MessagesQuery, NoBody>,

@@ -21,15 +21,16 @@ use super::{ice, messages, presence, session, signal};
 use crate::{app::App, clock, error::ApiError, metrics::METRICS, socket};
 
 /// Whether the relay runs, its version and its clock.
-#[utoipa::path(get, path = "/v1/health", tag = "meta", security(()), responses((status = 200, body = HealthResponse)))]
+#[utoipa::path(get, path = "/v1/health", tag = "meta", security(()),
+    responses((status = 200, description = "the relay runs", body = HealthResponse)))]
 pub(crate) async fn health() -> Json<HealthResponse> {
     Json(HealthResponse { ok: true, version: env!("CARGO_PKG_VERSION").into(), time: clock::unix_seconds() })
 }
 
 /// Prometheus metrics, if the operator allows them.
 #[utoipa::path(get, path = "/v1/metrics", tag = "meta", security(()),
-    responses((status = 200, content_type = "text/plain", body = String),
-        (status = 404, body = felund_core::relay_api::ErrorBody)))]
+    responses((status = 200, description = "text exposition format", content_type = "text/plain", body = String),
+        (status = 404, description = "metrics are off", body = felund_core::relay_api::ErrorBody)))]
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
     if !app.config.metrics_enabled() {
         return ApiError::not_found(

@@ -22,8 +22,8 @@ const MAX_ENDPOINT_LEN: usize = 128;
 const MAX_PEERS: usize = 1_024;
 
 /// Presence for `ttl_s` seconds, and the circle's key on first contact.
-#[utoipa::path(post, path = "/v1/register", tag = "presence", request_body = RegisterRequest,
-    responses((status = 200, body = RegisterResponse), (status = "4XX", body = felund_core::relay_api::ErrorBody)))]
+#[utoipa::path(post, operation_id = "register", path = "/v1/register", tag = "presence", request_body = RegisterRequest,
+    responses((status = 200, description = "registered", body = RegisterResponse), crate::error::Refused))]
 pub(crate) async fn register(
     State(app): State<Arc<App>>,
     Extension(PeerAddress(address)): Extension<PeerAddress>,
@@ -68,8 +68,8 @@ pub(crate) struct Done {
 }
 
 /// Ends the caller's presence.
-#[utoipa::path(delete, path = "/v1/register", tag = "presence",
-    responses((status = 200, body = Done), (status = "4XX", body = felund_core::relay_api::ErrorBody)))]
+#[utoipa::path(delete, operation_id = "unregister", path = "/v1/register", tag = "presence",
+    responses((status = 200, description = "gone", body = Done), crate::error::Refused))]
 pub(crate) async fn unregister(
     State(app): State<Arc<App>>,
     Signed { caller, .. }: Signed<NoQuery, NoBody>,
@@ -79,14 +79,15 @@ pub(crate) async fn unregister(
 }
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct PeersQuery {
     /// At most 1,024, which is also the default.
     limit: Option<usize>,
 }
 
 /// Live members of the circle, not the caller.
-#[utoipa::path(get, path = "/v1/peers", tag = "presence", params(PeersQuery),
-    responses((status = 200, body = PeersResponse), (status = "4XX", body = felund_core::relay_api::ErrorBody)))]
+#[utoipa::path(get, operation_id = "listPeers", path = "/v1/peers", tag = "presence", params(PeersQuery),
+    responses((status = 200, description = "members seen lately", body = PeersResponse), crate::error::Refused))]
 pub(crate) async fn peers(
     State(app): State<Arc<App>>,
     Signed { caller, query, .. }: Signed<PeersQuery, NoBody>,

@@ -16,8 +16,8 @@ use crate::{
 };
 
 /// A token for one attach, bound to the caller and its circle.
-#[utoipa::path(post, path = "/v1/relay/session", tag = "socket",
-    responses((status = 200, body = SessionResponse), (status = "4XX", body = felund_core::relay_api::ErrorBody)))]
+#[utoipa::path(post, operation_id = "openSession", path = "/v1/relay/session", tag = "socket",
+    responses((status = 200, description = "a token for one socket", body = SessionResponse), crate::error::Refused))]
 pub(crate) async fn open(
     State(app): State<Arc<App>>,
     Signed { caller, .. }: Signed<NoQuery, NoBody>,

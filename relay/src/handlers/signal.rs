@@ -17,8 +17,8 @@ use crate::{
 };
 
 /// Hands a sealed signaling message to a member; it waits up to two minutes.
-#[utoipa::path(post, path = "/v1/signal", tag = "signaling", request_body = SignalRequest,
-    responses((status = 200, body = SignalAccepted), (status = "4XX", body = felund_core::relay_api::ErrorBody)))]
+#[utoipa::path(post, operation_id = "sendSignal", path = "/v1/signal", tag = "signaling", request_body = SignalRequest,
+    responses((status = 200, description = "kept for its recipient", body = SignalAccepted), crate::error::Refused))]
 pub(crate) async fn send(
     State(app): State<Arc<App>>,
     Signed { caller, body: JsonBody(request), .. }: Signed<NoQuery, JsonBody<SignalRequest>>,
@@ -27,6 +27,7 @@ pub(crate) async fn send(
 }
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct SignalsQuery {
     /// Only this session's; all sessions' without it.
     session_id: Option<String>,
@@ -35,8 +36,8 @@ pub(crate) struct SignalsQuery {
 }
 
 /// Signaling messages addressed to the caller.
-#[utoipa::path(get, path = "/v1/signal", tag = "signaling", params(SignalsQuery),
-    responses((status = 200, body = SignalsResponse), (status = "4XX", body = felund_core::relay_api::ErrorBody)))]
+#[utoipa::path(get, operation_id = "listSignals", path = "/v1/signal", tag = "signaling", params(SignalsQuery),
+    responses((status = 200, description = "signals for the caller", body = SignalsResponse), crate::error::Refused))]
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
     Signed { caller, query, .. }: Signed<SignalsQuery, NoBody>,

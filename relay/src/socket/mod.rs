@@ -105,9 +105,10 @@ impl Sockets {
 
 /// The WebSocket. The token, or a ticket in its place, travels as a second offered sub-protocol beside `felund.v2`; docs/protocol.md §9 has the
 /// frames.
-#[utoipa::path(get, path = "/v1/relay/ws", tag = "socket", security(()),
-    params(("Sec-WebSocket-Protocol" = String, Header, description = "`felund.v2` and the token or ticket, by a comma")),
-    responses((status = 101, description = "the socket is open"), (status = "4XX", body = felund_core::relay_api::ErrorBody)))]
+#[utoipa::path(get, operation_id = "openSocket", path = "/v1/relay/ws", tag = "socket", security(()),
+    params(("Sec-WebSocket-Protocol" = String, Header,
+        description = "`felund.v2` and the token or ticket, by a comma")),
+    responses((status = 101, description = "the socket is open"), crate::error::Refused))]
 pub(crate) async fn upgrade(State(app): State<Arc<App>>, mut request: Request) -> Result<Response, ApiError> {
     let accept = handshake(&request)?;
     let token = offered_token(request.headers()).ok_or_else(ApiError::invalid_token)?;
