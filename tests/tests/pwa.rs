@@ -351,4 +351,11 @@ fn a_browser_creates_a_circle_that_a_terminal_joins() {
     assert_eq!(page.run("return document.documentElement.scrollWidth <= innerWidth", &[]), true);
     let small = "return [...document.querySelectorAll('input, textarea, select')].filter(e => parseFloat(getComputedStyle(e).fontSize) < 16).length";
     assert_eq!(page.run(small, &[]), 0);
+    // What is said to a screen reader to be on the page is there, whether completions are shown or not.
+    let astray = "return ['aria-activedescendant', 'aria-controls', 'aria-describedby', 'aria-labelledby', 'for'].flatMap(name => \
+        [...document.querySelectorAll(`[${name}]`)].flatMap(e => e.getAttribute(name).split(' ')).filter(id => !document.getElementById(id)))";
+    assert_eq!(page.run(astray, &[]), json!([]));
+    page.type_into("composer", "/he");
+    page.until("completions", "return !!document.getElementById('offers')", &[]);
+    assert_eq!(page.run(astray, &[]), json!([]));
 }

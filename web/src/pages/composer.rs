@@ -168,7 +168,8 @@ pub(super) fn Composer(
             <div class="line">
                 <label for="composer"><span aria-hidden="true">">"</span><span class="unseen">"Message"</span></label>
                 <textarea id="composer" rows="1" data-testid="composer" node_ref=input enterkeyhint="send"
-                    autocomplete="off" aria-describedby="hint" aria-autocomplete="list" aria-controls="offers"
+                    autocomplete="off" aria-describedby="hint" aria-autocomplete="list"
+                    aria-controls=move || (!offers.read().is_empty()).then_some("offers")
                     aria-activedescendant=move || {
                         (!offers.read().is_empty()).then(|| ["offer-", &chosen.get().to_string()].concat())
                     }
