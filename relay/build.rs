@@ -1,12 +1,14 @@
 //! Embeds the built web app with its compressed forms. Without a built app the relay compiles all the same and says
 //! so on its page.
 
+#[path = "src/compress.rs"]
+mod compress;
+
 use std::{
     env,
     error::Error,
     fmt::Write as _,
     fs,
-    io::Write as _,
     path::{Path, PathBuf},
 };
 
@@ -17,6 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let _ = fs::create_dir_all(&dist);
     }
     println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=src/compress.rs");
     println!("cargo:rerun-if-changed={}", dist.display());
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let store = out.join("assets");
@@ -35,14 +38,14 @@ fn main() -> Result<(), Box<dyn Error>> {
             fs::write(&file, bytes)?;
             Ok(format!("include_bytes!({file:?})"))
         };
-        let smaller = |suffix: &str, bytes: Vec<u8>| -> Result<String, Box<dyn Error>> {
-            if bytes.len() + 32 < raw.len() {
-                Ok(format!("Some({})", save(suffix, &bytes)?))
-            } else {
-                Ok("None".into())
-            }
+        let form = |suffix: &str, bytes: Option<Vec<u8>>| -> Result<String, Box<dyn Error>> {
+            Ok(match bytes {
+                Some(bytes) => format!("Some({})", save(suffix, &bytes)?),
+                None => "None".into(),
+            })
         };
-        let (brotli, gzip) = (smaller(".br", brotli(&raw)?)?, smaller(".gz", gzip(&raw)?)?);
+        let forms = compress::forms(&raw, 11)?;
+        let (brotli, gzip) = (form(".br", forms.brotli)?, form(".gz", forms.gzip)?);
         let raw = save("", &raw)?;
         writeln!(code, "Embedded {{ path: {path:?}, raw: {raw}, brotli: {brotli}, gzip: {gzip} }},")?;
     }
@@ -67,17 +70,4 @@ fn collect(dir: &Path, prefix: &str, out: &mut Vec<(String, PathBuf)>) -> Result
         }
     }
     Ok(())
-}
-
-fn brotli(raw: &[u8]) -> Result<Vec<u8>, Box<dyn Error>> {
-    let mut out = Vec::new();
-    let parameters = brotli::enc::BrotliEncoderParams { quality: 11, lgwin: 22, ..Default::default() };
-    brotli::BrotliCompress(&mut &*raw, &mut out, &parameters)?;
-    Ok(out)
-}
-
-fn gzip(raw: &[u8]) -> Result<Vec<u8>, Box<dyn Error>> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-    encoder.write_all(raw)?;
-    Ok(encoder.finish()?)
 }

@@ -8,6 +8,7 @@
 mod app;
 mod auth;
 mod clock;
+mod compress;
 mod config;
 mod error;
 mod handlers;

@@ -1,6 +1,6 @@
 //! The web app's files, built into the program (`build.rs`) or read from a folder once at the start.
 //!
-//! They are compressed when the program is built, so that a first visit is small and costs no CPU. Names that carry
+//! They are compressed beforehand, so that a first visit is small and costs no CPU. Names that carry
 //! a content hash may be cached for ever; the page, the service worker and the manifest are asked for each time
 //! and answered by their ETag.
 
@@ -21,7 +21,10 @@ use axum::{
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use crate::{app::App, policy::policy};
+use crate::{app::App, compress, policy::policy};
+
+/// Brotli's for a folder's files: a start takes about a second longer; with 11 it would be several.
+const QUALITY: i32 = 9;
 
 /// A file as `build.rs` embeds it: path from the root, content, and compressed forms where they are smaller.
 struct Embedded {
@@ -64,17 +67,23 @@ impl Assets {
         Self::with_index(files.collect())
     }
 
-    /// Those of a folder. A file `x.br` or `x.gz` beside `x` is its compressed form.
+    /// Those of a folder. A file `x.br` or `x.gz` beside `x` is its compressed form; one that has neither is compressed.
     pub(crate) fn from_dir(dir: &Path) -> io::Result<Self> {
         let mut contents = HashMap::new();
         read_dir(dir, "", &mut contents)?;
-        let files = contents.iter().filter(|(path, _)| !path.ends_with(".br") && !path.ends_with(".gz")).map(
-            |(path, raw)| {
-                let form = |suffix: &str| contents.get(&format!("{path}{suffix}")).cloned();
-                (path.clone(), Asset::new(path, raw.clone(), form(".br"), form(".gz")))
-            },
-        );
-        Ok(Self::with_index(files.collect()))
+        let mut files = HashMap::new();
+        for (path, raw) in
+            contents.iter().filter(|(path, _)| !path.ends_with(".br") && !path.ends_with(".gz"))
+        {
+            let beside = |suffix: &str| contents.get(&format!("{path}{suffix}")).cloned();
+            let (mut brotli, mut gzip) = (beside(".br"), beside(".gz"));
+            if brotli.is_none() && gzip.is_none() {
+                let forms = compress::forms(raw, QUALITY)?;
+                (brotli, gzip) = (forms.brotli.map(Bytes::from), forms.gzip.map(Bytes::from));
+            }
+            files.insert(path.clone(), Asset::new(path, raw.clone(), brotli, gzip));
+        }
+        Ok(Self::with_index(files))
     }
 
     fn with_index(mut files: HashMap<String, Asset>) -> Self {

@@ -360,6 +360,7 @@ fn a_folders_files_are_served_with_their_types_and_cached_by_name() {
         ("app-0123456789abcdef.wasm", "wasm"),
         ("app-0123456789abcdef.wasm.br", "brotli"),
         ("manifest.webmanifest", "{}"),
+        ("style.css", &"p { color: green }\n".repeat(1_000)),
     ] {
         std::fs::write(web.path().join(name), content).unwrap();
     }
@@ -382,6 +383,11 @@ fn a_folders_files_are_served_with_their_types_and_cached_by_name() {
     assert!(wasm.header("cache-control").unwrap().contains("immutable"));
     let wasm = http.call("GET", "/app-0123456789abcdef.wasm", &[], b"");
     assert_eq!(wasm.body, b"wasm");
+    for encoding in ["br", "gzip"] {
+        let style = http.call("GET", "/style.css", &headers(&[("accept-encoding", encoding)]), b"");
+        assert_eq!(style.header("content-encoding"), Some(encoding));
+        assert!(style.body.len() < 200, "{encoding}: {}", style.body.len());
+    }
     let manifest = http.call("GET", "/manifest.webmanifest", &[], b"");
     assert_eq!(manifest.header("content-type"), Some("application/manifest+json"));
     assert_eq!(http.call("GET", "/c/general", &headers(&[("accept", "text/html")]), b"").status, 200);
