@@ -86,6 +86,8 @@ fn look(nat: Nat) -> Option<Seen> {
     let from = if nat == Nat::Open { inside.address() } else { home.public_address() };
     assert!(first.ip() == from && second.ip() == from, "{nat:?}: {first} and {second} are not {from}");
     assert_eq!(crosses(&at_one, &client, first), SocketAddr::from((one.address(), port(&at_one))));
+    // Whose knock is not heard shall have been turned away by the router, not by a link that is not up yet.
+    crosses(&at_stranger, &at_one, (one.address(), port(&at_one)));
     Some(Seen {
         independent_mapping: first == second,
         strangers: gets_through(&at_stranger, &at_one, &client, first),
