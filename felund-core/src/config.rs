@@ -54,6 +54,10 @@ pub const RETENTION_DAYS: u32 = 30;
 /// Control events kept per circle. Beyond it those that no longer matter go first: superseded ones, then those about
 /// channels that nobody has made, then the oldest.
 pub const RETENTION_CONTROL: usize = 4_096;
+/// How often it is looked whether something has become too old, in milliseconds; and while a relay has not told the time.
+pub const AGE_INTERVAL_MS: u64 = 60 * 60 * 1000;
+/// See [`AGE_INTERVAL_MS`].
+pub const AGE_RETRY_MS: u64 = 60 * 1000;
 /// Channels a circle may have before no more are made on this device.
 pub const MAX_CHANNELS: usize = 256;
 /// Circles one node may hold.
@@ -115,6 +119,8 @@ pub const REACHABLE_MS: u64 = 24 * 60 * 60 * 1000;
 pub const MAX_HANDSHAKES: usize = 64;
 /// Most addresses of members kept for dialing.
 pub const MAX_ADDRESSES: usize = 256;
+/// Most devices of one circle that are taken for present because its relay says so, or for holding a message because they do.
+pub const MAX_PRESENT: usize = 4_096;
 /// Most announcements of a local network that are looked at.
 pub const MAX_NEARBY: usize = 64;
 /// Most endpoints of one member that are taken from anybody.

@@ -43,7 +43,10 @@ fn body(what: u8, which: usize, whom: usize, name: &str) -> Body {
             wrap_key: [whom as u8; 32],
             capabilities: Capabilities::default(),
         }),
-        2 => Body::Create(NewChannel { nonce: [7; 16], name: name.into(), access, check: None }),
+        2 => {
+            let check = (access == Access::Key).then_some([1; 16]);
+            Body::Create(NewChannel { nonce: [7; 16], name: name.into(), access, check })
+        }
         3 => Body::Join(channel),
         4 => Body::Leave(channel),
         5 => Body::Request(channel),
@@ -96,7 +99,7 @@ impl Replica {
     }
 
     fn take(&mut self, verified: &Verified) {
-        if self.log.merge(verified, WALL) != Merge::New {
+        if self.log.merge(verified, WALL, WALL) != Merge::New {
             return;
         }
         let header = verified.header();

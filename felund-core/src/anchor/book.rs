@@ -69,18 +69,25 @@ impl Announce {
     /// Whether a member is connected to this anchor.
     #[must_use]
     pub fn is_present(&self, member: &NodeId) -> bool {
-        has(&self.present, member)
+        self.present.as_chunks::<8>().0.contains(&short(member))
     }
 
     /// Whether this anchor keeps messages for a member.
     #[must_use]
     pub fn does_serve(&self, member: &NodeId) -> bool {
-        has(&self.serves, member) || self.is_present(member)
+        self.lists(&short(member))
     }
-}
 
-fn has(list: &[u8], member: &NodeId) -> bool {
-    list.as_chunks::<8>().0.contains(&short(member))
+    /// The members that this anchor keeps messages for, short.
+    pub fn served(&self) -> impl Iterator<Item = &[u8; 8]> {
+        self.serves.as_chunks::<8>().0.iter().chain(self.present.as_chunks::<8>().0)
+    }
+
+    /// As [`Announce::does_serve`], by a short id.
+    #[must_use]
+    pub fn lists(&self, member: &[u8; 8]) -> bool {
+        self.served().any(|served| served == member)
+    }
 }
 
 #[derive(Debug)]
@@ -111,6 +118,11 @@ impl Book {
         }
         self.known.insert(node, Known { announce, ts, heard: now });
         true
+    }
+
+    /// Forgets what a node announced: what it says next counts, whenever it says that it was.
+    pub fn forget(&mut self, node: &NodeId) {
+        self.known.remove(node);
     }
 
     fn is_fresh(known: &Known, now: u64) -> bool {

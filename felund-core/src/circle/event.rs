@@ -226,6 +226,9 @@ impl Body {
             }
             "channel.create" => {
                 let channel: NewChannel = minicbor::decode(cbor)?;
+                if channel.check.is_some() != (channel.access == Access::Key) {
+                    return Err(BodyError("a channel has a check exactly if it has a passphrase".into()));
+                }
                 Self::Create(NewChannel { name: name(&channel.name)?, ..channel })
             }
             "channel.join" => Self::Join(fields.next()?),

@@ -8,5 +8,5 @@ mod names;
 mod state;
 
 pub use event::{Access, Body, BodyError, Hello, NewChannel, channel_id, clean_name, is_ephemeral};
-pub(crate) use names::MARK;
+pub(crate) use names::{MARK, look};
 pub use state::{Channel, Member, Standing, State};

@@ -1,6 +1,6 @@
 //! Which names could be taken for one another.
 
-use super::State;
+use super::{Channel, State};
 use crate::{ids::NodeId, sorted::SortedMap};
 
 /// Stands between a name and the id that tells its bearer from others. A name that has it already is not taken at its
@@ -35,6 +35,16 @@ impl Names {
     fn is_shared(&self, name: &str) -> bool {
         self.0.get(&look(name)).is_some_and(|bearers| *bearers > 1)
     }
+
+    /// A name, with the id behind it that tells its bearer from others if it needs one.
+    fn label(&self, name: &str, short: &str) -> String {
+        let like_an_id = name.len() == short.len() && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if like_an_id && name != short || name.contains(MARK) || self.is_shared(name) {
+            format!("{name}{MARK}{short}")
+        } else {
+            name.to_owned()
+        }
+    }
 }
 
 impl State {
@@ -43,19 +53,22 @@ impl State {
     #[must_use]
     pub fn label(&self, id: &NodeId) -> String {
         let Some(hello) = self.member(id) else { return id.short() };
-        let (name, short) = (&hello.name, id.short());
-        let like_an_id = name.len() == short.len() && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if like_an_id && *name != short || name.contains(MARK) || self.names.is_shared(name) {
-            format!("{name}{MARK}{short}")
-        } else {
-            name.clone()
-        }
+        self.names.label(&hello.name, &id.short())
+    }
+
+    /// What each channel is called, in their order: as members are, where its name could be taken for another's or for
+    /// `general`.
+    pub fn channel_labels(&self, general: &str) -> impl Iterator<Item = String> {
+        let named = |channel: &'_ Channel| channel.name().unwrap_or_default().to_owned();
+        let all: Vec<String> = self.channels().map(|(_, channel)| named(channel)).collect();
+        let names = Names::of(all.iter().map(String::as_str).chain([general]));
+        self.channels().map(move |(id, channel)| names.label(channel.name().unwrap_or_default(), &id.short()))
     }
 }
 
 /// What two names have in common that are the same to the eye: their letters, without regard to case, spaces, or what
 /// has no width.
-fn look(name: &str) -> String {
+pub(crate) fn look(name: &str) -> String {
     let unseen = |c: &char| {
         c.is_whitespace()
             || matches!(c, '\u{ad}' | '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{180b}'..='\u{180e}' | '\u{200b}'..='\u{200d}'

@@ -1,5 +1,7 @@
 //! The hybrid logical clock: wall time when it moves forward, a counter when it does not.
 
+use crate::config::MAX_FUTURE_MS;
+
 /// Hands out `created_ts`: greater than everything this node has accepted or handed out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Clock {
@@ -12,6 +14,22 @@ impl Clock {
         if ts > self.last {
             self.last = ts;
         }
+    }
+
+    /// Begins again at `wall` (milliseconds) if the clock is so far ahead of it that nobody would accept what it says;
+    /// whether it did.
+    pub const fn restart(&mut self, wall: u64) -> bool {
+        let ahead = self.last > wall.saturating_add(MAX_FUTURE_MS);
+        if ahead {
+            self.last = wall;
+        }
+        ahead
+    }
+
+    /// The last timestamp accepted or handed out.
+    #[must_use]
+    pub const fn last(&self) -> u64 {
+        self.last
     }
 
     /// The next timestamp, given the wall time in milliseconds.
@@ -33,5 +51,14 @@ mod tests {
         clock.observe(500);
         assert_eq!(clock.tick(200), 501);
         assert_eq!(clock.tick(1_000), 1_000);
+    }
+
+    #[test]
+    fn a_clock_that_nobody_would_accept_begins_again() {
+        let mut clock = Clock::default();
+        clock.observe(2 * MAX_FUTURE_MS);
+        assert!(!clock.restart(MAX_FUTURE_MS), "others accept that");
+        assert!(clock.restart(MAX_FUTURE_MS - 1));
+        assert_eq!(clock.tick(1_000), MAX_FUTURE_MS, "never before what is right");
     }
 }

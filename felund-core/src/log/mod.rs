@@ -39,6 +39,9 @@ pub enum Merge {
     FromTheFuture,
     /// It is older than what the circle keeps.
     Expired,
+    /// Its author took the place of an envelope that is here, in another channel. A place is one envelope's: two would
+    /// never settle with those who have one or neither.
+    Copied,
 }
 
 /// The places of all envelopes a circle keeps.
@@ -68,30 +71,30 @@ impl Log {
         }
     }
 
-    /// Offers a verified envelope. `wall` is unix milliseconds.
-    pub fn merge(&mut self, verified: &Verified, wall: u64) -> Merge {
+    /// Offers a verified envelope. Unix milliseconds: `wall` bounds the future, `ages_by` the past.
+    pub fn merge(&mut self, verified: &Verified, wall: u64, ages_by: u64) -> Merge {
         let header = verified.header();
         let key = Key { ts: header.created_ts, id: header.msg_id };
         if key.ts > wall.saturating_add(MAX_FUTURE_MS) {
             return Merge::FromTheFuture;
         }
-        let control = header.channel_id == self.control;
-        let horizon = self.horizon(wall);
-        let entries = self.channels.entry(header.channel_id).or_default();
-        match entries.binary_search_by_key(&key, |entry| entry.key) {
-            Ok(_) => Merge::Known,
-            Err(_) if !control && key.ts < horizon => Merge::Expired,
-            Err(0) if !control && entries.len() >= self.retention.messages as usize => Merge::Expired,
-            Err(at) => {
-                let mine = header.author_node_id == self.me;
-                self.version += 1;
-                // Headers and signature by their upper bound.
-                let size = verified.envelope().enc().len() + (MAX_ENVELOPE_LEN - MAX_ENC_LEN);
-                let size = u32::try_from(size).unwrap_or(u32::MAX);
-                entries.insert(at, Entry { key, chat: header.kind == "chat.text", mine, size });
-                Merge::New
-            }
+        let entries = self.channels.get(&header.channel_id).map_or(&[][..], Vec::as_slice);
+        let Err(at) = entries.binary_search_by_key(&key, |entry| entry.key) else { return Merge::Known };
+        if self.channel_of(&key).is_some() {
+            return Merge::Copied;
         }
+        let full = at == 0 && entries.len() >= self.retention.messages as usize;
+        if header.channel_id != self.control && (full || key.ts < self.horizon(ages_by)) {
+            return Merge::Expired;
+        }
+        let mine = header.author_node_id == self.me;
+        self.version += 1;
+        // Headers and signature by their upper bound.
+        let size = verified.envelope().enc().len() + (MAX_ENVELOPE_LEN - MAX_ENC_LEN);
+        let size = u32::try_from(size).unwrap_or(u32::MAX);
+        let entry = Entry { key, chat: header.kind == "chat.text", mine, size };
+        self.channels.entry(header.channel_id).or_default().insert(at, entry);
+        Merge::New
     }
 
     /// Takes out the chat that the circle no longer keeps: per channel the keys to delete, in ascending order.
@@ -286,7 +289,7 @@ mod tests {
     fn merged(envelopes: &[Verified], messages: u32) -> Log {
         let mut log = Log::new(NodeId([0; 32]), CONTROL, Retention { messages, days: 30 });
         for envelope in envelopes {
-            log.merge(envelope, WALL);
+            log.merge(envelope, WALL, WALL);
             log.prune(WALL);
         }
         log
@@ -296,12 +299,14 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn merging_is_commutative_associative_and_idempotent(
-            drawn in prop::collection::vec((0..20_u64, any::<u8>(), 1..3_u8), 1..30),
+            drawn in prop::collection::vec((0..20_u64, any::<u8>()), 1..30),
             messages in 1..12_u32,
             at in any::<prop::sample::Index>(),
         ) {
+            // A place is in one channel only.
+            let channel = |id: u8| ChannelId([id % 2 + 1; 16]);
             let mut envelopes: Vec<Verified> =
-                drawn.iter().map(|(ts, id, channel)| envelope(*ts, *id, ChannelId([*channel; 16]), 9)).collect();
+                drawn.iter().map(|(ts, id)| envelope(*ts, *id, channel(*id), 9)).collect();
             let one_way = merged(&envelopes, messages);
             envelopes.extend_from_within(..);
             let at = at.index(envelopes.len());
@@ -316,17 +321,26 @@ mod tests {
         let mut log = merged(&[], 10);
         let channel = ChannelId([1; 16]);
         assert_eq!(
-            log.merge(&envelope(1_000 + MAX_FUTURE_MS + 1, 1, channel, 9), WALL),
+            log.merge(&envelope(1_000 + MAX_FUTURE_MS + 1, 1, channel, 9), WALL, WALL),
             Merge::FromTheFuture
         );
-        assert_eq!(log.merge(&envelope(1_000 + MAX_FUTURE_MS, 1, channel, 9), WALL), Merge::New);
+        assert_eq!(log.merge(&envelope(1_000 + MAX_FUTURE_MS, 1, channel, 9), WALL, WALL), Merge::New);
         let much_later = WALL + 31 * 24 * 60 * 60 * 1000;
-        assert_eq!(log.merge(&envelope(0, 2, channel, 9), much_later), Merge::Expired);
+        assert_eq!(log.merge(&envelope(0, 2, channel, 9), much_later, much_later), Merge::Expired);
         assert_eq!(
-            log.merge(&envelope(0, 2, CONTROL, 9), much_later),
+            log.merge(&envelope(0, 2, CONTROL, 9), much_later, much_later),
             Merge::New,
             "control events do not age"
         );
+    }
+
+    #[test]
+    fn a_place_is_one_envelopes_whatever_channel_another_claims_it_in() {
+        let mut log = merged(&[envelope(1, 1, ChannelId([1; 16]), 9)], 10);
+        assert_eq!(log.merge(&envelope(1, 1, ChannelId([2; 16]), 8), WALL, WALL), Merge::Copied);
+        assert_eq!(log.merge(&envelope(1, 1, CONTROL, 8), WALL, WALL), Merge::Copied);
+        assert_eq!(log.len(), 1);
+        assert_eq!(log.channels.len(), 1, "nor is anything kept of a channel that nothing is kept in");
     }
 
     #[test]
@@ -353,7 +367,7 @@ mod tests {
         let channel = ChannelId([1; 16]);
         let mut log = Log::new(me, CONTROL, Retention { messages: 10, days: 30 });
         for (ts, author) in [(1, 8), (2, 9), (3, 8), (4, 8)] {
-            log.merge(&envelope(ts, ts as u8, channel, author), WALL);
+            log.merge(&envelope(ts, ts as u8, channel, author), WALL, WALL);
         }
         assert_eq!(log.unread(&channel, None), 3);
         assert_eq!(log.unread(&channel, Some(Key { ts: WALL - 1_000 + 3, id: MsgId([3; 16]) })), 1);

@@ -188,6 +188,7 @@ impl Node {
         let Some(circle) = self.circles.get_mut(&id) else { return false };
         let before = circle.anchors.announced(&node, now);
         let moved = before.is_none_or(|before| before.present != announce.present);
+        let dropped = before.is_some_and(|before| before.served().any(|member| !announce.lists(member)));
         if !circle.anchors.heard(node, ts, announce.clone(), now) {
             return false;
         }
@@ -198,6 +199,9 @@ impl Node {
             self.direct.learn(id, Some(node), announce.endpoints.clone());
         }
         self.elect(id);
+        if dropped {
+            self.reconsider_anchored(id);
+        }
         true
     }
 

@@ -33,7 +33,7 @@ impl Node {
         let name = name_of(name.trim().trim_start_matches('#'))?;
         let circle = self.circles.get(&circle_id).ok_or(NO_CIRCLE)?;
         let me = self.me.as_ref().ok_or(LOCKED)?.key.id();
-        if circle.has_channel(&name) {
+        if circle.has_channel(&name, None) {
             return Err(format!("There is a channel #{name} already. Choose another name."));
         }
         if circle.state.channels().count() >= MAX_CHANNELS {
@@ -172,7 +172,7 @@ impl Node {
         if found.owner() != Some(me) {
             return Err("Only the member who made a channel can rename it.".into());
         }
-        if circle.has_channel(&name) && found.name().map(str::to_lowercase) != Some(name.to_lowercase()) {
+        if circle.has_channel(&name, Some(&channel)) {
             return Err(format!("There is a channel #{name} already. Choose another name."));
         }
         self.publish(circle_id, control, Body::Rename(channel, name), id, |_| Reply::Done)?;

@@ -7,8 +7,8 @@ use super::{
 };
 use crate::{
     anchor::Book,
-    circle::{Access, Channel, Standing, State},
-    config::MAX_COUNTED,
+    circle::{Access, Channel, Standing, State, look},
+    config::{MAX_COUNTED, MAX_PRESENT},
     envelope::{Verified, open},
     ids::{ChannelId, CircleHint, CircleId, Cursor, MsgId, NodeId},
     keys::{CircleSecret, MessageKey, NodeKey},
@@ -54,6 +54,8 @@ pub(super) struct Circle {
     pub(super) served: SortedMap<NodeId, u64>,
     pub(super) passing: Passing,
     pub(super) keys: SortedMap<ChannelId, MessageKey>,
+    /// Approvals of this device that do not open, by channel: they are not tried for every event that comes.
+    unusable: SortedMap<ChannelId, Vec<u8>>,
     pub(super) read: SortedMap<ChannelId, Key>,
     pub(super) drafts: SortedMap<ChannelId, String>,
     /// Own envelopes that nobody has confirmed.
@@ -107,6 +109,7 @@ impl Circle {
             served: SortedMap::new(),
             passing: Passing::default(),
             keys: SortedMap::new(),
+            unusable: SortedMap::new(),
             read: SortedMap::new(),
             drafts: SortedMap::new(),
             outbox: SortedSet::new(),
@@ -188,10 +191,11 @@ impl Circle {
         self.state.member(id).map_or_else(|| id.short(), |hello| hello.name.clone())
     }
 
-    /// Whether a channel's name, in any case, is taken.
-    pub(super) fn has_channel(&self, name: &str) -> bool {
-        let taken = |other: &str| other.to_lowercase() == name.to_lowercase();
-        taken(GENERAL) || self.state.channels().any(|(_, channel)| channel.name().is_some_and(taken))
+    /// Whether another channel has a name, or one that could be taken for it.
+    pub(super) fn has_channel(&self, name: &str, but: Option<&ChannelId>) -> bool {
+        let taken = |other: &str| look(other) == look(name);
+        let mut others = self.state.channels().filter(|(id, _)| Some(*id) != but);
+        taken(GENERAL) || others.any(|(_, channel)| channel.name().is_some_and(taken))
     }
 
     pub(super) fn message(&self, verified: &Verified, text: String, me: &NodeId) -> MessageView {
@@ -210,6 +214,13 @@ impl Circle {
             text,
             mine,
             delivery: if mine { self.delivery(&key) } else { Delivery::Received },
+        }
+    }
+
+    /// A device was seen for the last time now, `wall` in unix milliseconds. A relay can name any number; members count.
+    pub(super) fn saw(&mut self, node: NodeId, wall: u64) {
+        if self.state.member(&node).is_some() {
+            self.last_seen.insert(node, wall);
         }
     }
 
@@ -243,15 +254,20 @@ impl Circle {
 
     /// Takes note of a member's confirmation of an own message; whether it is news.
     pub(super) fn confirm(&mut self, key: Key, by: NodeId) -> bool {
-        self.confirms.get_mut(&key).is_some_and(|confirmed| confirmed.insert(by))
+        // Whoever has the secret can make up keys without end.
+        self.confirms.get_mut(&key).is_some_and(|by_now| by_now.len() < MAX_PRESENT && by_now.insert(by))
     }
 
     /// Starts counting confirmations of an own message, and stops for the oldest one counted.
     pub(super) fn count(&mut self, key: Key) {
         self.confirms.entry(key).or_default();
-        if self.confirms.len() > MAX_COUNTED
-            && let Some((oldest, _)) = self.confirms.pop_first()
-        {
+        // What nobody has yet is counted however much it is: it would wait for ever.
+        if self.confirms.len() <= MAX_COUNTED {
+            return;
+        }
+        let settled = self.confirms.keys().find(|key| !self.outbox.contains(*key)).copied();
+        if let Some(oldest) = settled {
+            self.confirms.remove(&oldest);
             self.anchored.remove(&oldest);
         }
     }
@@ -323,8 +339,9 @@ impl Circle {
         let mut others: Vec<ChannelView> = self
             .state
             .channels()
-            .map(|(id, channel)| {
-                let mut view = base(*id, channel.name().unwrap_or_default().to_owned());
+            .zip(self.state.channel_labels(GENERAL))
+            .map(|((id, channel), label)| {
+                let mut view = base(*id, label);
                 let (access, owner) = (channel.access().unwrap_or(Access::Public), channel.owner());
                 view.access = access;
                 view.membership = self.membership(id, channel, me);
@@ -390,16 +407,24 @@ impl Circle {
     }
 
     /// Opens what its owner wrapped for this device; the new keys.
-    pub(super) fn unwrap_approvals(&self, key: &NodeKey) -> Vec<(ChannelId, MessageKey)> {
+    pub(super) fn unwrap_approvals(&mut self, key: &NodeKey) -> Vec<(ChannelId, MessageKey)> {
         let me = key.id();
-        let unwrap = |(id, channel): (&ChannelId, &Channel)| {
+        let mut opened = Vec::new();
+        for (id, channel) in self.state.channels() {
             if channel.access() != Some(Access::Invite) || self.keys.contains_key(id) {
-                return None;
+                continue;
+            }
+            let Some(approval) = channel.approval(&me) else { continue };
+            if self.unusable.get(id).is_some_and(|known| known == approval) {
+                continue;
             }
             let context = crate::keys::channel_wrap_context(&self.id, id, &me);
-            Some((*id, key.unwrap_key(&context, channel.approval(&me)?)?))
-        };
-        self.state.channels().filter_map(unwrap).collect()
+            match key.unwrap_key(&context, approval) {
+                Some(key) => opened.push((*id, key)),
+                None => drop(self.unusable.insert(*id, approval.to_vec())),
+            }
+        }
+        opened
     }
 }
 

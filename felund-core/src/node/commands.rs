@@ -136,13 +136,19 @@ impl Node {
         let name = name_of(name)?;
         let mut ops: Vec<Op> = self.record(records::PROFILE.into(), name.as_bytes()).into_iter().collect();
         let me = self.me.as_mut().ok_or("The keys are locked.")?;
-        let changed = me.name != name;
-        me.name = name;
-        let mut after = Vec::new();
-        if let Some(hello) = self.hello().filter(|_| changed) {
+        me.name.clone_from(&name);
+        let (me, mut published, mut after) = (me.key.id(), Vec::new(), Vec::new());
+        if let Some(hello) = self.hello() {
+            // By what the circle knows, not by what was typed before: that may not have been stored.
             for (_, circle) in std::mem::take(&mut self.circles) {
-                let sealed = self.seal_into(&circle, circle.control, hello.clone());
+                let known = circle.state.member(&me);
+                if known.is_none_or(|known| known.name != name) {
+                    let sealed = self.seal_into(&circle, circle.control, hello.clone());
+                    published.push(sealed);
+                }
                 self.circles.insert(circle.id, circle);
+            }
+            for sealed in published {
                 let sealed = sealed?;
                 ops.extend(sealed.ops);
                 after.push(sealed.after);
@@ -167,13 +173,43 @@ impl Node {
         let invite = Invite::parse(invite).map_err(|e| e.to_string())?;
         let relay = relay.map(clean_relay_url).transpose().map_err(|e| e.to_string())?;
         let secret = CircleSecret::from_secret(invite.secret);
-        if let Some(circle) = self.circles.get(&secret.circle_id()) {
-            let invite = self.invite_to(circle);
-            return Ok(Some(Reply::Circle { circle_id: circle.id, name: circle.name(), invite }));
+        if self.circles.contains_key(&secret.circle_id()) {
+            return self.join_again(id, secret.circle_id(), invite.relay.or(relay), invite.peers);
         }
         let name = invite.name.as_deref().and_then(clean_name);
         let name = name.unwrap_or_else(|| secret.circle_id().short());
         self.new_circle(id, *secret.secret().expose(), invite.relay.or(relay), invite.peers, name, None)
+    }
+
+    /// An invite to a circle that this device is in may know newer ways to it.
+    fn join_again(
+        &mut self,
+        id: u64,
+        circle_id: CircleId,
+        relay: Option<String>,
+        peers: Vec<String>,
+    ) -> Answer {
+        let circle = self.circles.get_mut(&circle_id).ok_or(NO_CIRCLE)?;
+        let news = peers.iter().any(|peer| !circle.peers.contains(peer));
+        if news {
+            let old = std::mem::replace(&mut circle.peers, peers.clone());
+            circle.peers.extend(old.into_iter().filter(|peer| !peers.contains(peer)));
+            circle.peers.truncate(MAX_INVITE_PEERS);
+            self.direct.learn(circle_id, None, peers);
+        }
+        let lacks_relay = self.circles.get(&circle_id).is_some_and(|circle| circle.relay.is_none());
+        let relay = relay.filter(|_| lacks_relay);
+        let moved = relay.is_some();
+        if moved {
+            self.move_circle(circle_id, relay);
+        }
+        let circle = self.circles.get(&circle_id).ok_or(NO_CIRCLE)?;
+        let invite = self.invite_to(circle);
+        let reply = Reply::Circle { circle_id, name: circle.name(), invite };
+        if !news && !moved {
+            return Ok(Some(reply));
+        }
+        self.save_circle(id, circle_id, reply)
     }
 
     fn new_circle(
@@ -223,19 +259,23 @@ impl Node {
     }
 
     /// Writes a circle's record as it now is; the answer comes once it is durable.
-    fn save_circle(&mut self, id: u64, circle: CircleId) -> Answer {
+    fn save_circle(&mut self, id: u64, circle: CircleId, reply: Reply) -> Answer {
         let bytes = records::cbor(&self.circles.get(&circle).ok_or(NO_CIRCLE)?.record());
         let ops = self.record(records::circle(&circle), &bytes).into_iter().collect();
         self.dirty.insert(circle);
-        self.store(ops, vec![After::Reply(id, Reply::Done)]);
+        self.store(ops, vec![After::Reply(id, reply)]);
         Ok(None)
     }
 
     fn set_relay(&mut self, id: u64, circle_id: CircleId, relay: Option<&str>) -> Answer {
         let relay = relay.map(clean_relay_url).transpose().map_err(|e| e.to_string())?;
-        if self.circles.get(&circle_id).ok_or(NO_CIRCLE)?.relay == relay {
-            return Ok(Some(Reply::Done));
+        if self.circles.get(&circle_id).ok_or(NO_CIRCLE)?.relay != relay {
+            self.move_circle(circle_id, relay);
         }
+        self.save_circle(id, circle_id, Reply::Done)
+    }
+
+    fn move_circle(&mut self, circle_id: CircleId, relay: Option<String>) {
         self.link_down(circle_id);
         if let Some(circle) = self.circles.get_mut(&circle_id) {
             circle.relay = relay;
@@ -243,7 +283,6 @@ impl Node {
             (circle.cursor, circle.skipped) = (crate::ids::Cursor::default(), false);
         }
         self.relink(circle_id);
-        self.save_circle(id, circle_id)
     }
 
     fn set_retention(&mut self, id: u64, circle_id: CircleId, retention: Retention) -> Answer {
@@ -253,7 +292,7 @@ impl Node {
         self.circles.get_mut(&circle_id).ok_or(NO_CIRCLE)?.retention = retention;
         self.limit_anchor(circle_id);
         self.prune(circle_id);
-        self.save_circle(id, circle_id)
+        self.save_circle(id, circle_id, Reply::Done)
     }
 
     fn send(&mut self, id: u64, circle: CircleId, channel: ChannelId, text: String) -> Answer {

@@ -4,7 +4,10 @@
 //! Nothing of them is kept meanwhile: the relay is read again from before them, and members send what is lacking. So it
 //! takes no memory that somebody else could fill, and a restart costs nothing.
 
-use super::Node;
+use super::{
+    Node,
+    gossip::{Stream, Summaries},
+};
 use crate::{
     config::{EARLY_RETRY_MS, MAX_EARLY_MS, MAX_FUTURE_MS},
     ids::CircleId,
@@ -35,9 +38,32 @@ impl Node {
     /// Whether the place of an envelope from the future in the relay's log must not be passed: its time comes, or had
     /// come already if the relay is right about it. Otherwise one envelope could hold the place up for ever.
     pub(super) fn is_awaited(&self, relay: &str, created_ts: u64) -> bool {
-        let offset_s = self.links.get(relay).map_or(0, |link| link.figures().0);
-        let wall = self.now.wall.saturating_add_signed(offset_s.saturating_mul(1_000));
-        created_ts <= wall.saturating_add(MAX_EARLY_MS)
+        let heard = self.links.get(relay).and_then(|link| link.wall(self.now.mono));
+        created_ts <= heard.unwrap_or(self.now.wall).saturating_add(MAX_EARLY_MS)
+    }
+
+    /// The wall time by which what a circle keeps ages: its relay's where that is the earlier one, and the beginning of
+    /// time until the relay has told it. A clock that is ahead is no reason to delete anything.
+    pub(super) fn ages_by(&self, id: CircleId) -> u64 {
+        let relay = self.circles.get(&id).and_then(|circle| circle.relay.as_ref());
+        let heard = |relay| self.links.get(relay).and_then(|link| link.wall(self.now.mono)).unwrap_or(0);
+        relay.map_or(self.now.wall, |relay| heard(relay).min(self.now.wall))
+    }
+
+    /// The time for something that this node writes, by its hybrid logical clock. Where that ran ahead because the wall
+    /// clock once did, so far that nobody takes it, it begins again: a relay has told that this clock is right now.
+    pub(super) fn stamp(&mut self) -> u64 {
+        let heard = self.links.values().filter_map(|link| link.wall(self.now.mono)).max();
+        if heard.is_some_and(|heard| self.clock.restart(heard.max(self.now.wall))) {
+            let me = self.my_id();
+            for circle in self.circles.values_mut() {
+                me.iter().for_each(|me| circle.anchors.forget(me));
+            }
+            // What is written from now on is not newer than what these covered.
+            self.summaries.values_mut().for_each(Summaries::cover_nothing);
+            self.streams.values_mut().for_each(Stream::cover_nothing);
+        }
+        self.clock.tick(self.now.wall)
     }
 
     /// Asks again for what was refused for being from the future, once the clock has got there or was put right.

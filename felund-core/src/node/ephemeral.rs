@@ -123,9 +123,9 @@ impl Passing {
 impl Node {
     /// Seals an event that is passed on and not kept; its time and its bytes.
     pub(super) fn seal_ephemeral(&mut self, id: CircleId, body: &Body) -> Option<(u64, Vec<u8>)> {
+        let created_ts = self.stamp();
         let (circle, me) = (self.circles.get(&id)?, self.me.as_ref()?);
         let cbor = body.to_cbor();
-        let created_ts = self.clock.tick(self.now.wall);
         let draft = Draft {
             circle_id: id,
             channel_id: circle.control,

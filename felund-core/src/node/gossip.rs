@@ -73,6 +73,16 @@ impl Summaries {
             self.newest.push_back(newest);
         }
     }
+
+    pub(super) fn cover_nothing(&mut self) {
+        self.newest.iter_mut().for_each(|newest| *newest = None);
+    }
+}
+
+impl Stream {
+    pub(super) const fn cover_nothing(&mut self) {
+        self.offered.newest = None;
+    }
 }
 
 impl Node {
@@ -133,13 +143,18 @@ impl Node {
         self.summaries.get_mut(&(conn, id))?.newest.pop_front()
     }
 
+    /// The newest own envelope, but for those from before the clock began again: what is written next is newer.
+    fn newest_own(&self, circle: &super::Circle) -> Option<Key> {
+        circle.confirms.keys().rev().find(|key| key.ts <= self.clock.last()).copied()
+    }
+
     /// Begins a reconciliation.
     pub(super) fn summarise(&mut self, conn: ConnId, id: CircleId, place: u32) {
         let (Some(circle), Some(salt)) = (self.circles.get(&id), self.salt(conn)) else { return };
-        let window = circle.log.window(self.now.wall);
+        let window = circle.log.window(self.ages_by(id));
         let summary = summarise(&salt, circle.log.keys(&window));
         let have = Have::Summary { count: summary.count, fingerprint: summary.fingerprint, window };
-        let newest = circle.confirms.last_key_value().map(|(key, _)| *key);
+        let newest = self.newest_own(circle);
         // A peer that lacks everything is answered with all of it.
         if summary.count > 0 {
             self.summaries.entry((conn, id)).or_default().asked(newest);
@@ -151,13 +166,17 @@ impl Node {
         match have {
             Have::Summary { count, fingerprint, window } => {
                 let (Some(circle), Some(salt)) = (self.circles.get(&id), self.salt(conn)) else { return };
-                let window = circle.log.window(self.now.wall).and(&window);
+                let window = circle.log.window(self.ages_by(id)).and(&window);
                 let ours = summarise(&salt, circle.log.keys(&window));
                 if (ours.count, ours.fingerprint) == (count, fingerprint) {
                     self.claim(conn, PeerFrame::MsgsHave { circle: place, have: Have::Same });
                     self.all_confirmed(id, node, &window, |_| true);
                 } else if count == 0 {
-                    // A newcomer lacks everything: no need to find out what.
+                    // A newcomer lacks everything: no need to find out what. Asked again before it has got it, it gets no
+                    // more.
+                    if self.is_sending(conn, id) {
+                        return;
+                    }
                     let keys: Vec<Key> = circle.log.keys(&window).collect();
                     self.send_keys(conn, id, keys);
                 } else {
@@ -168,7 +187,7 @@ impl Node {
             Have::Same => {
                 let Some(newest) = self.summary_answered(conn, id) else { return };
                 let Some(circle) = self.circles.get(&id) else { return };
-                let window = circle.log.window(self.now.wall);
+                let window = circle.log.window(self.ages_by(id));
                 // It answers for what was there when it was asked; own clocks only grow.
                 self.all_confirmed(id, node, &window, |key| Some(*key) <= newest);
             }
@@ -212,10 +231,7 @@ impl Node {
             Some(Stream { offered, .. }) => {
                 Offered { newest: offered.newest, window: offered.window.and(&window) }
             }
-            None => {
-                let newest = circle.confirms.last_key_value().map(|(key, _)| *key);
-                Offered { newest, window: window.clone() }
-            }
+            None => Offered { newest: self.newest_own(circle), window: window.clone() },
         };
         self.streams.insert((conn, id), Stream { version, window: window.clone(), end, offered });
         let have = Have::Symbols { count, start: start as u64, symbols, window };
@@ -239,7 +255,7 @@ impl Node {
             _ if start > 0 => return self.summarise(conn, id, place),
             _ => Exchange {
                 version,
-                window: circle.log.window(self.now.wall).and(window),
+                window: circle.log.window(self.ages_by(id)).and(window),
                 decoder: Decoder::default(),
             },
         };
@@ -285,6 +301,12 @@ impl Node {
             self.all_confirmed(id, node, &window, |key| Some(*key) <= newest && !asked(key));
         }
         self.send_keys(conn, id, keys);
+    }
+
+    /// Whether envelopes of a circle are being read for a connection.
+    fn is_sending(&self, conn: ConnId, id: CircleId) -> bool {
+        let same = |asked: &Asked| matches!(asked, Asked::Gossip { conn: to, circle, .. } if (*to, *circle) == (conn, id));
+        self.queries.values().any(same)
     }
 
     /// Loads envelopes and sends them, oldest first and in batches.

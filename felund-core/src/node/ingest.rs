@@ -1,12 +1,14 @@
 //! What the links learned: envelopes, confirmations, presence.
 
-use super::{Node, ephemeral::Way, publish::row_of, records};
+use super::{Node, Phase, ephemeral::Way, publish::row_of, records};
 use crate::{
     circle::{Body, is_ephemeral},
+    config::{AGE_INTERVAL_MS, AGE_RETRY_MS, MAX_ENDPOINTS, MAX_PRESENT},
     envelope::Envelope,
     ids::{CircleHint, CircleId, Cursor, MsgId},
     io::{ConnId, Event, HttpId, HttpResponse},
     log::Merge,
+    relay_api::Peer,
     route::relay::{Cx, LinkEvent, RelayLink},
     store::Op,
     view::Key,
@@ -93,26 +95,30 @@ impl Node {
             LinkEvent::Peers { peers, .. } => {
                 let wall = self.now.wall;
                 let Some(circle) = self.circles.get_mut(&id) else { return };
-                for gone in std::mem::take(&mut circle.online) {
-                    circle.last_seen.insert(gone, wall);
+                let before = std::mem::take(&mut circle.online);
+                for gone in &before {
+                    circle.saw(*gone, wall);
                 }
-                circle.online.extend(peers.iter().map(|peer| peer.node_id));
+                circle.online.extend(peers.iter().take(MAX_PRESENT).map(|peer| peer.node_id));
                 self.dirty.insert(id);
                 for peer in peers {
-                    self.rtc.came(peer.node_id, self.now.mono);
-                    self.direct.learn(id, Some(peer.node_id), peer.endpoints);
+                    if !before.contains(&peer.node_id) {
+                        self.rtc.came(peer.node_id, self.now.mono);
+                    }
+                    self.learn_present(id, peer);
                 }
             }
             LinkEvent::Presence { peer, online, .. } => {
                 let wall = self.now.wall;
                 let Some(circle) = self.circles.get_mut(&id) else { return };
                 if online {
-                    if circle.online.insert(peer.node_id) {
+                    let room = circle.online.len() < MAX_PRESENT;
+                    if room && circle.online.insert(peer.node_id) {
                         self.rtc.came(peer.node_id, self.now.mono);
                     }
-                    self.direct.learn(id, Some(peer.node_id), peer.endpoints);
+                    self.learn_present(id, peer);
                 } else if circle.online.remove(&peer.node_id) {
-                    circle.last_seen.insert(peer.node_id, wall);
+                    circle.saw(peer.node_id, wall);
                 }
                 self.dirty.insert(id);
             }
@@ -122,6 +128,11 @@ impl Node {
             | LinkEvent::Changed
             | LinkEvent::Observed { .. } => {}
         }
+    }
+
+    fn learn_present(&mut self, id: CircleId, peer: Peer) {
+        let endpoints = peer.endpoints.into_iter().take(MAX_ENDPOINTS).collect();
+        self.direct.learn(id, Some(peer.node_id), endpoints);
     }
 
     /// An envelope of the relay's log. Its place is noted, so that it is not asked for again, whatever it is; unless it
@@ -152,7 +163,7 @@ impl Node {
             return Taken::Refused;
         }
         let Ok(envelope) = Envelope::from_cbor(bytes) else { return Taken::Refused };
-        let (wall, me) = (self.now.wall, self.my_id());
+        let (wall, ages_by, me) = (self.now.wall, self.ages_by(id), self.my_id());
         let (Some(circle), Some(me)) = (self.circles.get_mut(&id), me) else { return Taken::Refused };
         let header = envelope.header();
         // What ages fast is never stored, whoever says that it should be.
@@ -167,14 +178,14 @@ impl Node {
         }
         let Ok(verified) = envelope.verify() else { return Taken::Refused };
         let header = verified.header();
-        match circle.log.merge(&verified, wall) {
+        match circle.log.merge(&verified, wall, ages_by) {
             Merge::New => {}
             Merge::Known => return Taken::Known(key.id),
             Merge::FromTheFuture => {
                 circle.early.refused(key.ts);
                 return Taken::Early(key.ts);
             }
-            Merge::Expired => return Taken::Refused,
+            Merge::Expired | Merge::Copied => return Taken::Refused,
         }
         self.clock.observe(key.ts);
         self.staged.push(Op::PutEnvelope(row_of(&verified)));
@@ -237,21 +248,50 @@ impl Node {
         }
     }
 
+    /// Where nothing is said, what is there ages all the same.
+    pub(super) fn age(&mut self) {
+        if self.now.mono < self.age_at || !matches!(self.phase, Phase::Ready) {
+            return;
+        }
+        let ids: Vec<CircleId> = self.circles.keys().copied().collect();
+        let told = ids.iter().all(|id| self.ages_by(*id) > 0);
+        self.age_at = self.now.mono + if told { AGE_INTERVAL_MS } else { AGE_RETRY_MS };
+        for id in ids {
+            self.prune(id);
+        }
+    }
+
+    pub(super) fn age_deadline(&self) -> Option<u64> {
+        (matches!(self.phase, Phase::Ready) && !self.circles.is_empty()).then_some(self.age_at)
+    }
+
     /// Deletes what the circle no longer keeps.
     pub(super) fn prune(&mut self, id: CircleId) {
-        let wall = self.now.wall;
+        let ages_by = self.ages_by(id);
         let Some(circle) = self.circles.get_mut(&id) else { return };
         if circle.log.control_overflows() {
             let dropped = circle.log.prune_control(circle.state.live());
             circle.state.forget(&dropped);
             self.staged.push(Op::DeleteEnvelopes(id, dropped.into_iter().collect()));
         }
-        for (channel_id, keys) in circle.log.prune(wall) {
+        let mut unsent = 0_u32;
+        for (channel_id, keys) in circle.log.prune(ages_by) {
             let Some(up_to) = keys.last().copied() else { continue };
+            for key in keys.iter().filter(|key| circle.outbox.remove(*key)) {
+                self.staged.push(Op::DeleteRecord(records::outbox(&id, key)));
+                unsent += 1;
+            }
             self.staged.push(Op::DeleteEnvelopes(id, keys));
             self.dirty.insert(id);
             let pruned = Event::Pruned { circle_id: id, channel_id, up_to };
             self.outputs.push_back(crate::io::Output::Event(pruned));
+        }
+        if unsent > 0 {
+            let text = format!(
+                "{unsent} of your messages in {} were deleted before anybody got them: the circle keeps no more, or none that old.",
+                circle.name()
+            );
+            self.notice(true, text);
         }
     }
 

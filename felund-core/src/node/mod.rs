@@ -131,6 +131,8 @@ pub struct Node {
     hides: bool,
     /// `sent_at` of the newest signal.
     signaled_at: u64,
+    /// When it is looked for what has become too old, monotonic milliseconds.
+    age_at: u64,
     forwarded: SortedMap<ConnId, rtc::Forwarded>,
     /// Signals that were dropped, by what was wrong with them.
     bad_signals: SortedMap<&'static str, u32>,
@@ -185,6 +187,7 @@ impl Node {
             rtc: Rtc::new(platform.rtc, platform.turn_streams, !platform.dials),
             hides: false,
             signaled_at: 0,
+            age_at: 0,
             forwarded: SortedMap::new(),
             bad_signals: SortedMap::new(),
             exchanges: SortedMap::new(),
@@ -254,6 +257,7 @@ impl Node {
             }
         }
         self.retry_early();
+        self.age();
         self.tend_anchors();
         self.send_receipts();
         self.tell_brought();
@@ -292,6 +296,7 @@ impl Node {
             self.ladder.deadline(),
             self.anchors_deadline(),
             self.early_deadline(),
+            self.age_deadline(),
             self.direct.deadline(),
             self.staging_deadline(),
             self.brought_deadline(),

@@ -48,13 +48,14 @@ impl Node {
         channel: ChannelId,
         body: Body,
     ) -> Result<Sealed, String> {
+        let created_ts = self.stamp();
         let me = self.me.as_ref().ok_or("The keys are locked.")?;
         let key = circle.key_of(&channel).ok_or("This device has no key for that channel. Join it first.")?;
         let cbor = body.to_cbor();
         let draft = Draft {
             circle_id: circle.id,
             channel_id: channel,
-            created_ts: self.clock.tick(self.now.wall),
+            created_ts,
             kind: body.kind(),
             key_id: EPOCH_0,
             body: &cbor,
@@ -119,12 +120,12 @@ impl Node {
     }
 
     fn published(&mut self, id: CircleId, verified: &Verified, body: Body) {
-        let (wall, me) = (self.now.wall, self.my_id());
+        let (wall, ages_by, me) = (self.now.wall, self.ages_by(id), self.my_id());
         let (Some(circle), Some(me)) = (self.circles.get_mut(&id), me) else { return };
         let header = verified.header();
         let key = Key { ts: header.created_ts, id: header.msg_id };
         // Where the wall clock has been put back, the node's own clock is ahead of it, and what it says no less its own.
-        if circle.log.merge(verified, wall.max(key.ts)) != Merge::New {
+        if circle.log.merge(verified, wall.max(key.ts), ages_by) != Merge::New {
             return;
         }
         circle.outbox.insert(key);
@@ -166,9 +167,12 @@ impl Node {
             Step::Wait => {}
             Step::AskRelay => {
                 let Some(sealed) = self.ladder.take(id, key) else { return };
-                let Some(circle) = self.circles.get(&id) else { return };
-                if let Some(link) = circle.relay.as_ref().and_then(|relay| self.links.get_mut(relay)) {
-                    link.enqueue(&circle.hint, key.id, sealed);
+                let Some(circle) = self.circles.get_mut(&id) else { return };
+                match circle.relay.as_ref().and_then(|relay| self.links.get_mut(relay)) {
+                    Some(link) if link.carries(&circle.hint) => link.enqueue(&circle.hint, key.id, sealed),
+                    // It is just being moved to another relay.
+                    Some(_) | None if circle.relay.is_some() => circle.unqueued.push((key.id, sealed)),
+                    Some(_) | None => {}
                 }
             }
             Step::Settled => {

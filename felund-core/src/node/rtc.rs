@@ -4,7 +4,7 @@ use sha2::Digest as _;
 
 use super::Node;
 use crate::{
-    config::{DIAL_FIRST_MS, MAX_FORWARDED, MESH_DEGREE, SIGNAL_TTL_MIN_S},
+    config::{DIAL_FIRST_MS, MAX_FORWARDED, MESH_DEGREE, SIGNAL_SKEW_MS, SIGNAL_TTL_MIN_S},
     ids::{Base64, CircleId, NodeId},
     io::{ConnId, RtcEvent},
     relay_api::SignalRequest,
@@ -133,6 +133,10 @@ impl Node {
     fn send_signal(&mut self, id: CircleId, to: NodeId, session: SessionId, signal: Signal) {
         let (Some(circle), Some(me)) = (self.circles.get(&id), &self.me) else { return };
         let Some(wrap_key) = circle.state.member(&to).map(|hello| hello.wrap_key) else { return };
+        // Where the wall clock was ahead once, nobody would take a signal until it is as late as that.
+        if self.signaled_at > self.now.wall.saturating_add(SIGNAL_SKEW_MS) {
+            self.signaled_at = 0;
+        }
         self.signaled_at = self.now.wall.max(self.signaled_at + 1);
         let kind = signal.kind();
         let letter = Letter::new(session, self.signaled_at, signal);

@@ -65,7 +65,9 @@ impl Node {
             }
             (Asked::Outbox(circle), Ok(Loaded::Envelopes(rows))) => {
                 if let Some(circle) = self.circles.get_mut(&circle) {
-                    circle.unqueued = rows.into_iter().map(|(key, sealed)| (key.id, sealed)).collect();
+                    let rows = rows.into_iter().map(|(key, sealed)| (key.id, sealed));
+                    let later = std::mem::take(&mut circle.unqueued);
+                    circle.unqueued = rows.chain(later).collect();
                 }
                 self.circle_part_loaded(circle);
             }

@@ -151,3 +151,37 @@ fn only_the_creator_renames_and_history_follows() {
     world.run(1_000);
     assert_eq!(world.texts(1, circle, "bulbs"), ["swap?"]);
 }
+
+#[test]
+fn channels_that_could_be_taken_for_one_another_are_told_apart() {
+    let mut world = World::new(2);
+    let circle = world.circle("garden club");
+    world.set_relay_up(false);
+    let seeds = create(&mut world, circle, "seeds", Access::Invite, None);
+    let made = world.ask(
+        1,
+        Command::CreateChannel {
+            circle,
+            name: "SEE\u{200b}DS".into(),
+            access: Access::Public,
+            passphrase: None,
+        },
+    );
+    let Ok(Reply::Channel { channel_id: other }) = made else { panic!("{made:?}") };
+    world.set_relay_up(true);
+    world.run(60_000);
+    for at in 0..2 {
+        let channels = &world.devices[at].model.circle(circle).unwrap().channels;
+        let name = |id: ChannelId| channels.iter().find(|channel| channel.id == id).unwrap().name.clone();
+        assert_eq!(name(seeds), format!("seeds#{}", seeds.short()));
+        assert_eq!(name(other), format!("SEE\u{200b}DS#{}", other.short()));
+    }
+    for taken in ["Gen\u{200b}eral", " s e e d s "] {
+        let again =
+            Command::CreateChannel { circle, name: taken.into(), access: Access::Public, passphrase: None };
+        assert!(world.ask(0, again).unwrap_err().contains("Choose another name"), "{taken}");
+    }
+    world.ask(1, Command::RenameChannel { circle, channel: other, name: "bulbs".into() }).unwrap();
+    world.run(60_000);
+    assert!(channel(&world, 0, circle, "seeds").is_some() && channel(&world, 0, circle, "bulbs").is_some());
+}

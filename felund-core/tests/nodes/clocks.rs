@@ -131,3 +131,63 @@ fn people_are_told_when_their_clock_is_wrong_and_when_it_is_right_again() {
     assert!(told.len() == 3 && told[2].contains("days ahead of the relay's"), "{told:?}");
     assert!(notices(&world, 0).is_empty());
 }
+
+#[test]
+fn a_clock_that_is_months_ahead_deletes_nothing_and_misses_nothing() {
+    let mut world = World::new(2);
+    let circle = world.circle("garden club");
+    send(&mut world, 0, circle, "kept");
+    world.run(5_000);
+    // It starts with a clock that nobody has set, and is told so only by the relay.
+    world.devices[1].skew = 90 * 24 * HOUR_MS;
+    world.restart(1);
+    world.run(5_000);
+    send(&mut world, 0, circle, "taken in");
+    world.run(120_000);
+    assert_eq!(world.texts(1, circle, "general"), ["kept", "taken in"]);
+    // Nor does it when the clock jumps while it runs, before anybody has told that it did.
+    world.devices[1].skew = 400 * 24 * HOUR_MS;
+    send(&mut world, 0, circle, "and this");
+    world.run(3 * HOUR_MS as u64);
+    world.restart(1);
+    world.devices[1].skew = 0;
+    world.run(5_000);
+    assert_eq!(world.texts(1, circle, "general"), ["kept", "taken in", "and this"]);
+}
+
+#[test]
+fn who_wrote_while_its_clock_was_ahead_is_heard_again_once_it_is_right() {
+    for ahead in [2 * HOUR_MS, 366 * 24 * HOUR_MS] {
+        let mut world = World::new(2);
+        let circle = world.circle("garden club");
+        world.run_until("live", |world| (0..2).all(|at| live(world, at, circle)));
+        world.run(5_000);
+        world.devices[1].skew = ahead;
+        send(&mut world, 1, circle, "from the future");
+        world.devices[1].skew = 0;
+        world.run(120_000);
+        send(&mut world, 1, circle, "now");
+        world.run(5_000);
+        assert_eq!(world.texts(0, circle, "general"), ["now"], "{ahead}");
+        // What others write is confirmed to them as well.
+        send(&mut world, 0, circle, "welcome back");
+        world.run(5_000);
+        let answer = world.history(0, circle, "general").pop().unwrap();
+        assert_eq!(answer.delivery, Delivery::Delivered { to: 1, of: 1 }, "{ahead}");
+        // And none is taken for delivered because an older one is.
+        let mine = world.history(1, circle, "general");
+        let now = mine.iter().find(|message| message.text == "now").unwrap();
+        assert_eq!(now.delivery, Delivery::Delivered { to: 1, of: 1 }, "{ahead}");
+    }
+}
+
+#[test]
+fn what_nobody_reads_ages_where_nothing_is_said() {
+    let mut world = World::new(1);
+    let circle = world.circle("garden club");
+    send(&mut world, 0, circle, "old");
+    world.run(29 * 24 * HOUR_MS as u64);
+    assert_eq!(world.texts(0, circle, "general"), ["old"]);
+    world.run(2 * 24 * HOUR_MS as u64);
+    assert!(world.texts(0, circle, "general").is_empty());
+}

@@ -18,7 +18,7 @@ mod strangers;
 use felund_core::{
     io::{Command, Event},
     sim::World,
-    view::{Delivery, LinkView, Reach, Retention},
+    view::{Delivery, LinkView, Reach, Reply, Retention},
 };
 
 fn send(world: &mut World, at: usize, circle: felund_core::ids::CircleId, text: &str) {
@@ -164,4 +164,61 @@ fn a_quiet_network_stays_quiet() {
     // Presence is renewed once a minute; nothing else is asked, and no view is told that did not change.
     assert!(asked <= 3 * 11, "{asked} requests in ten quiet minutes");
     assert_eq!(world.told.len(), events);
+}
+
+#[test]
+fn an_invite_to_a_circle_one_is_in_brings_its_newer_ways() {
+    let mut world = World::new(2);
+    let circle = world.circle_at("garden club", None);
+    world.ask(0, Command::SetRelay { circle, relay: Some(felund_core::sim::RELAY.into()) }).unwrap();
+    send(&mut world, 0, circle, "over here");
+    world.run(60_000);
+    assert!(world.texts(1, circle, "general").is_empty(), "nothing leads there");
+    let Ok(Reply::Invite { invite, .. }) = world.ask(0, Command::Invite { circle }) else {
+        panic!("no invite")
+    };
+    let joined = world.ask(1, Command::JoinCircle { invite, relay: None });
+    assert!(matches!(joined, Ok(Reply::Circle { circle_id, .. }) if circle_id == circle), "{joined:?}");
+    world.run(10_000);
+    assert_eq!(world.texts(1, circle, "general"), ["over here"]);
+    // Also after a restart; and what one has is not replaced by what an invite says.
+    world.restart(1);
+    world.run(5_000);
+    assert!(live(&world, 1, circle));
+}
+
+#[test]
+fn a_name_that_could_not_be_stored_is_told_when_it_is_given_again() {
+    let mut world = World::new(2);
+    let circle = world.circle("garden club");
+    world.run(1_000);
+    world.devices[0].disk.full = Some("the disk is full".into());
+    let name = || Command::SetName { name: "alice".into() };
+    assert!(world.ask(0, name()).is_err());
+    world.devices[0].disk.full = None;
+    world.ask(0, name()).unwrap();
+    world.run(5_000);
+    let members = &world.devices[1].model.circle(circle).unwrap().members;
+    assert!(members.iter().any(|member| member.name == "alice"), "{members:?}");
+}
+
+#[test]
+fn what_is_given_up_before_anybody_got_it_is_said_and_waits_no_more() {
+    let mut world = World::new(1);
+    let circle = world.circle("garden club");
+    world.set_relay_up(false);
+    world.ask(0, Command::SetRetention { circle, retention: Retention { messages: 3, days: 30 } }).unwrap();
+    for i in 0..5 {
+        send(&mut world, 0, circle, &i.to_string());
+    }
+    world.run(1_000);
+    let told = |event: &Event| matches!(event, Event::Notice { error: true, text } if text.contains("before anybody got"));
+    assert_eq!(world.events(0).filter(|event| told(event)).count(), 2);
+    world.restart(0);
+    world.run(5_000);
+    assert_eq!(world.texts(0, circle, "general"), ["2", "3", "4"]);
+    assert!(world.devices[0].model.circle(circle).unwrap().unsent <= 5);
+    world.set_relay_up(true);
+    world.run(120_000);
+    assert_eq!(world.devices[0].model.circle(circle).unwrap().unsent, 0);
 }

@@ -27,7 +27,7 @@ impl Direct {
         secrets: Secrets<'_>,
         cx: &mut Cx<'_>,
     ) {
-        if self.conns.len() >= self.capacity() {
+        if !self.has_room() {
             cx.out.push_back(Output::Close(id, super::TOO_MANY));
             return;
         }

@@ -18,8 +18,8 @@ pub(crate) use nearby::Service;
 use super::relay::Cx;
 use crate::{
     config::{
-        BACKOFF_MAX_MS, BACKOFF_MIN_MS, HANDSHAKE_TIMEOUT_MS, MAX_ADDRESSES, MAX_DIRECT, MAX_DIRECT_ANCHOR,
-        MAX_HANDSHAKES, PING_INTERVAL_MS, PONG_TIMEOUT_MS, REACHABLE_MS,
+        BACKOFF_MAX_MS, BACKOFF_MIN_MS, HANDSHAKE_TIMEOUT_MS, MAX_DIRECT, MAX_DIRECT_ANCHOR, MAX_HANDSHAKES,
+        PING_INTERVAL_MS, PONG_TIMEOUT_MS, REACHABLE_MS,
     },
     ids::{CircleId, NodeId},
     io::{ConnId, Origin, Output},
@@ -141,8 +141,8 @@ impl Direct {
             if before.is_some_and(|entry| entry.is_told(circle, node)) {
                 continue;
             }
-            let room = before.is_some() || self.book.len() < MAX_ADDRESSES;
-            if is_address(&address) && !self.endpoints.contains(&address) && room {
+            let known = before.is_some();
+            if is_address(&address) && !self.endpoints.contains(&address) && (known || self.make_room()) {
                 let entry = self.book.entry(address.clone()).or_default();
                 entry.node = entry.node.or(node);
                 entry.nearby = None;
@@ -159,7 +159,11 @@ impl Direct {
         let told = |entry: &Address| entry.nearby.is_none();
         let of_circle =
             self.book.iter().filter(move |(_, entry)| told(entry) && entry.circles.contains(&circle));
-        of_circle.filter_map(|(address, entry)| Some((entry.node?, address)))
+        let mut known: Vec<_> =
+            of_circle.filter_map(|(address, entry)| Some((entry.failures, entry.node?, address))).collect();
+        // Who is told a few of them is told those that work.
+        known.sort_by_key(|(failures, ..)| *failures);
+        known.into_iter().map(|(_, node, address)| (node, address))
     }
 
     /// Whether others reached this node from outside its network, as far as is known.

@@ -64,7 +64,7 @@ impl Direct {
     }
 
     /// Makes room for one more address, which is better than one that has failed most.
-    fn make_room(&mut self) -> bool {
+    pub(super) fn make_room(&mut self) -> bool {
         if self.book.len() < MAX_ADDRESSES {
             return true;
         }

@@ -296,9 +296,16 @@ impl RelayLink {
     }
 
     pub(super) fn learn_clock(&mut self, server_time: u64, cx: &mut Cx<'_>) {
-        let offset = server_time.cast_signed() - (cx.now.wall / 1_000).cast_signed();
+        self.set_clock(server_time, cx);
         // A second or two is the network; our own clock is then as good as the relay's.
-        self.offset_s = if offset.abs() > 2 { offset } else { 0 };
+        if self.offset_s.unsigned_abs() <= 2 {
+            self.offset_s = 0;
+        }
+    }
+
+    fn set_clock(&mut self, server_time: u64, cx: &mut Cx<'_>) {
+        self.heard_clock = Some((server_time.saturating_mul(1_000), cx.now.mono));
+        self.offset_s = server_time.cast_signed().saturating_sub((cx.now.wall / 1_000).cast_signed());
         self.judge_clock(cx);
     }
 
@@ -336,8 +343,7 @@ impl RelayLink {
                 // Right after a relay's start its own second is refused: a moment later it is not.
                 leg.hold_until = now + 100 + 200 * u64::from(leg.clock_fixes);
                 leg.clock_fixes += 1;
-                self.offset_s = error.server_time.cast_signed() - (cx.now.wall / 1_000).cast_signed();
-                self.judge_clock(cx);
+                self.set_clock(error.server_time, cx);
             }
             ErrorCode::RateLimited | ErrorCode::QuotaExceeded => {
                 leg.hold_until = now + response.retry_after_s.unwrap_or(5).clamp(1, 3_600) * 1_000;

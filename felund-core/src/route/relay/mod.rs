@@ -172,6 +172,8 @@ pub(crate) struct RelayLink {
     retry_at: u64,
     /// The relay's clock minus ours, in seconds.
     offset_s: i64,
+    /// What the relay's clock showed, unix milliseconds, and when that was on the monotonic clock.
+    heard_clock: Option<(u64, u64)>,
     /// They are too far apart for envelopes to be taken in.
     clock_wrong: bool,
     rtt_ms: Option<u64>,
@@ -202,6 +204,7 @@ impl RelayLink {
             failures: 0,
             retry_at: 0,
             offset_s: 0,
+            heard_clock: None,
             clock_wrong: false,
             rtt_ms: None,
         }
@@ -277,6 +280,11 @@ impl RelayLink {
         }
     }
 
+    /// Whether a circle is on this link.
+    pub(crate) fn carries(&self, hint: &CircleHint) -> bool {
+        self.legs.contains_key(hint)
+    }
+
     pub(crate) fn is_at(&self, base: &str) -> bool {
         self.base == base
     }
@@ -328,6 +336,13 @@ impl RelayLink {
     /// Relay clock minus ours in seconds, and the last measured round trip in milliseconds.
     pub(crate) const fn figures(&self) -> (i64, Option<u64>) {
         (self.offset_s, self.rtt_ms)
+    }
+
+    /// What the relay's clock shows now, in unix milliseconds, once it has been heard: it goes on with the monotonic clock,
+    /// whatever happens to this device's wall clock.
+    pub(crate) fn wall(&self, now: u64) -> Option<u64> {
+        let (wall, at) = self.heard_clock?;
+        Some(wall.saturating_add(now.saturating_sub(at)))
     }
 
     pub(crate) fn view(&self, hint: &CircleHint, now: u64) -> LinkView {
@@ -476,6 +491,9 @@ impl RelayLink {
             }
             if self.polling && !leg.unknown && leg.attach != Attach::Live && leg.poll.is_none() {
                 due.push(leg.poll_at);
+            }
+            if !leg.outbox.is_empty() && leg.post.is_none() && now < leg.hold_until {
+                due.push(leg.hold_until);
             }
             at.extend(due.into_iter().map(|due| due.max(self.retry_at).max(leg.hold_until)));
         }
