@@ -9,12 +9,14 @@ use felund_core::{
 };
 
 use crate::{
-    clock, config::Config, error::ApiError, hub::Hub, limits::Limits, metrics::METRICS, nonce::Nonces,
-    socket::Sockets, store::Store, tokens::Tokens, web::Assets,
+    clock, config::Config, error::ApiError, hub::Hub, limits::Limits, memory::Memory, metrics::METRICS,
+    nonce::Nonces, socket::Sockets, store::Store, tokens::Tokens, web::Assets,
 };
 
 /// Period of the sweep over sockets, presences and tokens.
 const SWEEP: Duration = Duration::from_secs(2);
+/// Callers whose limits are held before those that have been quiet are looked for at every sweep.
+const MANY_CALLERS: usize = 50_000;
 /// Sweeps between two prunings of the log.
 const SWEEPS_PER_PRUNE: u32 = 300;
 
@@ -27,6 +29,7 @@ pub(crate) struct App {
     pub(crate) tokens: Tokens,
     pub(crate) nonces: Nonces,
     pub(crate) limits: Limits,
+    pub(crate) memory: Arc<Memory>,
     pub(crate) assets: Assets,
     /// Where its own STUN server is.
     pub(crate) stun_port: Option<u16>,
@@ -74,8 +77,9 @@ impl App {
             self.sockets.sweep(self.config.stall_timeout);
             self.hub.sweep(clock::unix_seconds());
             self.tokens.expire();
+            self.limits.forget_idle(MANY_CALLERS);
             if sweeps.is_multiple_of(SWEEPS_PER_PRUNE) {
-                self.limits.forget_idle();
+                self.limits.forget_idle(0);
                 self.prune().await;
             }
             sweeps = sweeps.wrapping_add(1);

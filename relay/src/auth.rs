@@ -3,7 +3,11 @@
 //! The order of the checks is part of the protocol: headers, circle, timestamp, signatures, nonce. A nonce counts as
 //! used only once the signatures have been found good, so nobody can use up another's.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     body::Body,
@@ -25,11 +29,16 @@ use felund_core::{
 use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 
-use crate::{app::App, clock, error::ApiError, nonce::Refusal, socket::store_error, store::Circle};
+use crate::{
+    app::App, clock, error::ApiError, memory::Buffered, nonce::Refusal, socket::store_error, store::Circle,
+};
 
 /// A body that is too large is still read up to this many bytes, so that the client sees the answer instead of a
 /// broken connection.
 const MAX_DISCARDED: usize = 4 * MAX_HTTP_BODY;
+/// How long one may take that is only read to be thrown away.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
+const UNKNOWN_ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -50,6 +59,8 @@ pub(crate) struct Signed<Q, B> {
     pub(crate) caller: Caller,
     pub(crate) query: Q,
     pub(crate) body: B,
+    /// The memory that the request takes; an answer may add its own.
+    pub(crate) held: Buffered,
 }
 
 /// No query is looked at.
@@ -90,12 +101,19 @@ impl<Q: DeserializeOwned, B: FromBody> FromRequest<Arc<App>> for Signed<Q, B> {
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
         let headers = SigningHeaders::read(&parts.headers)?;
-        let body = read_body(body).await?;
-        let caller = authenticate(app, &parts.method, &parts.uri, &headers, &body).await?;
+        let address = parts.extensions.get::<PeerAddress>().map_or(UNKNOWN_ADDRESS, |address| address.0.ip());
+        let introduces = parts.method == Method::POST && parts.uri.path() == path::REGISTER;
+        if !introduces && app.store.circle(&headers.hint).is_none() {
+            discard(body).await;
+            return Err(ApiError::unknown_circle());
+        }
+        let mut held = app.memory.hold(address);
+        let body = read_body(body, &mut held).await?;
+        let caller = authenticate(app, (&parts.method, &parts.uri), address, &headers, &body).await?;
         app.limits.node(&caller.node, 1)?;
         let Query(query) = Query::<Q>::try_from_uri(&parts.uri)
             .map_err(|e| ApiError::bad_request(format!("the query is not what this endpoint takes: {e}")))?;
-        Ok(Self { caller, query, body: B::from_body(&body)? })
+        Ok(Self { caller, query, body: B::from_body(&body)?, held })
     }
 }
 
@@ -135,8 +153,8 @@ impl SigningHeaders {
 
 async fn authenticate(
     app: &App,
-    method: &Method,
-    uri: &Uri,
+    (method, uri): (&Method, &Uri),
+    address: IpAddr,
     headers: &SigningHeaders,
     body: &[u8],
 ) -> Result<Caller, ApiError> {
@@ -159,7 +177,10 @@ async fn authenticate(
     check(app, &key, headers, &canonical)?;
     let circle = match known {
         Some(circle) => circle,
-        None => app.store.register(key).await.map_err(|e| store_error(&e))?,
+        None => {
+            app.limits.circle(address)?;
+            app.store.register(key).await.map_err(|e| store_error(&e))?
+        }
     };
     Ok(Caller { node: headers.node, circle })
 }
@@ -210,13 +231,28 @@ fn introduced_key(headers: &SigningHeaders, body: &[u8]) -> Result<ApiKey, ApiEr
     }
 }
 
-async fn read_body(body: Body) -> Result<Bytes, ApiError> {
-    tokio::time::timeout(BODY_TIMEOUT, collect(body))
+/// Reads a body that nobody will look at, so that its sender gets to see the answer.
+pub(crate) async fn discard(mut body: Body) {
+    let all = async {
+        let mut seen = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            seen += frame.data_ref().map_or(0, Bytes::len);
+            if seen > MAX_DISCARDED {
+                return;
+            }
+        }
+    };
+    // Who takes longer will not see it.
+    let _ = tokio::time::timeout(DISCARD_TIMEOUT, all).await;
+}
+
+async fn read_body(body: Body, held: &mut Buffered) -> Result<Bytes, ApiError> {
+    tokio::time::timeout(BODY_TIMEOUT, collect(body, held))
         .await
         .unwrap_or_else(|_| Err(ApiError::bad_request("the body did not arrive in time; nothing was done")))
 }
 
-async fn collect(mut body: Body) -> Result<Bytes, ApiError> {
+async fn collect(mut body: Body, held: &mut Buffered) -> Result<Bytes, ApiError> {
     let mut whole = BytesMut::new();
     let mut seen = 0;
     while let Some(frame) = body.frame().await {
@@ -224,6 +260,7 @@ async fn collect(mut body: Body) -> Result<Bytes, ApiError> {
         let Ok(data) = frame.into_data() else { continue };
         seen += data.len();
         if seen <= MAX_HTTP_BODY {
+            held.grow(data.len())?;
             whole.extend_from_slice(&data);
         } else {
             whole = BytesMut::new();

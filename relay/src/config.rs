@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::{ArgAction, Parser};
+use clap::{ArgAction, Parser, builder::RangedU64ValueParser};
 
 /// Felund's blind relay: stores and forwards sealed envelopes it cannot open, and serves the web app.
 #[derive(Debug, Clone, Parser)]
@@ -41,7 +41,7 @@ pub struct Config {
     pub max_circles: usize,
 
     /// Most connections held at a time.
-    #[arg(long, env = "FELUND_RELAY_MAX_CONNECTIONS", default_value_t = 16_384)]
+    #[arg(long, env = "FELUND_RELAY_MAX_CONNECTIONS", default_value_t = 16_384, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub max_connections: usize,
 
     /// Most connections of one address at a time (an IPv6 /64 counts as one, loopback not at all); 0 is no limit, as it is with

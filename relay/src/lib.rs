@@ -14,6 +14,7 @@ mod error;
 mod handlers;
 mod hub;
 mod limits;
+mod memory;
 mod metrics;
 mod nonce;
 mod policy;

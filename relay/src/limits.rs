@@ -22,6 +22,9 @@ use crate::{config::Config, error::ApiError, metrics::METRICS};
 
 /// A burst may be this many seconds' worth: a client that comes back sends its outbox at once.
 const BURST_S: u32 = 10;
+/// New circles per second and address, and at once: a circle stays for a month, though nobody writes in it.
+const RATE_CIRCLES: u32 = 1;
+const BURST_CIRCLES: u32 = 64;
 /// Questions to the STUN server per second and address: a device asks a few for each connection.
 const RATE_STUN: u32 = 20;
 /// The burst is never smaller than one full batch.
@@ -53,9 +56,10 @@ impl<K: Hash + Eq + Clone> Limiter<K> {
         Err(ApiError::rate_limited(wait))
     }
 
-    fn forget_idle(&self) {
-        if let Some(limiter) = &self.limiter {
+    fn forget_idle(&self, above: usize) {
+        if let Some(limiter) = self.limiter.as_ref().filter(|limiter| limiter.len() > above) {
             limiter.retain_recent();
+            limiter.shrink_to_fit();
         }
     }
 }
@@ -64,6 +68,7 @@ pub(crate) struct Limits {
     address: Limiter<IpAddr>,
     node: Limiter<NodeId>,
     signal: Limiter<NodeId>,
+    circle: Limiter<IpAddr>,
     stun: Limiter<IpAddr>,
 }
 
@@ -73,6 +78,7 @@ impl Limits {
             address: Limiter::new(config.rate_address, 1),
             node: Limiter::new(config.rate_node, MIN_BURST),
             signal: Limiter::new(config.rate_signal, 1),
+            circle: Limiter::new(config.rate_address.min(RATE_CIRCLES), BURST_CIRCLES),
             stun: Limiter::new(RATE_STUN, 1),
         }
     }
@@ -97,12 +103,18 @@ impl Limits {
         self.stun.check(&network(address), 1)
     }
 
-    /// Frees what is held for callers that have been quiet; call now and then.
-    pub(crate) fn forget_idle(&self) {
-        self.address.forget_idle();
-        self.node.forget_idle();
-        self.signal.forget_idle();
-        self.stun.forget_idle();
+    /// One circle that nobody has registered before. This machine's own programs are not counted: a proxy is among them.
+    pub(crate) fn circle(&self, address: IpAddr) -> Result<(), ApiError> {
+        if address.to_canonical().is_loopback() { Ok(()) } else { self.circle.check(&network(address), 1) }
+    }
+
+    /// Frees what is held for callers that have been quiet, where it is for more than so many; call now and then.
+    pub(crate) fn forget_idle(&self, above: usize) {
+        self.address.forget_idle(above);
+        self.node.forget_idle(above);
+        self.signal.forget_idle(above);
+        self.circle.forget_idle(above);
+        self.stun.forget_idle(above);
     }
 }
 
@@ -165,7 +177,8 @@ impl Drop for Held {
     }
 }
 
-fn network(address: IpAddr) -> IpAddr {
+/// An address, or the household it stands for.
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => {
             let [a, b, c, d, ..] = v6.segments();

@@ -9,13 +9,19 @@ use tracing_subscriber::EnvFilter;
 fn main() -> ExitCode {
     let config = Config::parse();
     let filter = match EnvFilter::try_new(&config.log) {
-        Ok(filter) => filter,
+        // What strangers send must not fill the disk: this library warns of each packet that is none.
+        Ok(filter) => filter.add_directive("stun_types=off".parse().unwrap_or_default()),
         Err(e) => {
             eprintln!("felund-relay: --log {:?}: {e}; try info, warn or felund_relay=debug", config.log);
             return ExitCode::from(2);
         }
     };
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // Where the log cannot be written, on a full disk or because its reader has gone, saying so cannot be either.
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false)
+        .init();
     raise_file_limit();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -55,9 +61,13 @@ async fn run(config: Config) -> ExitCode {
 fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum
-        && let Err(e) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
-    {
+    if limit.current == limit.maximum {
+        return;
+    }
+    // Some systems name no maximum and take no more than this.
+    let wanted = [limit.maximum, Some(10_240)];
+    let raise = |current| setrlimit(Resource::Nofile, Rlimit { current, ..limit });
+    if let Err(e) = raise(wanted[0]).or_else(|_| raise(wanted[1])) {
         tracing::warn!("the limit on open files stays at {:?}: {e}", limit.current);
     }
 }

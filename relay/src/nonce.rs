@@ -25,6 +25,9 @@ const ALLOWANCE_S: u64 = 5;
 /// Most nonces held; 16 bytes each, in memory and in the journal. Rate limits keep far below it.
 const MAX_NONCES: usize = 4_000_000;
 
+/// In the marker after an orderly end.
+const CLEAN: &str = "clean";
+
 type Key = [u8; 16];
 
 /// Why a nonce was not accepted.
@@ -65,9 +68,11 @@ impl Nonces {
         let boot = boot_id();
         let fresh = !dir.exists();
         fs::create_dir_all(dir)?;
-        let complete = fresh
-            || fs::read_to_string(&marker)
-                .is_ok_and(|state| state == "clean" || boot.as_ref().is_some_and(|boot| state == *boot));
+        let state = fs::read_to_string(&marker).unwrap_or_default();
+        let (state, floor) = state.split_once(' ').unwrap_or((&state, ""));
+        let complete = fresh || state == CLEAN || boot.as_ref().is_some_and(|boot| state == *boot);
+        // What an earlier start could not vouch for, this one cannot either.
+        let before = floor.parse().unwrap_or(0);
         let mut inner = Inner::default();
         for entry in fs::read_dir(dir)? {
             let entry = entry?;
@@ -83,8 +88,8 @@ impl Nonces {
             inner.len += seen.len();
             inner.buckets.insert(bucket, Bucket { seen, journal: None });
         }
-        write_marker(&marker, boot.as_deref().unwrap_or("unknown"))?;
-        let floor = if complete { 0 } else { now + ALLOWANCE_S };
+        let floor = if complete { before } else { now + ALLOWANCE_S };
+        write_marker(&marker, boot.as_deref().unwrap_or("unknown"), floor)?;
         Ok(Self { dir: dir.into(), floor, inner: Mutex::new(inner) })
     }
 
@@ -148,14 +153,14 @@ impl Nonces {
         let synced = inner.buckets.values().filter_map(|b| b.journal.as_ref()).try_for_each(File::sync_data);
         if !inner.broken && synced.is_ok() {
             // Unmarked, the next start is cautious for a few seconds; nothing else depends on it.
-            let _ = write_marker(&self.dir.join("state"), "clean");
+            let _ = write_marker(&self.dir.join("state"), CLEAN, self.floor);
         }
     }
 }
 
-fn write_marker(path: &Path, state: &str) -> io::Result<()> {
+fn write_marker(path: &Path, state: &str, floor: u64) -> io::Result<()> {
     let mut file = File::create(path)?;
-    file.write_all(state.as_bytes())?;
+    file.write_all(format!("{state} {floor}").as_bytes())?;
     file.sync_all()
 }
 
@@ -209,6 +214,16 @@ mod tests {
         assert_eq!(nonces.accept(&NODE, "a", 1_010, 1_010), Err(Refusal::BeforeStart));
         assert_eq!(nonces.accept(&NODE, "a", 1_010 + ALLOWANCE_S, 1_010), Err(Refusal::BeforeStart));
         assert_eq!(nonces.accept(&NODE, "a", 1_011 + ALLOWANCE_S, 1_011 + ALLOWANCE_S), Ok(()));
+        // Nor is it by the starts that follow, whatever the end of this one.
+        for orderly in [false, true] {
+            let nonces = Nonces::open(&path, 1_020).unwrap();
+            assert_eq!(nonces.accept(&NODE, "b", 1_010, 1_020), Err(Refusal::BeforeStart));
+            if orderly {
+                nonces.close();
+            }
+        }
+        let nonces = Nonces::open(&path, 1_021).unwrap();
+        assert_eq!(nonces.accept(&NODE, "b", 1_010, 1_021), Err(Refusal::BeforeStart));
     }
 
     #[test]

@@ -25,7 +25,7 @@ use felund_core::relay_api::path;
 
 use crate::{
     app::App,
-    auth::PeerAddress,
+    auth::{self, PeerAddress},
     handlers::{self, ice, messages, meta, presence, session, signal},
     metrics::METRICS,
     policy::WITHOUT_PAGE,
@@ -70,7 +70,11 @@ async fn api_layer(State(app): State<Arc<App>>, mut request: Request, next: Next
         request.extensions_mut().insert(PeerAddress(address));
         match app.limits.address(address.ip()) {
             Ok(()) => next.run(request).await,
-            Err(error) => error.into_response(),
+            Err(error) => {
+                // Else whoever is still sending sees a broken connection and not the answer.
+                auth::discard(request.into_body()).await;
+                error.into_response()
+            }
         }
     };
     if response.status().is_client_error() || response.status().is_server_error() {
@@ -108,7 +112,9 @@ fn caller_address(app: &App, request: &Request) -> SocketAddr {
 /// The last entry is the proxy's own word; what stands before it came from the client.
 fn forwarded_for(headers: &HeaderMap) -> Option<IpAddr> {
     let value = headers.get_all(FORWARDED_FOR).iter().next_back()?.to_str().ok()?;
-    value.rsplit(',').next()?.trim().parse().ok()
+    let last = value.rsplit(',').next()?.trim();
+    // Some proxies name the port as well.
+    last.parse().ok().or_else(|| Some(last.parse::<SocketAddr>().ok()?.ip()))
 }
 
 async fn common_headers(request: Request, next: Next) -> Response {
@@ -137,6 +143,10 @@ mod tests {
         headers.append(FORWARDED_FOR, HeaderValue::from_static("10.0.0.1"));
         headers.append(FORWARDED_FOR, HeaderValue::from_static("203.0.113.9, 198.51.100.7"));
         assert_eq!(forwarded_for(&headers), Some("198.51.100.7".parse().unwrap()));
+        headers.append(FORWARDED_FOR, HeaderValue::from_static("203.0.113.9:4711"));
+        assert_eq!(forwarded_for(&headers), Some("203.0.113.9".parse().unwrap()));
+        headers.append(FORWARDED_FOR, HeaderValue::from_static("[2001:db8::1]:443"));
+        assert_eq!(forwarded_for(&headers), Some("2001:db8::1".parse().unwrap()));
         assert_eq!(forwarded_for(&HeaderMap::new()), None);
     }
 }

@@ -30,7 +30,7 @@ use crate::{
     metrics::METRICS,
     nonce::Nonces,
     router::router,
-    socket::Sockets,
+    socket::{DEAD_AFTER_S, Sockets},
     store::{Event, Quota, Store},
     stun,
     tokens::Tokens,
@@ -102,6 +102,7 @@ impl Relay {
         let store = open_store(&config, now, events)?;
         let app = Arc::new(App {
             limits: Limits::new(&config),
+            memory: Arc::default(),
             store: Arc::new(store),
             hub,
             sockets: Sockets::default(),
@@ -195,9 +196,18 @@ fn unwritable(dir: &Path, e: &io::Error) -> StartError {
     ))
 }
 
+/// Makes the folder, where it is missing, for nobody else: the circles' signing keys are in it.
+fn make_private(dir: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir)
+}
+
 /// Two relays on one folder would hand out the same cursors.
 fn lock_data_dir(dir: &Path) -> Result<File, StartError> {
-    fs::create_dir_all(dir).map_err(|e| unwritable(dir, &e))?;
+    make_private(dir).map_err(|e| unwritable(dir, &e))?;
     let path: PathBuf = dir.join("relay.lock");
     let file = File::options().create(true).truncate(false).write(true).open(path);
     let file = file.map_err(|e| unwritable(dir, &e))?;
@@ -228,6 +238,7 @@ async fn accept(
                     continue;
                 };
                 let _ = tcp.set_nodelay(true);
+                give_up_when_stalled(&tcp);
                 let connection = serve(tcp, address, Arc::new(held), router.clone(), ended.clone());
                 tokio::spawn(async move {
                     METRICS.connections.add(1);
@@ -243,6 +254,16 @@ async fn accept(
         }
     }
 }
+
+/// Ends a connection of which the other side has taken nothing for as long as a silent socket is kept: an answer that
+/// nobody reads would hold its memory for ever.
+#[cfg(target_os = "linux")]
+fn give_up_when_stalled(tcp: &TcpStream) {
+    let _ = rustix::net::sockopt::set_tcp_user_timeout(tcp, DEAD_AFTER_S * 1_000);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn give_up_when_stalled(_: &TcpStream) {}
 
 /// `held`: the connection's place among its address's, which a WebSocket keeps when HTTP is over.
 async fn serve(

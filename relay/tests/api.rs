@@ -83,6 +83,39 @@ fn pages_join_without_gap_and_survive_a_restart() {
 }
 
 #[test]
+fn callers_that_hang_up_take_no_reader_from_others() {
+    let (_dir, relay) = relay(&[]);
+    let circle = Circle::new();
+    let mut member = Member::registered(relay.address, &circle);
+    let envelopes: Vec<_> = (0..64).map(|_| member.envelope(4_000)).collect();
+    assert_eq!(member.post(&envelopes).status, 200);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..5 {
+            let hasty = Member::new(relay.address, &circle);
+            let done = &done;
+            scope.spawn(move || {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    let request = hasty.request("GET", "/v1/messages?limit=256", b"");
+                    let head: String = hasty
+                        .sign(&request)
+                        .iter()
+                        .map(|(name, value)| format!("{name}: {value}\r\n"))
+                        .collect();
+                    let mut tcp = std::net::TcpStream::connect(relay.address).unwrap();
+                    let text =
+                        format!("GET {} HTTP/1.1\r\nhost: relay\r\n{head}\r\n", "/v1/messages?limit=256");
+                    std::io::Write::write_all(&mut tcp, text.as_bytes()).unwrap();
+                }
+            });
+        }
+        let codes: Vec<u16> = (0..20).map(|_| member.get("/v1/messages?limit=256").status).collect();
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(codes.iter().all(|code| *code == 200), "{codes:?}");
+    });
+}
+
+#[test]
 fn one_forged_envelope_refuses_its_batch() {
     let (_dir, relay) = relay(&[]);
     let mut member = Member::registered(relay.address, &Circle::new());

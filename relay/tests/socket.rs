@@ -47,6 +47,23 @@ fn a_token_opens_one_socket_and_attaches_once() {
 }
 
 #[test]
+fn a_socket_that_keeps_asking_to_be_attached_is_slowed_down() {
+    let (_dir, relay) = relay(&[]);
+    let mut member = Member::registered(relay.address, &Circle::new());
+    let mut socket = member.live_socket();
+    let mut codes = Vec::new();
+    for _ in 0..200 {
+        socket.send(&ClientFrame::Attach { token: "nonsense".into(), after: Cursor(0) });
+        let ServerFrame::Refused { code, .. } = socket.next_content() else { panic!() };
+        codes.push(code);
+    }
+    assert_eq!(codes.first().map(String::as_str), Some("INVALID_TOKEN"));
+    assert!(codes.iter().any(|code| code == "RATE_LIMITED"), "{codes:?}");
+    socket.send(&ClientFrame::Ping { id: 5 });
+    assert_eq!(socket.next_content(), ServerFrame::Pong { id: 5 }, "the socket lives on");
+}
+
+#[test]
 fn a_ticket_does_for_a_socket_what_a_token_does() {
     let (_dir, relay) = relay(&[]);
     let (member, other) = (

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::{
+    extract::State,
+    http::header::CONTENT_TYPE,
+    response::{IntoResponse as _, Response},
+};
 use felund_core::{
     config::MAX_BATCH,
     envelope::Envelope,
@@ -25,7 +29,7 @@ use crate::{
 
 const DEFAULT_LIMIT: usize = 100;
 /// Most bytes of envelopes in one answer, beyond the first envelope.
-const MAX_PAGE_BYTES: usize = 8 * 1024 * 1024;
+const MAX_PAGE_BYTES: usize = 1024 * 1024;
 
 /// Stores sealed envelopes; answered only once they are durable. Repeating a post changes nothing.
 #[utoipa::path(post, operation_id = "postMessages", path = "/v1/messages", tag = "messages", request_body = PostMessages,
@@ -73,8 +77,8 @@ pub(crate) struct MessagesQuery {
     responses((status = 200, description = "envelopes in log order", body = MessagesResponse), crate::error::Refused))]
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
-    Signed { caller, query, .. }: Signed<MessagesQuery, NoBody>,
-) -> Answer<MessagesResponse> {
+    Signed { caller, query, held, .. }: Signed<MessagesQuery, NoBody>,
+) -> Result<Response, ApiError> {
     let after = app.store.in_log(query.after.unwrap_or_default());
     app.hub.with_existing(&caller.circle.hint, |room| room.polled(&caller.node, clock::unix_seconds()));
     let limit = query.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_BATCH);
@@ -94,5 +98,8 @@ pub(crate) async fn list(
             Err(e) => tracing::error!("a stored envelope is damaged on disk and was left out: {e}"),
         }
     }
-    ok(MessagesResponse { ok: true, messages, next, more: page.more })
+    let answer = serde_json::to_vec(&MessagesResponse { ok: true, messages, next, more: page.more });
+    let answer = answer.map_err(|e| ApiError::unavailable(format!("the answer cannot be written: {e}")))?;
+    // Whoever asks for much and reads nothing of it must not fill the memory.
+    Ok(([(CONTENT_TYPE, "application/json")], held.body(answer)?).into_response())
 }

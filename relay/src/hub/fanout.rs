@@ -10,7 +10,10 @@ use std::{
     thread::JoinHandle,
 };
 
-use felund_core::{ids::CircleHint, wire::encode_live};
+use felund_core::{
+    ids::{CircleHint, Cursor},
+    wire::encode_live,
+};
 
 use super::{Hub, room::Batch};
 use crate::{
@@ -31,15 +34,19 @@ impl Fanout {
     pub(crate) fn start(hub: Arc<Hub>) -> io::Result<(mpsc::Sender<Event>, Self)> {
         let (sender, events) = mpsc::channel::<Event>();
         let thread = std::thread::Builder::new().name("fan-out".into()).spawn(move || {
+            let mut writing = HashMap::new();
             while let Ok(event) = events.recv() {
                 match event {
-                    Event::Writing(fresh) => deliver(&hub, fresh),
-                    Event::Withdrawn(hints, last) => {
-                        for hint in hints {
-                            hub.with_existing(&hint, |room| room.withdraw(last));
+                    Event::Writing(fresh) => writing = deliver(&hub, fresh),
+                    Event::Withdrawn(last) => {
+                        for (hint, _) in writing.drain() {
+                            hub.written(&hint, |room| room.withdraw(last));
                         }
                     }
                     Event::Done(group) => {
+                        for (hint, last) in writing.drain() {
+                            hub.written(&hint, |room| room.settle(last));
+                        }
                         for done in group {
                             (done.reply)(done.result);
                         }
@@ -58,14 +65,17 @@ impl Fanout {
     }
 }
 
-fn deliver(hub: &Hub, group: Vec<Fresh>) {
+/// Hands out what is being written; the last of it by circle.
+fn deliver(hub: &Hub, group: Vec<Fresh>) -> HashMap<CircleHint, Cursor> {
     let mut fresh: HashMap<CircleHint, Vec<_>> = HashMap::new();
     for (hint, messages) in group {
         fresh.entry(hint).or_default().extend(messages);
     }
+    let last = |messages: &Vec<(Cursor, _)>| messages.last().map_or(Cursor(0), |(cursor, _)| *cursor);
+    let writing = fresh.iter().map(|(hint, messages)| (*hint, last(messages))).collect();
     for (hint, messages) in fresh {
         // Without a room nobody is connected; whoever comes reads the log.
-        hub.with_existing(&hint, |room| {
+        hub.writing(&hint, last(&messages), |room| {
             let mut frames = Vec::new();
             let mut starts = Vec::new();
             for (cursor, envelope) in messages {
@@ -81,4 +91,5 @@ fn deliver(hub: &Hub, group: Vec<Fresh>) {
             room.publish(&Batch { frames: frames.into(), starts });
         });
     }
+    writing
 }

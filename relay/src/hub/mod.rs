@@ -13,22 +13,30 @@ use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
     sync::{
-        Mutex, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use felund_core::ids::CircleHint;
+use felund_core::ids::{CircleHint, Cursor};
 
 pub(crate) use fanout::Fanout;
 pub(crate) use room::{Progress, Room};
 
 const SHARDS: usize = 64;
 
+#[derive(Default)]
+struct Shard {
+    rooms: HashMap<CircleHint, Room>,
+    /// Circles with messages on their way to the disk, and the last of them. Whoever comes meanwhile must not take the log
+    /// for complete, and there need not be a room that has been told.
+    writing: HashMap<CircleHint, Cursor>,
+}
+
 /// All rooms.
 pub(crate) struct Hub {
-    shards: Vec<Mutex<HashMap<CircleHint, Room>>>,
+    shards: Vec<Mutex<Shard>>,
     hasher: RandomState,
     next_signal: AtomicU64,
 }
@@ -44,38 +52,48 @@ impl Hub {
         }
     }
 
-    fn shard(&self, hint: &CircleHint) -> &Mutex<HashMap<CircleHint, Room>> {
+    fn shard(&self, hint: &CircleHint) -> MutexGuard<'_, Shard> {
         // SHARDS is not zero, so the remainder is an index.
-        &self.shards[self.hasher.hash_one(hint) as usize % SHARDS]
+        let shard = &self.shards[self.hasher.hash_one(hint) as usize % SHARDS];
+        shard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Does something to a circle's room, which is made when missing and forgotten when left empty.
     pub(crate) fn with<T>(&self, hint: &CircleHint, f: impl FnOnce(&mut Room) -> T) -> T {
-        let mut shard = self.shard(hint).lock().unwrap_or_else(PoisonError::into_inner);
-        let room = shard.entry(*hint).or_insert_with(|| Room::new(*hint));
+        let mut shard = self.shard(hint);
+        let writing = shard.writing.get(hint).copied().unwrap_or_default();
+        let room = shard.rooms.entry(*hint).or_insert_with(|| Room::new(*hint, writing));
         let result = f(room);
         if room.is_empty() {
-            shard.remove(hint);
+            shard.rooms.remove(hint);
         }
         result
     }
 
     /// Does something to a circle's room if there is one.
     pub(crate) fn with_existing<T>(&self, hint: &CircleHint, f: impl FnOnce(&mut Room) -> T) -> Option<T> {
-        let mut shard = self.shard(hint).lock().unwrap_or_else(PoisonError::into_inner);
-        let room = shard.get_mut(hint)?;
-        let result = f(room);
-        if room.is_empty() {
-            shard.remove(hint);
-        }
-        Some(result)
+        self.shard(hint).existing(hint, f)
+    }
+
+    /// Messages of a circle up to `last` are on their way to the disk; `f` hands them to those who are there.
+    fn writing(&self, hint: &CircleHint, last: Cursor, f: impl FnOnce(&mut Room)) {
+        let mut shard = self.shard(hint);
+        shard.writing.insert(*hint, last);
+        shard.existing(hint, f);
+    }
+
+    /// They are on disk, or will never be: `f` tells the room which.
+    fn written(&self, hint: &CircleHint, f: impl FnOnce(&mut Room)) {
+        let mut shard = self.shard(hint);
+        shard.writing.remove(hint);
+        shard.existing(hint, f);
     }
 
     /// Ends what has expired: presences and signals. `now` in unix seconds.
     pub(crate) fn sweep(&self, now: u64) {
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            shard.retain(|_, room| {
+            shard.rooms.retain(|_, room| {
                 room.expire(now);
                 !room.is_empty()
             });
@@ -88,14 +106,73 @@ impl Hub {
     }
 }
 
+impl Shard {
+    fn existing<T>(&mut self, hint: &CircleHint, f: impl FnOnce(&mut Room) -> T) -> Option<T> {
+        let room = self.rooms.get_mut(hint)?;
+        let result = f(room);
+        if room.is_empty() {
+            self.rooms.remove(hint);
+        }
+        Some(result)
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use felund_core::{
-        ids::{Base64, Cursor, NodeId},
+        ids::{Base64, NodeId},
         relay_api::{Capabilities, Peer, Signal, SignalKind},
     };
 
     use super::*;
+    use crate::socket::Conn;
+
+    async fn conn() -> Arc<Conn> {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let tcp = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        Arc::new(Conn::new(1, tcp))
+    }
+
+    #[tokio::test]
+    async fn who_comes_while_a_message_is_being_written_waits_for_it() {
+        let (hub, hint, conn) = (Hub::new(), CircleHint([1; 32]), conn().await);
+        // Nobody is there to be told.
+        hub.writing(&hint, Cursor(5), |_| ());
+        hub.with(&hint, |room| room.attach(&conn, NodeId([2; 32]), Cursor(0), 0));
+        let page = |last, more| {
+            hub.with_existing(&hint, |room| {
+                let Progress::Reading(after) = room.progress(conn.id) else { return Progress::Gone };
+                room.advance(conn.id, after.max(last), more)
+            })
+        };
+        assert_eq!(page(Cursor(4), false), Some(Progress::Reading(Cursor(4))), "it is not in the log yet");
+        hub.written(&hint, |room| room.settle(Cursor(5)));
+        assert_eq!(page(Cursor(5), false), Some(Progress::Live));
+    }
+
+    #[tokio::test]
+    async fn who_comes_after_the_newest_message_has_expired_waits_for_nothing() {
+        let (hub, hint, conn) = (Hub::new(), CircleHint([1; 32]), conn().await);
+        let peer = Peer {
+            node_id: NodeId([3; 32]),
+            endpoints: vec![],
+            capabilities: Capabilities::default(),
+            observed_at: 1_000,
+        };
+        hub.with(&hint, |room| room.register(peer, 1_060));
+        hub.writing(&hint, Cursor(5), |room| {
+            room.publish(&room::Batch { frames: bytes::Bytes::new(), starts: vec![(Cursor(5), 0)] });
+        });
+        hub.written(&hint, |room| room.settle(Cursor(5)));
+        let reached = hub.with_existing(&hint, |room| {
+            room.attach(&conn, NodeId([2; 32]), Cursor(3), 0);
+            assert_eq!(room.progress(conn.id), Progress::Reading(Cursor(3)));
+            room.advance(conn.id, Cursor(3), false)
+        });
+        assert_eq!(reached, Some(Progress::Live));
+    }
 
     #[test]
     fn whoever_polls_is_there_until_it_stops() {

@@ -23,8 +23,10 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Room {
     pub(super) hint: CircleHint,
-    /// The last cursor handed to the live sockets while this room has existed.
+    /// The last cursor handed to the live sockets while this room has existed, or on its way to the disk when it began.
     published: Cursor,
+    /// Everything up to here is on disk, as far as this room was told.
+    settled: Cursor,
     pub(super) listeners: Vec<Listener>,
     pub(super) members: HashMap<NodeId, Member>,
     pub(super) mailbox: Mailbox,
@@ -36,6 +38,8 @@ pub(super) struct Listener {
     pub(super) node: NodeId,
     /// The last cursor sent to it.
     last: Cursor,
+    /// What was on disk when it began to read its present page: it has all of that, be it that the log has forgotten it.
+    settled: Cursor,
     live: bool,
     /// Whether it is still to be told that its first backlog is through.
     announce: bool,
@@ -61,10 +65,12 @@ pub(super) struct Batch {
 }
 
 impl Room {
-    pub(super) fn new(hint: CircleHint) -> Self {
+    /// `writing`: the last message of the circle that is on its way to the disk.
+    pub(super) fn new(hint: CircleHint, writing: Cursor) -> Self {
         Self {
             hint,
-            published: Cursor(0),
+            published: writing,
+            settled: Cursor(0),
             listeners: Vec::new(),
             members: HashMap::new(),
             mailbox: Mailbox::default(),
@@ -83,7 +89,14 @@ impl Room {
     /// Adds a socket that will read the log after `after`, tells it who is there and the others that it came.
     pub(crate) fn attach(&mut self, conn: &Arc<Conn>, node: NodeId, after: Cursor, now: u64) {
         self.remove_listener(conn.id, Some(node), now);
-        self.listeners.push(Listener { conn: conn.clone(), node, last: after, live: false, announce: true });
+        self.listeners.push(Listener {
+            conn: conn.clone(),
+            node,
+            last: after,
+            settled: Cursor(0),
+            live: false,
+            announce: true,
+        });
         let attached = ServerFrame::Attached { hint: self.hint, peers: self.peers(&node), server_time: now };
         conn.send_or_drop(frame::binary(&attached.to_bytes()));
         self.socket_opened(node, now);
@@ -105,12 +118,15 @@ impl Room {
         self.socket_closed(node, stays == Some(node), now);
     }
 
-    /// Where a socket stands.
-    pub(crate) fn progress(&self, conn: u64) -> Progress {
-        match self.listeners.iter().find(|l| l.conn.id == conn) {
+    /// Where a socket stands; it may read its next page now.
+    pub(crate) fn progress(&mut self, conn: u64) -> Progress {
+        match self.listeners.iter_mut().find(|l| l.conn.id == conn) {
             None => Progress::Gone,
             Some(listener) if listener.live => Progress::Live,
-            Some(listener) => Progress::Reading(listener.last),
+            Some(listener) => {
+                listener.settled = self.settled;
+                Progress::Reading(listener.last)
+            }
         }
     }
 
@@ -121,6 +137,7 @@ impl Room {
         let Some(listener) = self.listeners.iter_mut().find(|l| l.conn.id == conn) else {
             return Progress::Gone;
         };
+        let last = if more { last } else { last.max(listener.settled) };
         listener.last = last;
         if more || last < published {
             return Progress::Reading(last);
@@ -154,6 +171,11 @@ impl Room {
                 Sent::Closed => {}
             }
         }
+    }
+
+    /// What was handed out up to `last` is on disk.
+    pub(super) fn settle(&mut self, last: Cursor) {
+        self.settled = self.settled.max(last);
     }
 
     /// What was handed out after `last` did not get into the log, so nobody needs to wait for it there.

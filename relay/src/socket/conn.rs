@@ -58,6 +58,8 @@ pub(crate) struct Conn {
     wake: Notify,
     lagged: AtomicBool,
     attached: AtomicBool,
+    /// Seconds after `born` at which it ceased to listen to any circle.
+    idle_from: AtomicU32,
     in_flight: AtomicUsize,
     born: Instant,
     /// Seconds after `born` at which something arrived, and at which something left or nothing was waiting.
@@ -66,7 +68,7 @@ pub(crate) struct Conn {
 }
 
 impl Conn {
-    pub(super) fn new(id: u64, tcp: TcpStream) -> Self {
+    pub(crate) fn new(id: u64, tcp: TcpStream) -> Self {
         Self {
             id,
             tcp,
@@ -74,6 +76,7 @@ impl Conn {
             wake: Notify::new(),
             lagged: AtomicBool::new(false),
             attached: AtomicBool::new(false),
+            idle_from: AtomicU32::new(0),
             in_flight: AtomicUsize::new(0),
             born: Instant::now(),
             heard: AtomicU32::new(0),
@@ -85,7 +88,8 @@ impl Conn {
         self.out.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn age(&self) -> u32 {
+    /// Seconds since it was opened.
+    pub(super) fn age(&self) -> u32 {
         u32::try_from(self.born.elapsed().as_secs()).unwrap_or(u32::MAX)
     }
 
@@ -231,12 +235,16 @@ impl Conn {
     }
 
     pub(super) fn set_attached(&self, attached: bool) {
+        self.idle_from.store(self.age(), Ordering::Relaxed);
         self.attached.store(attached, Ordering::Relaxed);
     }
 
-    /// Seconds since it was opened, as long as it listens to no circle; 0 when it does.
+    /// Seconds for which it has listened to no circle; 0 when it does.
     pub(crate) fn unattached_s(&self) -> u32 {
-        if self.attached.load(Ordering::Relaxed) { 0 } else { self.age() }
+        if self.attached.load(Ordering::Relaxed) {
+            return 0;
+        }
+        self.age().saturating_sub(self.idle_from.load(Ordering::Relaxed))
     }
 
     /// Seconds since anything arrived.

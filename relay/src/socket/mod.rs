@@ -46,7 +46,7 @@ const ATTACH_TIMEOUT_S: u32 = 30;
 /// A socket from which nothing has come for this long is pinged, in seconds.
 const PING_AFTER_S: u32 = 30;
 /// A socket from which nothing has come for this long is dead, in seconds.
-const DEAD_AFTER_S: u32 = 75;
+pub(crate) const DEAD_AFTER_S: u32 = 75;
 
 /// All open sockets, for pings, drops and the end.
 #[derive(Debug, Default)]

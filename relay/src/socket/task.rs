@@ -38,6 +38,8 @@ const CLOSE_GRACE: Duration = Duration::from_secs(2);
 const COMMIT_PAUSE: Duration = Duration::from_millis(1);
 /// Most circles on one socket.
 const MAX_ATTACHED: usize = 64;
+/// How often a socket may ask to be attached, and once more for each second that it is open.
+const MAX_ATTACHES: u32 = 2 * MAX_ATTACHED as u32;
 /// Most sockets in one circle.
 const MAX_LISTENERS: usize = 4_096;
 
@@ -61,14 +63,22 @@ struct Task {
     conn: Arc<Conn>,
     reader: FrameReader,
     attached: Vec<Attached>,
+    /// How often it has asked to be attached.
+    attaches: u32,
     /// Circles whose log this socket is still being sent.
     behind: VecDeque<CircleHint>,
 }
 
 /// Serves a socket until it ends. `first`: bytes that came with the upgrade.
 pub(super) fn run(app: Arc<App>, conn: Arc<Conn>, first: Bytes) -> impl Future<Output = ()> {
-    let mut task =
-        Task { app, conn, reader: FrameReader::default(), attached: Vec::new(), behind: VecDeque::new() };
+    let mut task = Task {
+        app,
+        conn,
+        reader: FrameReader::default(),
+        attached: Vec::new(),
+        attaches: 0,
+        behind: VecDeque::new(),
+    };
     async move {
         task.conn.note_heard();
         if !first.is_empty() {
@@ -285,6 +295,11 @@ impl Task {
     fn attach(&mut self, token: &str, after: Cursor) -> Result<(), ApiError> {
         if self.attached.len() >= MAX_ATTACHED {
             return Err(ApiError::bad_request(format!("a socket carries at most {MAX_ATTACHED} circles")));
+        }
+        // Each may be another node's, so that no node's limit holds them; and each ticket is remembered for minutes.
+        self.attaches += 1;
+        if self.attaches > MAX_ATTACHES.saturating_add(self.conn.age()) {
+            return Err(ApiError::rate_limited(Duration::from_secs(1)));
         }
         let (circle, node) = match self.app.tokens.take(token) {
             Some(granted) => granted,

@@ -126,8 +126,8 @@ pub(crate) enum Event {
     /// These are being written: whoever is connected may have them while the disk is at work. Nobody is told that
     /// they are stored, and their cursors are not given out again even if the write fails.
     Writing(Vec<Fresh>),
-    /// The write failed: in these circles there is nothing after the cursor.
-    Withdrawn(Vec<CircleHint>, Cursor),
+    /// The write failed: of what was being written there is nothing after the cursor.
+    Withdrawn(Cursor),
     /// The group is on disk, or was refused.
     Done(Vec<Done>),
 }
@@ -149,7 +149,7 @@ pub(crate) struct Store {
     jobs: mpsc::Sender<Job>,
     circles: Circles,
     readers: Mutex<Vec<Connection>>,
-    free: Semaphore,
+    free: Arc<Semaphore>,
     writer: Mutex<Option<JoinHandle<()>>>,
     pending: Arc<Pending>,
     next: Arc<AtomicU64>,
@@ -224,7 +224,7 @@ impl Store {
             jobs,
             circles,
             readers: Mutex::new(readers),
-            free: Semaphore::new(READERS),
+            free: Arc::new(Semaphore::new(READERS)),
             writer: Mutex::new(Some(writer)),
             pending,
             next: shared_next,
@@ -274,8 +274,10 @@ impl Store {
         max_bytes: usize,
     ) -> Result<Page, StoreError> {
         let (store, circle) = (self.clone(), circle.clone());
-        let _free = self.free.acquire().await.map_err(|_| StoreError::Stopped)?;
+        let free = self.free.clone().acquire_owned().await.map_err(|_| StoreError::Stopped)?;
         tokio::task::spawn_blocking(move || {
+            // Whoever asked may have gone; the connection is in use all the same.
+            let _free = free;
             let lock = || store.readers.lock().unwrap_or_else(PoisonError::into_inner);
             let connection = lock().pop().ok_or(StoreError::Stopped)?;
             // Before the database: what moves there meanwhile is seen twice and not missed.

@@ -200,8 +200,7 @@ impl Writer {
                 self.usage.clear();
                 METRICS.commit_failures.add(1);
                 tracing::error!(requests = group.len(), "a group of posts was not stored: {error}");
-                let hints = group.iter().map(|append| append.circle.hint).collect();
-                (self.sink)(Event::Withdrawn(hints, Cursor(first - 1)));
+                (self.sink)(Event::Withdrawn(Cursor(first - 1)));
             }
         }
         let outcomes = written.unwrap_or_else(|error| vec![Err(error); group.len()]);
@@ -240,7 +239,12 @@ impl Writer {
         let Circle { id: circle, hint, .. } = *append.circle;
         let mut used = match self.usage.get(&circle) {
             Some(used) => *used,
-            None => self.count(circle, &hint)?,
+            None => {
+                let counted = self.count(circle, &hint)?;
+                // Also for the next one, should this one be refused: counting takes long.
+                self.usage.insert(circle, counted);
+                counted
+            }
         };
         let (start, first) = (admitted.records.len(), self.next);
         let mut known = self.connection.prepare_cached(KNOWN)?;
