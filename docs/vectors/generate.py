@@ -707,7 +707,8 @@ def decode(difference):
 
 SYNC_SALT = bytes(range(0x20, 0x30))
 KEYS = [(1_771_930_320_000 + 7 * i, sha256(f"message {i}".encode())[:16]) for i in range(40)]
-HASHES = [siphash13_128(SYNC_SALT, ts.to_bytes(8, "big") + id) for ts, id in KEYS]
+AUTHORS = [sha256(f"author {i % 3}".encode()) for i in range(40)]
+HASHES = [siphash13_128(SYNC_SALT, ts.to_bytes(8, "big") + id + author) for (ts, id), author in zip(KEYS, AUTHORS)]
 SHORT = [h[0] for h in HASHES]
 FIRST, SECOND = range(0, 37), range(2, 40)
 FIRST_COUNT = first_symbols(len(FIRST), len(SECOND))
@@ -728,7 +729,10 @@ FOUND = decode([[b[0] ^ a[0], b[1] ^ a[1], b[2] - a[2]] for a, b in zip(*STREAMS
 assert FOUND == {SHORT[i]: -1 for i in (0, 1)} | {SHORT[i]: 1 for i in (37, 38, 39)}
 write("sync", {
     "salt": SYNC_SALT.hex(),
-    "keys": [{"created_ts": ts, "msg_id": id.hex(), "short_id": f"{s:016x}"} for (ts, id), s in zip(KEYS, SHORT)],
+    "keys": [
+        {"created_ts": ts, "msg_id": id.hex(), "author_node_id": author.hex(), "short_id": f"{s:016x}"}
+        for (ts, id), author, s in zip(KEYS, AUTHORS, SHORT)
+    ],
     "indices": {"id": f"{SHORT[0]:016x}", "below": 65_536, "are": indices(SHORT[0], 65_536)},
     "first_symbols": [[a, b, first_symbols(a, b)] for a, b in ((0, 0), (37, 38), (5, 2), (0, 1 << 20))],
     "sets": SETS,

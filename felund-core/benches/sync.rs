@@ -7,8 +7,8 @@
 use std::{collections::BTreeSet, time::Instant};
 
 use felund_core::{
-    ids::MsgId,
-    sync::{Decoder, ShortId, Symbol, encode, first_symbols, short_id, summarise, write_symbols},
+    ids::{MsgId, NodeId},
+    sync::{Decoder, Entry, ShortId, Symbol, encode, first_symbols, short_id, summarise, write_symbols},
     view::Key,
     wire::{Have, PeerFrame, Window},
 };
@@ -51,6 +51,10 @@ fn sides(n: u64, d: u64, spread: Spread) -> (Vec<Key>, Vec<Key>) {
     (all, fewer)
 }
 
+fn entries(keys: &[Key]) -> impl Iterator<Item = Entry> {
+    keys.iter().map(|key| Entry { key: *key, author: NodeId([7; 32]) })
+}
+
 fn frame(have: Have) -> usize {
     PeerFrame::MsgsHave { circle: 0, have }.to_bytes().len() + RECORD
 }
@@ -60,14 +64,14 @@ fn felund(here: &[Key], there: &[Key]) -> Cost {
     let started = Instant::now();
     let mut cost = Cost::default();
     let window = Window { horizon: 1_690_000_000_000, floors: Vec::new() };
-    let (mine, theirs) = (summarise(&SALT, here.iter().copied()), summarise(&SALT, there.iter().copied()));
+    let (mine, theirs) = (summarise(&SALT, entries(here)), summarise(&SALT, entries(there)));
     let opening = Have::Summary { count: mine.count, fingerprint: mine.fingerprint, window: window.clone() };
     cost.bytes += frame(opening);
     cost.round_trips = 1;
     if mine == theirs {
         cost.bytes += frame(Have::Same);
     } else {
-        let ids = |keys: &[Key]| keys.iter().map(|key| short_id(&SALT, *key)).collect::<Vec<ShortId>>();
+        let ids = |keys: &[Key]| entries(keys).map(|entry| short_id(&SALT, entry)).collect::<Vec<ShortId>>();
         let (ours, others) = (ids(here), ids(there));
         let (mut decoder, mut end) = (Decoder::default(), first_symbols(theirs.count, mine.count));
         loop {

@@ -91,8 +91,19 @@ impl Invite {
     /// The code.
     #[must_use]
     pub fn encode(&self) -> String {
+        // With long addresses as many as fit.
+        let mut peers = self.peers.len().min(MAX_INVITE_PEERS);
+        loop {
+            let code = self.encode_with(&self.peers[..peers]);
+            if code.len() <= PREFIX.len() + MAX_INVITE_LEN || peers == 0 {
+                return code;
+            }
+            peers -= 1;
+        }
+    }
+
+    fn encode_with(&self, peers: &[String]) -> String {
         let mut e = Encoder::new(Vec::with_capacity(128));
-        let peers = &self.peers[..self.peers.len().min(MAX_INVITE_PEERS)];
         e.array(5)
             .and_then(|e| e.u64(VERSION))
             .and_then(|e| e.bytes(self.secret.expose()))
@@ -114,22 +125,39 @@ impl Invite {
         if text.len() > 4 * MAX_INVITE_LEN {
             return Err(InviteError::TooLong);
         }
-        // Phones like to capitalise what comes first.
-        let at = text.to_ascii_lowercase().find(PREFIX).ok_or(InviteError::NotAnInvite)?;
+        // Phones like to capitalise what comes first, and people write of a code before they give it.
+        let lower = text.to_ascii_lowercase();
+        let mut failure = InviteError::NotAnInvite;
+        for (at, _) in lower.match_indices(PREFIX) {
+            match Self::parse_at(&text[at + PREFIX.len()..]) {
+                Err(e) if failure == InviteError::NotAnInvite => failure = e,
+                Err(_) => {}
+                invite => return invite,
+            }
+        }
+        Err(failure)
+    }
+
+    /// Reads what follows the prefix.
+    fn parse_at(text: &str) -> Result<Self, InviteError> {
         // Mail programs break long lines and people write on after a code: a piece is taken in after the other
         // until the checksum fits. Quotes, brackets and what follows them are not part of the code.
         let mut code = String::new();
         let mut failure = InviteError::Damaged;
-        for piece in text[at + PREFIX.len()..].split_whitespace() {
+        for piece in text.split_whitespace() {
             let end = piece.find(|c: char| !c.is_ascii_alphanumeric() && !"-_+/=".contains(c));
+            let before = code.len();
             code.push_str(&piece[..end.unwrap_or(piece.len())]);
             if code.len() > MAX_INVITE_LEN {
                 return Err(if failure == InviteError::Damaged { InviteError::TooLong } else { failure });
             }
-            match Self::parse_code(&code) {
-                Err(InviteError::Damaged) => {}
-                Err(e) => failure = e,
-                invite => return invite,
+            // What directly follows a code, an underscore for instance, may look like more of it.
+            for end in (before + 1..=code.len()).rev() {
+                match Self::parse_code(&code[..end]) {
+                    Err(InviteError::Damaged) => {}
+                    Err(e) => failure = e,
+                    invite => return invite,
+                }
             }
             if end.is_some() {
                 break;
@@ -240,6 +268,9 @@ mod tests {
             format!("\"{code}\""),
             format!("web+felund:{code}"),
             format!("{code} see you there"),
+            format!("_{code}_"),
+            format!("{code}-and-so-on"),
+            format!("felund1. is how it begins: {code}"),
             format!("{code}. See you there"),
             code.replace("felund1.", "Felund1."),
             format!("Join us: {head}\r\n  {tail}"),

@@ -5,13 +5,13 @@
 use std::convert::Infallible;
 
 use felund_core::{
-    ids::{ChannelId, CircleId, MsgId},
+    ids::{ChannelId, CircleId, MsgId, NodeId},
     io::Announcement,
     keys::{CircleSecret, NodeKey},
     lan,
     redact::Secret,
     session::{Initiator, Local, Responder, Session},
-    sync::{Decoder, Symbol, encode, first_symbols, read_symbols, short_id, summarise, write_symbols},
+    sync::{Decoder, Entry, Symbol, encode, first_symbols, read_symbols, short_id, summarise, write_symbols},
     view::Key,
     wire::{Have, PeerAddress, PeerFrame, Sealed, Window},
 };
@@ -237,8 +237,9 @@ fn short_ids_summaries_and_indices_are_as_documented() {
     let mut keys = Vec::new();
     for v in list(&v["keys"]) {
         let key = Key { ts: number(&v["created_ts"]), id: MsgId(array(&v["msg_id"])) };
-        assert_eq!(short_id(&salt, key), word(&v["short_id"]));
-        keys.push(key);
+        let entry = Entry { key, author: NodeId(array(&v["author_node_id"])) };
+        assert_eq!(short_id(&salt, entry), word(&v["short_id"]));
+        keys.push(entry);
     }
     for name in ["first", "second"] {
         let set = &v["sets"][name];

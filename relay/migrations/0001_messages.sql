@@ -8,6 +8,7 @@ CREATE TABLE circles (
 
 -- seq is the cursor: one count for the whole relay, assigned by the one writer and never given out twice; see
 -- meta.next_seq. Rows lie in reading order, so that a post touches one page here and one of the index.
+-- msg_id: of author and id together, see Item in store/mod.rs; of rows from before that, the id.
 CREATE TABLE messages (
     circle    INTEGER NOT NULL REFERENCES circles (id),
     seq       INTEGER NOT NULL,

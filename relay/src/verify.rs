@@ -41,5 +41,6 @@ fn check(envelopes: Vec<(Envelope, Bytes)>) -> Vec<Result<Item, EnvelopeError>> 
 }
 
 fn item(verified: Result<Verified, EnvelopeError>, bytes: Bytes) -> Result<Item, EnvelopeError> {
-    Ok(Item { msg_id: verified?.header().msg_id, envelope: bytes })
+    let verified = verified?;
+    Ok(Item::new(verified.header(), bytes))
 }

@@ -83,6 +83,24 @@ fn pages_join_without_gap_and_survive_a_restart() {
 }
 
 #[test]
+fn an_id_that_another_author_copies_keeps_nothing_out() {
+    let (_dir, relay) = relay(&[]);
+    let circle = Circle::new();
+    let (mut alice, mut mallory) =
+        (Member::registered(relay.address, &circle), Member::registered(relay.address, &circle));
+    let original = alice.envelope(100);
+    let copy = common::envelope_of(&mallory.key, original.header().msg_id, 100);
+    let first = cursors(&mallory.post(&[copy]).json());
+    let second = cursors(&alice.post(std::slice::from_ref(&original)).json());
+    assert_ne!(first, second);
+    let page: felund_core::relay_api::MessagesResponse =
+        serde_json::from_value(alice.get("/v1/messages").json()).unwrap();
+    assert_eq!(page.messages.len(), 2);
+    assert_eq!(page.messages[1].envelope, original);
+    assert_eq!(cursors(&alice.post(&[original]).json()), second, "posting twice stores once");
+}
+
+#[test]
 fn callers_that_hang_up_take_no_reader_from_others() {
     let (_dir, relay) = relay(&[]);
     let circle = Circle::new();

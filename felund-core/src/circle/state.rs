@@ -95,6 +95,14 @@ impl Channel {
         Some(&slot.value)
     }
 
+    /// Members for whom its owner has wrapped the key.
+    pub fn approved(&self) -> impl Iterator<Item = NodeId> {
+        let owner = self.owner();
+        let by_owner =
+            self.approvals.iter().filter(move |((by, _), slot)| Some(*by) == owner && slot.is_some());
+        by_owner.map(|((_, member), _)| *member)
+    }
+
     /// A member's own latest word.
     #[must_use]
     pub fn standing(&self, member: &NodeId) -> Option<Standing> {

@@ -15,6 +15,7 @@ use crate::{
     ids::{ChannelId, NodeId},
     sorted::{SortedMap, SortedSet},
     store::IndexRow,
+    sync,
     view::{Key, Retention},
     wire::Window,
 };
@@ -23,8 +24,8 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Entry {
     key: Key,
+    author: NodeId,
     chat: bool,
-    mine: bool,
     size: u32,
 }
 
@@ -39,8 +40,8 @@ pub enum Merge {
     FromTheFuture,
     /// It is older than what the circle keeps.
     Expired,
-    /// Its author took the place of an envelope that is here, in another channel. A place is one envelope's: two would
-    /// never settle with those who have one or neither.
+    /// It claims the place of an envelope that is here and is another author's, or in another channel. A place is one
+    /// envelope's.
     Copied,
 }
 
@@ -66,7 +67,7 @@ impl Log {
     /// Takes in what storage says is there, in ascending order.
     pub fn restore(&mut self, rows: &[IndexRow]) {
         for row in rows {
-            let entry = Entry { key: row.key, chat: row.chat, mine: row.author == self.me, size: row.size };
+            let entry = Entry { key: row.key, author: row.author, chat: row.chat, size: row.size };
             self.channels.entry(row.channel).or_default().push(entry);
         }
     }
@@ -79,20 +80,21 @@ impl Log {
             return Merge::FromTheFuture;
         }
         let entries = self.channels.get(&header.channel_id).map_or(&[][..], Vec::as_slice);
-        let Err(at) = entries.binary_search_by_key(&key, |entry| entry.key) else { return Merge::Known };
-        if self.channel_of(&key).is_some() {
-            return Merge::Copied;
-        }
+        let author = header.author_node_id;
+        let at = match entries.binary_search_by_key(&key, |entry| entry.key) {
+            Ok(at) if entries[at].author == author => return Merge::Known,
+            Err(at) if self.channel_of(&key).is_none() => at,
+            Ok(_) | Err(_) => return Merge::Copied,
+        };
         let full = at == 0 && entries.len() >= self.retention.messages as usize;
         if header.channel_id != self.control && (full || key.ts < self.horizon(ages_by)) {
             return Merge::Expired;
         }
-        let mine = header.author_node_id == self.me;
         self.version += 1;
         // Headers and signature by their upper bound.
         let size = verified.envelope().enc().len() + (MAX_ENVELOPE_LEN - MAX_ENC_LEN);
         let size = u32::try_from(size).unwrap_or(u32::MAX);
-        let entry = Entry { key, chat: header.kind == "chat.text", mine, size };
+        let entry = Entry { key, author, chat: header.kind == "chat.text", size };
         self.channels.entry(header.channel_id).or_default().insert(at, entry);
         Merge::New
     }
@@ -120,7 +122,7 @@ impl Log {
     /// Whether this device's user has written anything that is kept.
     #[must_use]
     pub fn has_own_chat(&self) -> bool {
-        self.channels.values().flatten().any(|entry| entry.mine && entry.chat)
+        self.channels.values().flatten().any(|entry| entry.author == self.me && entry.chat)
     }
 
     /// Gives up chat before `ts`, as [`Log::prune`] then carries out; it is not taken in again.
@@ -178,7 +180,7 @@ impl Log {
     pub fn unread(&self, channel: &ChannelId, read: Option<Key>) -> u32 {
         let Some(entries) = self.channels.get(channel) else { return 0 };
         let from = read.map_or(0, |read| entries.partition_point(|entry| entry.key <= read));
-        let count = entries[from..].iter().filter(|entry| entry.chat && !entry.mine).count();
+        let count = entries[from..].iter().filter(|entry| entry.chat && entry.author != self.me).count();
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 
@@ -191,11 +193,21 @@ impl Log {
         entries.get(end.saturating_sub(limit)).map(|entry| (entry.key, end <= limit))
     }
 
-    /// Whether an envelope of a channel is here.
+    /// Whether an envelope of a channel and an author is here.
     #[must_use]
-    pub fn holds(&self, channel: &ChannelId, key: &Key) -> bool {
-        let entries = self.channels.get(channel);
-        entries.is_some_and(|entries| entries.binary_search_by_key(key, |entry| entry.key).is_ok())
+    pub fn holds(&self, channel: &ChannelId, key: &Key, author: &NodeId) -> bool {
+        let Some(entries) = self.channels.get(channel) else { return false };
+        let at = entries.binary_search_by_key(key, |entry| entry.key);
+        at.is_ok_and(|at| entries[at].author == *author)
+    }
+
+    /// The newest envelopes of this device's own, at most so many.
+    #[must_use]
+    pub fn newest_own(&self, most: usize) -> Vec<Key> {
+        let own = self.channels.values().flatten().filter(|entry| entry.author == self.me);
+        let mut keys: Vec<Key> = own.map(|entry| entry.key).collect();
+        keys.sort_unstable();
+        keys.split_off(keys.len().saturating_sub(most))
     }
 
     /// The channel that holds an envelope.
@@ -222,14 +234,14 @@ impl Log {
         Window { horizon: self.horizon(wall), floors }
     }
 
-    /// The places within a window, channel by channel.
-    pub fn keys<'a>(&'a self, window: &'a Window) -> impl Iterator<Item = Key> + 'a {
+    /// What is within a window, channel by channel.
+    pub fn within<'a>(&'a self, window: &'a Window) -> impl Iterator<Item = sync::Entry> + 'a {
         self.channels.iter().flat_map(move |(channel, entries)| {
             let floors = window.floors.iter().filter(|(of, _)| of == channel).map(|(_, ts)| *ts);
             let horizon = if *channel == self.control { 0 } else { window.horizon };
             let from = floors.fold(horizon, u64::max);
             let start = entries.partition_point(|entry| entry.key.ts < from);
-            entries[start..].iter().map(|entry| entry.key)
+            entries[start..].iter().map(|entry| sync::Entry { key: entry.key, author: entry.author })
         })
     }
 
@@ -339,6 +351,8 @@ mod tests {
         let mut log = merged(&[envelope(1, 1, ChannelId([1; 16]), 9)], 10);
         assert_eq!(log.merge(&envelope(1, 1, ChannelId([2; 16]), 8), WALL, WALL), Merge::Copied);
         assert_eq!(log.merge(&envelope(1, 1, CONTROL, 8), WALL, WALL), Merge::Copied);
+        assert_eq!(log.merge(&envelope(1, 1, ChannelId([1; 16]), 8), WALL, WALL), Merge::Copied);
+        assert_eq!(log.merge(&envelope(1, 1, ChannelId([1; 16]), 9), WALL, WALL), Merge::Known);
         assert_eq!(log.len(), 1);
         assert_eq!(log.channels.len(), 1, "nor is anything kept of a channel that nothing is kept in");
     }

@@ -161,7 +161,9 @@ impl Circle {
     }
 
     pub(super) fn open(&self, verified: &Verified) -> Option<Vec<u8>> {
-        open(verified, self.key_of(&verified.header().channel_id)?).ok()
+        // There is no key of any other epoch.
+        let header = verified.header();
+        (header.key_id == EPOCH_0).then(|| open(verified, self.key_of(&header.channel_id)?).ok())?
     }
 
     pub(super) fn membership(&self, id: &ChannelId, channel: &Channel, me: &NodeId) -> Membership {
@@ -433,6 +435,8 @@ fn channel_members(channel: &Channel) -> impl Iterator<Item = NodeId> {
     let owner = channel.owner();
     let mut members: SortedSet<NodeId> = channel.members(Standing::Joined).collect();
     members.extend(owner);
+    // Who is let in reads from then on, without another word.
+    members.extend(channel.approved());
     members.retain(|member| channel.standing(member) != Some(Standing::Left));
     if channel.access() == Some(Access::Invite) {
         members.retain(|member| Some(*member) == owner || channel.approval(member).is_some());

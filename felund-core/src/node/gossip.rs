@@ -13,9 +13,10 @@ use crate::{
     config::{FEW, MAX_BATCH, MAX_BATCH_BYTES, SUMMARY_INTERVAL_MS},
     ids::{CircleId, MsgId, NodeId},
     io::{ConnId, Event},
+    sorted::SortedSet,
     store::{Op, Query},
     sync::{
-        Decoder, MAX_SYMBOLS, ShortId, encode, first_symbols, read_symbols, short_id, summarise,
+        Decoder, Entry, MAX_SYMBOLS, ShortId, encode, first_symbols, read_symbols, short_id, summarise,
         write_symbols,
     },
     view::Key,
@@ -152,7 +153,7 @@ impl Node {
     pub(super) fn summarise(&mut self, conn: ConnId, id: CircleId, place: u32) {
         let (Some(circle), Some(salt)) = (self.circles.get(&id), self.salt(conn)) else { return };
         let window = circle.log.window(self.ages_by(id));
-        let summary = summarise(&salt, circle.log.keys(&window));
+        let summary = summarise(&salt, circle.log.within(&window));
         let have = Have::Summary { count: summary.count, fingerprint: summary.fingerprint, window };
         let newest = self.newest_own(circle);
         // A peer that lacks everything is answered with all of it.
@@ -167,7 +168,7 @@ impl Node {
             Have::Summary { count, fingerprint, window } => {
                 let (Some(circle), Some(salt)) = (self.circles.get(&id), self.salt(conn)) else { return };
                 let window = circle.log.window(self.ages_by(id)).and(&window);
-                let ours = summarise(&salt, circle.log.keys(&window));
+                let ours = summarise(&salt, circle.log.within(&window));
                 if (ours.count, ours.fingerprint) == (count, fingerprint) {
                     self.claim(conn, PeerFrame::MsgsHave { circle: place, have: Have::Same });
                     self.all_confirmed(id, node, &window, |_| true);
@@ -177,7 +178,7 @@ impl Node {
                     if self.is_sending(conn, id) {
                         return;
                     }
-                    let keys: Vec<Key> = circle.log.keys(&window).collect();
+                    let keys: Vec<Key> = circle.log.within(&window).map(|entry| entry.key).collect();
                     self.send_keys(conn, id, keys);
                 } else {
                     let end = first_symbols(ours.count, count);
@@ -222,9 +223,9 @@ impl Node {
         window: Window,
     ) {
         let (Some(circle), Some(salt)) = (self.circles.get(&id), self.salt(conn)) else { return };
-        let ids = circle.log.keys(&window).map(|key| short_id(&salt, key));
+        let ids = circle.log.within(&window).map(|entry| short_id(&salt, entry));
         let symbols = encode(ids, start..end);
-        let count = circle.log.keys(&window).count() as u64;
+        let count = circle.log.within(&window).count() as u64;
         let symbols = write_symbols(&symbols, count, start as u64);
         let version = circle.log.version();
         let offered = match self.streams.remove(&(conn, id)) {
@@ -264,7 +265,7 @@ impl Node {
         if start != from as u64 || theirs.is_empty() || from + theirs.len() > MAX_SYMBOLS {
             return;
         }
-        let ids = circle.log.keys(&exchange.window).map(|key| short_id(&salt, key));
+        let ids = circle.log.within(&exchange.window).map(|entry| short_id(&salt, entry));
         let end = from + theirs.len();
         let ours = encode(ids, from..end);
         let Some(difference) = exchange.decoder.extend(&theirs, &ours) else {
@@ -276,8 +277,9 @@ impl Node {
             }
             return;
         };
-        let lacks = |key: &Key| difference.ours.binary_search(&short_id(&salt, *key)).is_ok();
-        let keys: Vec<Key> = circle.log.keys(&exchange.window).filter(lacks).collect();
+        let lacks = |entry: &Entry| difference.ours.binary_search(&short_id(&salt, *entry)).is_ok();
+        let lacking = circle.log.within(&exchange.window).filter(lacks);
+        let keys: SortedSet<Key> = lacking.map(|entry| entry.key).collect();
         let window = exchange.window;
         self.all_confirmed(id, node, &window, |key| !keys.contains(key));
         // Also when nothing is lacking: it tells the other side that everything else is here.
@@ -294,11 +296,12 @@ impl Node {
             chunks.iter().take(MAX_SYMBOLS).map(|id| ShortId::from_be_bytes(*id)).collect();
         wanted.sort_unstable();
         let everything = Window::default();
-        let asked = |key: &Key| wanted.binary_search(&short_id(&salt, *key)).is_ok();
-        let keys: Vec<Key> = circle.log.keys(&everything).filter(asked).collect();
+        let asked = |entry: &Entry| wanted.binary_search(&short_id(&salt, *entry)).is_ok();
+        let keys: SortedSet<Key> =
+            circle.log.within(&everything).filter(asked).map(|entry| entry.key).collect();
         if let Some(Stream { offered: Offered { newest, window }, .. }) = self.streams.get(&(conn, id)) {
             let (newest, window) = (*newest, window.clone());
-            self.all_confirmed(id, node, &window, |key| Some(*key) <= newest && !asked(key));
+            self.all_confirmed(id, node, &window, |key| Some(*key) <= newest && !keys.contains(key));
         }
         self.send_keys(conn, id, keys);
     }
@@ -310,7 +313,8 @@ impl Node {
     }
 
     /// Loads envelopes and sends them, oldest first and in batches.
-    fn send_keys(&mut self, conn: ConnId, circle: CircleId, mut keys: Vec<Key>) {
+    fn send_keys(&mut self, conn: ConnId, circle: CircleId, keys: impl IntoIterator<Item = Key>) {
+        let mut keys: Vec<Key> = keys.into_iter().collect();
         keys.sort_unstable();
         // Reads see what was handed out for writing before them.
         self.flush_staged_now();
@@ -406,8 +410,8 @@ impl Node {
         if circle.confirms.is_empty() {
             return;
         }
-        let keys: Vec<Key> =
-            circle.log.keys(window).filter(|key| circle.confirms.contains_key(key) && holds(key)).collect();
+        let keys = circle.log.within(window).map(|entry| entry.key);
+        let keys: Vec<Key> = keys.filter(|key| circle.confirms.contains_key(key) && holds(key)).collect();
         self.confirmed_by(id, node, &keys);
     }
 

@@ -173,7 +173,7 @@ impl Node {
         let key = Key { ts: header.created_ts, id: header.msg_id };
         // In a mesh most of what comes in is here already. What is here has been verified; these bytes, whatever they
         // hold, are dropped.
-        if circle.log.holds(&header.channel_id, &key) {
+        if circle.log.holds(&header.channel_id, &key, &header.author_node_id) {
             return Taken::Known(key.id);
         }
         let Ok(verified) = envelope.verify() else { return Taken::Refused };

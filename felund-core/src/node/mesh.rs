@@ -160,9 +160,16 @@ impl Node {
         if !endpoints.is_empty() {
             peers.push(PeerAddress { node_id: me, endpoints });
         }
-        let known = self.direct.known(id).take(MAX_TOLD - 1);
+        // Whoever has said hello comes first: anybody can make up ids.
+        let said_hello =
+            |node: &NodeId| self.circles.get(&id).is_some_and(|circle| circle.state.member(node).is_some());
+        let mut known: Vec<_> = self.direct.known(id).collect();
+        known.sort_by_key(|(node, _)| !said_hello(node));
         peers.extend(
-            known.map(|(node_id, address)| PeerAddress { node_id, endpoints: vec![address.clone()] }),
+            known
+                .into_iter()
+                .take(MAX_TOLD - 1)
+                .map(|(node_id, address)| PeerAddress { node_id, endpoints: vec![address.clone()] }),
         );
         let observed = self.direct.came_from(conn).filter(|ip| is_public(*ip)).map(|ip| ip.to_string());
         if !peers.is_empty() || observed.is_some() {

@@ -3,6 +3,7 @@
 use super::{Me, Node, Phase, circle::Circle, records};
 use crate::{
     circle::Body,
+    config::MAX_COUNTED,
     envelope::{Envelope, Verified},
     ice::parse_servers,
     ids::{ChannelId, CircleId},
@@ -54,6 +55,10 @@ impl Node {
             (Asked::Index(circle), Ok(Loaded::Index(rows))) => {
                 if let Some(circle) = self.circles.get_mut(&circle) {
                     circle.log.restore(&rows);
+                    // Also what nobody had confirmed yet when the last process ended.
+                    for key in circle.log.newest_own(MAX_COUNTED) {
+                        circle.count(key);
+                    }
                     let latest = circle.log.latest_ts();
                     self.clock.observe(latest);
                 }

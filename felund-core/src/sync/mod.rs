@@ -14,9 +14,19 @@ pub use codec::{read_symbols, write_symbols};
 pub use riblt::{Decoder, Symbol, encode};
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
-use crate::view::Key;
+use crate::{ids::NodeId, view::Key};
 
-/// A key, short: 64 bits of SipHash-1-3 under the session's salt.
+/// Which envelope it is: its place in the order, and whose it is. Whoever copies another's place does not get to be
+/// taken for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// Its place.
+    pub key: Key,
+    /// Who sealed it.
+    pub author: NodeId,
+}
+
+/// An entry, short: 64 bits of SipHash-1-3 under the session's salt.
 pub type ShortId = u64;
 
 /// Symbols sent at first when the sets' sizes tell nothing.
@@ -33,26 +43,27 @@ pub struct Summary {
     pub fingerprint: [u8; 16],
 }
 
-fn hash(salt: &[u8; 16], key: Key) -> (u64, u64) {
+fn hash(salt: &[u8; 16], Entry { key, author }: Entry) -> (u64, u64) {
     let mut hasher = SipHasher13::new_with_key(salt);
     hasher.write(&key.ts.to_be_bytes());
     hasher.write(&key.id.0);
+    hasher.write(&author.0);
     let hash = hasher.finish128();
     (hash.h1, hash.h2)
 }
 
-/// A key's short id under a salt.
+/// An entry's short id under a salt.
 #[must_use]
-pub fn short_id(salt: &[u8; 16], key: Key) -> ShortId {
-    hash(salt, key).0
+pub fn short_id(salt: &[u8; 16], entry: Entry) -> ShortId {
+    hash(salt, entry).0
 }
 
 /// Summarises a set, in any order.
 #[must_use]
-pub fn summarise(salt: &[u8; 16], keys: impl Iterator<Item = Key>) -> Summary {
+pub fn summarise(salt: &[u8; 16], entries: impl Iterator<Item = Entry>) -> Summary {
     let (mut count, mut sums) = (0, (0_u64, 0_u64));
-    for key in keys {
-        let hash = hash(salt, key);
+    for entry in entries {
+        let hash = hash(salt, entry);
         sums = (sums.0.wrapping_add(hash.0), sums.1.wrapping_add(hash.1));
         count += 1;
     }
@@ -89,14 +100,14 @@ mod tests {
 
     const SALT: [u8; 16] = [5; 16];
 
-    fn key(n: u64) -> Key {
+    fn entry(n: u64) -> Entry {
         let mut id = [0; 16];
         id[..8].copy_from_slice(&n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
-        Key { ts: 1_700_000_000_000 + n, id: MsgId(id) }
+        Entry { key: Key { ts: 1_700_000_000_000 + n, id: MsgId(id) }, author: NodeId([7; 32]) }
     }
 
     fn ids(keys: &BTreeSet<u64>) -> Vec<ShortId> {
-        keys.iter().map(|n| short_id(&SALT, key(*n))).collect()
+        keys.iter().map(|n| short_id(&SALT, entry(*n))).collect()
     }
 
     /// Decodes `theirs` against `ours`, doubling; how many symbols it took.
@@ -135,10 +146,12 @@ mod tests {
 
     #[test]
     fn summaries_depend_on_the_set_and_the_salt_alone() {
-        let forward = summarise(&SALT, (0..100).map(key));
-        assert_eq!(forward, summarise(&SALT, (0..100).rev().map(key)));
-        assert_ne!(forward, summarise(&SALT, (1..101).map(key)));
-        assert_ne!(forward, summarise(&[6; 16], (0..100).map(key)));
+        let forward = summarise(&SALT, (0..100).map(entry));
+        assert_eq!(forward, summarise(&SALT, (0..100).rev().map(entry)));
+        assert_ne!(forward, summarise(&SALT, (1..101).map(entry)));
+        assert_ne!(forward, summarise(&[6; 16], (0..100).map(entry)));
+        let copied = |n| Entry { author: NodeId([8; 32]), ..entry(n) };
+        assert_ne!(forward, summarise(&SALT, (0..99).map(entry).chain([copied(99)])));
     }
 
     #[test]

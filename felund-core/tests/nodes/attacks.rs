@@ -2,7 +2,7 @@
 
 use felund_core::{
     circle::{Body, Hello, NewChannel, channel_id},
-    envelope::{Draft, Envelope, Header, seal},
+    envelope::{Draft, Envelope, Header, seal, seal_with},
     ids::{ChannelId, CircleId},
     invite::Invite,
     io::Command,
@@ -10,11 +10,11 @@ use felund_core::{
     redact::Secret,
     relay_api::Capabilities,
     sim::{EPOCH_MS, World},
-    view::{Access, Membership, Reply},
+    view::{Access, Delivery, Membership, Reply},
 };
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 
-use crate::send;
+use crate::{mesh, send};
 
 /// A member with a client of its own making.
 struct Mallory {
@@ -192,4 +192,71 @@ fn the_relay_holds_no_plaintext() {
     for secret in ["greenhouse", "garden club", "rhododendron", "hydrangea", "member 0"] {
         assert!(!held.windows(secret.len()).any(|window| window == secret.as_bytes()), "{secret}");
     }
+}
+
+/// Something of Mallory's that claims the place of another's message.
+fn copy_of(mallory: &Mallory, original: &Envelope, channel: ChannelId) -> Vec<u8> {
+    let header = original.header();
+    let draft = Draft {
+        circle_id: header.circle_id,
+        channel_id: channel,
+        created_ts: header.created_ts,
+        kind: "chat.text",
+        key_id: "epoch-0",
+        body: &Body::Text("in its place".into()).to_cbor(),
+    };
+    let key = mallory.secret.epoch_0();
+    seal_with(draft, &key, &mallory.key, header.msg_id, [1; 12]).unwrap().envelope().to_cbor()
+}
+
+fn said(world: &World, at: usize, circle: CircleId) -> Envelope {
+    let all = world.devices[at].disk.envelopes(circle);
+    let mut all = all.iter().map(|bytes| Envelope::from_cbor(bytes).unwrap());
+    all.find(|envelope| envelope.header().kind == "chat.text").unwrap()
+}
+
+#[test]
+fn whoever_copies_a_messages_place_has_nobody_told_that_it_was_delivered() {
+    let mut world = World::new(2);
+    let circle = world.circle("garden club");
+    world.run(5_000);
+    let mallory = Mallory::join(&mut world, circle);
+    let (hint, general) = (mallory.secret.api_key().hint(), mallory.secret.general());
+    // Bob gets the copy first: he is away while the original is said, and Mallory sees to the rest.
+    world.set_relay_reachable(1, false);
+    send(&mut world, 0, circle, "the original");
+    world.run(5_000);
+    let original = said(&world, 0, circle);
+    let copy = copy_of(&mallory, &original, general);
+    world.set_relay_reachable(1, true);
+    world.push_to_all(hint, &copy);
+    world.post(hint, vec![copy]).expect("the relay takes both");
+    world.run(60_000);
+    let shown = world.texts(1, circle, "general");
+    let mine = world.history(0, circle, "general").pop().unwrap();
+    assert_eq!(mine.text, "the original", "the author keeps its own");
+    let delivered = matches!(mine.delivery, Delivery::Delivered { .. });
+    assert_eq!(delivered, shown == ["the original"], "{shown:?} {:?}", mine.delivery);
+}
+
+#[test]
+fn a_copied_place_in_another_channel_keeps_nobody_from_settling() {
+    let (mut world, circle) = mesh(2);
+    world.run(5_000);
+    send(&mut world, 0, circle, "the original");
+    world.run(5_000);
+    let mallory = Mallory::join(&mut world, circle);
+    let copy = copy_of(&mallory, &said(&world, 0, circle), ChannelId([7; 16]));
+    world.ask(0, Command::SetRelay { circle, relay: Some(felund_core::sim::RELAY.into()) }).unwrap();
+    world.run(10_000);
+    world.post(mallory.secret.api_key().hint(), vec![copy]).expect("well signed");
+    world.run(10_000);
+    let late = world.add(felund_core::store::MemoryStore::default());
+    world.listen(late);
+    let Ok(Reply::Invite { invite, .. }) = world.ask(1, Command::Invite { circle }) else {
+        panic!("no invite")
+    };
+    world.ask(late, Command::JoinCircle { invite, relay: None }).unwrap();
+    world.run(60_000);
+    assert_eq!(world.texts(late, circle, "general"), ["the original"]);
 }

@@ -5,7 +5,7 @@ use felund_core::{
     io::Command,
     model::Model,
     sim::World,
-    view::{Access, ChannelView, Membership, Reply},
+    view::{Access, ChannelView, Delivery, Membership, Reply},
 };
 
 use crate::send;
@@ -184,4 +184,22 @@ fn channels_that_could_be_taken_for_one_another_are_told_apart() {
     world.ask(1, Command::RenameChannel { circle, channel: other, name: "bulbs".into() }).unwrap();
     world.run(60_000);
     assert!(channel(&world, 0, circle, "seeds").is_some() && channel(&world, 0, circle, "bulbs").is_some());
+}
+
+#[test]
+fn who_is_let_in_counts_among_those_whom_messages_reach() {
+    let mut world = World::new(3);
+    let circle = world.circle("garden club");
+    let board = create(&mut world, circle, "board", Access::Invite, None);
+    world.run(1_000);
+    let bob = world.devices[1].model.identity.as_ref().unwrap().node_id;
+    world.ask(1, Command::JoinChannel { circle, channel: board, passphrase: None }).unwrap();
+    world.run(1_000);
+    world.ask(0, Command::ApproveMember { circle, channel: board, member: bob }).unwrap();
+    world.run(1_000);
+    say(&mut world, 0, circle, board, "between us").unwrap();
+    world.run(10_000);
+    assert_eq!(world.texts(1, circle, "board"), ["between us"]);
+    let mine = world.history(0, circle, "board").remove(0);
+    assert_eq!(mine.delivery, Delivery::Delivered { to: 1, of: 1 });
 }

@@ -222,3 +222,35 @@ fn what_is_given_up_before_anybody_got_it_is_said_and_waits_no_more() {
     world.run(120_000);
     assert_eq!(world.devices[0].model.circle(circle).unwrap().unsent, 0);
 }
+
+#[test]
+fn what_nobody_had_confirmed_before_a_restart_is_counted_after_it() {
+    let (mut world, circle) = mesh(2);
+    world.run(5_000);
+    let other = world.crash(1, true);
+    send(&mut world, 0, circle, "hello?");
+    world.run(60_000);
+    world.restart(0);
+    world.run(5_000);
+    world.start(1);
+    let _ = other;
+    world.run(60_000);
+    assert_eq!(world.texts(1, circle, "general"), ["hello?"]);
+    assert_eq!(world.history(0, circle, "general")[0].delivery, Delivery::Delivered { to: 1, of: 1 });
+}
+
+#[test]
+fn what_only_the_relay_had_before_a_restart_is_counted_after_it() {
+    let mut world = World::new(2);
+    let circle = world.circle("garden club");
+    world.run(5_000);
+    world.crash(1, true);
+    send(&mut world, 0, circle, "hello?");
+    world.run(10_000);
+    assert_eq!(world.history(0, circle, "general")[0].delivery, Delivery::Stored);
+    world.restart(0);
+    world.run(5_000);
+    world.start(1);
+    world.run(30_000);
+    assert_eq!(world.history(0, circle, "general")[0].delivery, Delivery::Delivered { to: 1, of: 1 });
+}

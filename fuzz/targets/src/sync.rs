@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use felund_core::{
-    ids::MsgId,
+    ids::{MsgId, NodeId},
     sync::{
-        Decoder, MAX_SYMBOLS, Symbol, encode, first_symbols, read_symbols, short_id, summarise, write_symbols,
+        Decoder, Entry, MAX_SYMBOLS, Symbol, encode, first_symbols, read_symbols, short_id, summarise,
+        write_symbols,
     },
     view::Key,
 };
@@ -24,17 +25,17 @@ pub fn run(data: &[u8]) {
     }
 }
 
-fn key(n: u8) -> Key {
-    Key { ts: u64::from(n), id: MsgId([n; 16]) }
+fn entry(n: u8) -> Entry {
+    Entry { key: Key { ts: u64::from(n), id: MsgId([n; 16]) }, author: NodeId([n; 32]) }
 }
 
 fn honest(mut script: Script<'_>) {
     let salt = script.array();
     let ours: BTreeSet<u8> = script.short_piece().iter().copied().collect();
     let theirs: BTreeSet<u8> = script.short_piece().iter().copied().collect();
-    let ids = |set: &BTreeSet<u8>| set.iter().map(|n| short_id(&salt, key(*n))).collect::<Vec<_>>();
-    let equal =
-        summarise(&salt, ours.iter().map(|n| key(*n))) == summarise(&salt, theirs.iter().map(|n| key(*n)));
+    let ids = |set: &BTreeSet<u8>| set.iter().map(|n| short_id(&salt, entry(*n))).collect::<Vec<_>>();
+    let equal = summarise(&salt, ours.iter().map(|n| entry(*n)))
+        == summarise(&salt, theirs.iter().map(|n| entry(*n)));
     assert_eq!(equal, ours == theirs);
     let (count, mut decoder) = (theirs.len() as u64, Decoder::default());
     let mut end = first_symbols(ours.len() as u64, count);
@@ -51,7 +52,7 @@ fn honest(mut script: Script<'_>) {
         assert!(end <= MAX_SYMBOLS, "sets of 256 take few symbols");
     };
     let sorted = |set: BTreeSet<&u8>| {
-        let mut ids: Vec<u64> = set.into_iter().map(|n| short_id(&salt, key(*n))).collect();
+        let mut ids: Vec<u64> = set.into_iter().map(|n| short_id(&salt, entry(*n))).collect();
         ids.sort_unstable();
         ids
     };

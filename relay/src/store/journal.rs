@@ -5,7 +5,7 @@
 //! the database holds what lies here the journal is written from its beginning again. What an earlier turn left behind
 //! the newest record has lower numbers, which is how reading finds the end.
 //!
-//! A record is `SHA-256(rest)[..16] ‖ length (u32, of what follows) ‖ hint (32) ‖ seq (u64) ‖ msg_id (16) ‖
+//! A record is `SHA-256(rest)[..16] ‖ length (u32, of what follows) ‖ hint (32) ‖ seq (u64) ‖ name (16) ‖
 //! stored_at (u64) ‖ envelope`, numbers big-endian.
 
 use std::{
@@ -31,7 +31,7 @@ const HEAD: usize = 32 + 8 + 16 + 8;
 pub(super) struct Record {
     pub(super) hint: CircleHint,
     pub(super) seq: Cursor,
-    pub(super) msg_id: MsgId,
+    pub(super) name: MsgId,
     /// Unix seconds.
     pub(super) stored_at: u64,
     pub(super) envelope: Bytes,
@@ -102,7 +102,7 @@ fn put(out: &mut Vec<u8>, record: &Record) {
     out.extend_from_slice(&((HEAD + record.envelope.len()) as u32).to_be_bytes());
     out.extend_from_slice(&record.hint.0);
     out.extend_from_slice(&record.seq.0.to_be_bytes());
-    out.extend_from_slice(&record.msg_id.0);
+    out.extend_from_slice(&record.name.0);
     out.extend_from_slice(&record.stored_at.to_be_bytes());
     out.extend_from_slice(&record.envelope);
     let seal = seal(&out[start + SEAL..]);
@@ -140,12 +140,12 @@ fn read_one(bytes: &[u8]) -> Option<(Record, usize)> {
     }
     let (hint, body) = body.split_first_chunk()?;
     let (seq, body) = body.split_first_chunk()?;
-    let (msg_id, body) = body.split_first_chunk()?;
+    let (name, body) = body.split_first_chunk()?;
     let (stored_at, envelope) = body.split_first_chunk()?;
     let record = Record {
         hint: CircleHint(*hint),
         seq: Cursor(u64::from_be_bytes(*seq)),
-        msg_id: MsgId(*msg_id),
+        name: MsgId(*name),
         stored_at: u64::from_be_bytes(*stored_at),
         envelope: Bytes::copy_from_slice(envelope),
     };
@@ -162,7 +162,7 @@ mod tests {
         seqs.map(|seq| Record {
             hint: CircleHint([7; 32]),
             seq: Cursor(seq),
-            msg_id: MsgId([seq as u8; 16]),
+            name: MsgId([seq as u8; 16]),
             stored_at: 1_000 + seq,
             envelope: vec![seq as u8; 100 + seq as usize].into(),
         })

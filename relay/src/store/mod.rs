@@ -23,10 +23,12 @@ use std::{
 
 use bytes::Bytes;
 use felund_core::{
+    envelope::Header,
     ids::{CircleHint, Cursor, MsgId},
     relay_api::{Stored, signing::ApiKey},
 };
 use rusqlite::Connection;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::{Semaphore, oneshot};
 
 pub(crate) use schema::OpenError;
@@ -99,7 +101,20 @@ pub(crate) struct Quota {
 #[derive(Debug)]
 pub(crate) struct Item {
     pub(crate) msg_id: MsgId,
+    /// What it is known by: its author and its id together, or whoever copies an id could have another's envelope taken for
+    /// stored already.
+    name: MsgId,
     pub(crate) envelope: Bytes,
+}
+
+impl Item {
+    pub(crate) fn new(header: &Header, envelope: Bytes) -> Self {
+        let digest =
+            Sha256::new().chain_update(header.author_node_id.0).chain_update(header.msg_id.0).finalize();
+        let mut name = [0; 16];
+        name.copy_from_slice(&digest[..16]);
+        Self { msg_id: header.msg_id, name: MsgId(name), envelope }
+    }
 }
 
 /// Called once, when the request is durable or refused.

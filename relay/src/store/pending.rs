@@ -46,8 +46,8 @@ impl Pending {
         })
     }
 
-    pub(super) fn find(&self, circle: &CircleHint, id: MsgId) -> Option<Cursor> {
-        self.all().get(circle)?.iter().find(|record| record.msg_id == id).map(|record| record.seq)
+    pub(super) fn find(&self, circle: &CircleHint, name: MsgId) -> Option<Cursor> {
+        self.all().get(circle)?.iter().find(|record| record.name == name).map(|record| record.seq)
     }
 
     /// A circle's messages after a cursor.

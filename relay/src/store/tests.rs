@@ -20,7 +20,11 @@ async fn append(
     size: usize,
 ) -> Result<Vec<Stored>, StoreError> {
     let (reply, answer) = oneshot::channel();
-    let items = ids.iter().map(|id| Item { msg_id: MsgId([*id; 16]), envelope: vec![*id; size].into() });
+    let items = ids.iter().map(|id| Item {
+        msg_id: MsgId([*id; 16]),
+        name: MsgId([*id; 16]),
+        envelope: vec![*id; size].into(),
+    });
     store.append(Append {
         circle: circle.clone(),
         items: items.collect(),

@@ -250,13 +250,12 @@ impl Writer {
         let mut known = self.connection.prepare_cached(KNOWN)?;
         let mut stored = Vec::with_capacity(append.items.len());
         for item in &append.items {
-            let place = (circle, item.msg_id);
+            let place = (circle, item.name);
             let before =
-                match admitted.cursors.get(&place).copied().or_else(|| self.pending.find(&hint, item.msg_id))
-                {
+                match admitted.cursors.get(&place).copied().or_else(|| self.pending.find(&hint, item.name)) {
                     Some(cursor) => Some(cursor),
                     None => known
-                        .query_row(params![circle, item.msg_id.0], |row| row.get(0))
+                        .query_row(params![circle, item.name.0], |row| row.get(0))
                         .optional()?
                         .map(from_sql),
                 };
@@ -269,7 +268,7 @@ impl Writer {
                 admitted.records.push(Record {
                     hint,
                     seq: cursor,
-                    msg_id: item.msg_id,
+                    name: item.name,
                     stored_at: now,
                     envelope: item.envelope.clone(),
                 });
@@ -280,7 +279,7 @@ impl Writer {
         if new && (used.messages > self.quota.messages || used.bytes > self.quota.bytes) {
             // The other requests of the group are not concerned.
             for record in admitted.records.drain(start..) {
-                admitted.cursors.remove(&(circle, record.msg_id));
+                admitted.cursors.remove(&(circle, record.name));
             }
             self.next = first;
             return Ok(Err(StoreError::Quota));
@@ -323,7 +322,7 @@ impl Writer {
             insert.execute(params![
                 circle.id,
                 to_sql(record.seq.0),
-                record.msg_id.0,
+                record.name.0,
                 &record.envelope[..],
                 to_sql(record.stored_at)
             ])?;

@@ -344,8 +344,12 @@ impl Member {
 }
 
 pub fn envelope(key: &SigningKey, enc_len: usize) -> Envelope {
+    envelope_of(key, MsgId(unique()), enc_len)
+}
+
+pub fn envelope_of(key: &SigningKey, msg_id: MsgId, enc_len: usize) -> Envelope {
     let header = Header {
-        msg_id: MsgId(unique()),
+        msg_id,
         circle_id: CircleId([1; 16]),
         channel_id: ChannelId([2; 16]),
         author_node_id: NodeId(key.verifying_key().to_bytes()),

@@ -44,12 +44,17 @@ struct Present {
 struct Room {
     key: Option<ApiKey>,
     log: Vec<Entry>,
-    known: BTreeMap<MsgId, Cursor>,
+    known: BTreeMap<(MsgId, NodeId), Cursor>,
     attached: BTreeMap<End, NodeId>,
     present: BTreeMap<NodeId, Present>,
 }
 
 impl Room {
+    fn cursors_of(&self, id: &MsgId) -> impl Iterator<Item = Cursor> {
+        let of = (*id, NodeId([0; 32]))..=(*id, NodeId([255; 32]));
+        self.known.range(of).map(|(_, cursor)| *cursor)
+    }
+
     fn is_attached(&self, node: &NodeId) -> bool {
         self.attached.values().any(|attached| attached == node)
     }
@@ -141,13 +146,13 @@ impl Relay {
     /// Whether an envelope would survive a power cut at the relay.
     #[must_use]
     pub fn is_durable(&self, id: &MsgId) -> bool {
-        self.rooms.values().any(|room| room.known.get(id).is_some_and(|cursor| *cursor <= self.durable_to))
+        self.rooms.values().any(|room| room.cursors_of(id).any(|cursor| cursor <= self.durable_to))
     }
 
     /// Whether an envelope is in the relay's log, durable or not.
     #[must_use]
     pub fn holds(&self, id: &MsgId) -> bool {
-        self.rooms.values().any(|room| room.known.contains_key(id))
+        self.rooms.values().any(|room| room.cursors_of(id).next().is_some())
     }
 
     /// The process ends. With `power` what was not durable is gone from the log; sockets, tokens and presence are gone
@@ -307,12 +312,13 @@ impl Relay {
             self.inspect("an envelope", &bytes);
             let verified =
                 Envelope::from_cbor(&bytes).and_then(Envelope::verify).map_err(|e| e.to_string())?;
-            envelopes.push((verified.header().msg_id, bytes));
+            let header = verified.header();
+            envelopes.push(((header.msg_id, header.author_node_id), bytes));
         }
         let room = self.rooms.entry(hint).or_default();
         let (mut stored, mut until) = (Vec::new(), Cursor(0));
-        for (msg_id, sealed) in envelopes {
-            let cursor = room.known.get(&msg_id).copied().unwrap_or_else(|| {
+        for (name, sealed) in envelopes {
+            let cursor = room.known.get(&name).copied().unwrap_or_else(|| {
                 // Cursors grow, and not by one: nobody may count on that.
                 self.last_cursor = Cursor(self.last_cursor.0 + 7);
                 let cursor = self.last_cursor;
@@ -320,12 +326,12 @@ impl Relay {
                     let envelope = Sealed(sealed.clone());
                     self.pushes.push((*to, ServerFrame::Live { hint, cursor, envelope }));
                 }
-                room.known.insert(msg_id, cursor);
+                room.known.insert(name, cursor);
                 room.log.push(Entry { cursor, sealed });
                 cursor
             });
             until = until.max(cursor);
-            stored.push(Stored { msg_id, cursor });
+            stored.push(Stored { msg_id: name.0, cursor });
         }
         Ok((stored, until))
     }
