@@ -163,14 +163,10 @@ impl Node {
         // Whoever has said hello comes first: anybody can make up ids.
         let said_hello =
             |node: &NodeId| self.circles.get(&id).is_some_and(|circle| circle.state.member(node).is_some());
-        let mut known: Vec<_> = self.direct.known(id).collect();
-        known.sort_by_key(|(node, _)| !said_hello(node));
-        peers.extend(
-            known
-                .into_iter()
-                .take(MAX_TOLD - 1)
-                .map(|(node_id, address)| PeerAddress { node_id, endpoints: vec![address.clone()] }),
-        );
+        let known = |hello: bool| self.direct.known(id).filter(move |(node, _)| said_hello(node) == hello);
+        let told = known(true).chain(known(false)).take(MAX_TOLD - 1);
+        peers
+            .extend(told.map(|(node_id, address)| PeerAddress { node_id, endpoints: vec![address.clone()] }));
         let observed = self.direct.came_from(conn).filter(|ip| is_public(*ip)).map(|ip| ip.to_string());
         if !peers.is_empty() || observed.is_some() {
             self.send_frame(conn, &PeerFrame::Peers { circle: place, peers, observed });

@@ -157,13 +157,15 @@ impl Direct {
     /// Addresses of members of a circle, as far as known.
     pub(crate) fn known(&self, circle: CircleId) -> impl Iterator<Item = (NodeId, &String)> {
         let told = |entry: &Address| entry.nearby.is_none();
-        let of_circle =
-            self.book.iter().filter(move |(_, entry)| told(entry) && entry.circles.contains(&circle));
-        let mut known: Vec<_> =
-            of_circle.filter_map(|(address, entry)| Some((entry.failures, entry.node?, address))).collect();
         // Who is told a few of them is told those that work.
-        known.sort_by_key(|(failures, ..)| *failures);
-        known.into_iter().map(|(_, node, address)| (node, address))
+        let of_circle = move |fails: bool| {
+            let is = move |entry: &Address| {
+                told(entry) && entry.circles.contains(&circle) && (entry.failures > 0) == fails
+            };
+            self.book.iter().filter(move |(_, entry)| is(entry))
+        };
+        let all = of_circle(false).chain(of_circle(true));
+        all.filter_map(|(address, entry)| Some((entry.node?, address)))
     }
 
     /// Whether others reached this node from outside its network, as far as is known.
