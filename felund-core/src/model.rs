@@ -7,13 +7,15 @@ use crate::{
     ids::{ChannelId, CircleId},
     io::Event,
     sorted::SortedMap,
-    view::{CircleView, IdentityView, Key, MessageView, Reach},
+    view::{CircleView, IdentityView, Key, Membership, MessageView, Reach},
 };
 
 /// Messages of one channel that have been loaded, a contiguous newest part of its history.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Timeline {
     messages: Vec<MessageView>,
+    /// Where the contiguous part begins; `None`: with the first. What came in late and belongs before it waits for its page.
+    from: Option<Key>,
     /// Whether the oldest message kept is among them.
     pub start_reached: bool,
     /// Whether a first page has been loaded; before that there are only messages that have just come in.
@@ -24,7 +26,8 @@ impl Timeline {
     /// In order.
     #[must_use]
     pub fn messages(&self) -> &[MessageView] {
-        &self.messages
+        let before = |message: &MessageView| self.from.is_some_and(|from| message.key() < from);
+        &self.messages[self.messages.partition_point(before)..]
     }
 
     fn upsert(&mut self, message: MessageView) {
@@ -58,10 +61,16 @@ impl Model {
                 self.locked = false;
             }
             Event::Ready => self.ready = true,
-            Event::Circle(circle) => match self.circles.iter_mut().find(|known| known.id == circle.id) {
-                Some(known) => known.clone_from(circle),
-                None => self.circles.push(circle.clone()),
-            },
+            Event::Circle(circle) => {
+                match self.circles.iter_mut().find(|known| known.id == circle.id) {
+                    Some(known) => known.clone_from(circle),
+                    None => self.circles.push(circle.clone()),
+                }
+                // Of a channel one is not in nothing is told: after joining again its history is read anew.
+                let is_in =
+                    |id| circle.channels.iter().any(|it| it.id == id && it.membership == Membership::Joined);
+                self.timelines.retain(|(id, channel), _| *id != circle.id || is_in(*channel));
+            }
             Event::CircleGone { circle_id } => {
                 self.circles.retain(|circle| circle.id != *circle_id);
                 self.timelines.retain(|(circle, _), _| circle != circle_id);
@@ -103,8 +112,14 @@ impl Model {
         for message in page {
             timeline.upsert(message.clone());
         }
-        timeline.loaded = true;
         timeline.start_reached |= start_reached;
+        let first = page.first().map(MessageView::key);
+        if timeline.start_reached {
+            timeline.from = None;
+        } else if !timeline.loaded || first < timeline.from {
+            timeline.from = first;
+        }
+        timeline.loaded = true;
     }
 
     /// Circles in the order they became known.
@@ -125,10 +140,12 @@ impl Model {
         self.timelines.get(&(circle, channel))
     }
 
-    /// The oldest loaded message of a channel: pass as `before` for the next page.
+    /// The oldest loaded message of a channel: pass as `before` for the next page. None before the first page, which
+    /// is the newest one.
     #[must_use]
     pub fn oldest(&self, circle: CircleId, channel: ChannelId) -> Option<Key> {
-        self.timeline(circle, channel)?.messages.first().map(MessageView::key)
+        let timeline = self.timeline(circle, channel).filter(|timeline| timeline.loaded)?;
+        timeline.messages().first().map(MessageView::key)
     }
 
     /// Unread messages in all circles.
@@ -150,14 +167,16 @@ mod tests {
     use super::*;
     use crate::{
         ids::{MsgId, NodeId},
-        view::Delivery,
+        view::{Access, ChannelView, Delivery, LinkView, Retention},
     };
 
-    #[test]
-    fn what_comes_in_while_the_first_page_is_read_is_not_lost() {
-        let message = |ts: u64| MessageView {
-            circle_id: CircleId([1; 16]),
-            channel_id: ChannelId([2; 16]),
+    const CIRCLE: CircleId = CircleId([1; 16]);
+    const CHANNEL: ChannelId = ChannelId([2; 16]);
+
+    fn message(ts: u64) -> MessageView {
+        MessageView {
+            circle_id: CIRCLE,
+            channel_id: CHANNEL,
             channel: "general".into(),
             msg_id: MsgId([ts as u8; 16]),
             author: NodeId([3; 32]),
@@ -167,18 +186,86 @@ mod tests {
             text: ts.to_string(),
             mine: false,
             delivery: Delivery::Received,
-        };
+        }
+    }
+
+    fn page(ts: impl IntoIterator<Item = u64>) -> Vec<MessageView> {
+        ts.into_iter().map(message).collect()
+    }
+
+    fn times(model: &Model) -> Vec<u64> {
+        let timeline = model.timeline(CIRCLE, CHANNEL);
+        timeline.into_iter().flat_map(Timeline::messages).map(|message| message.created_ts).collect()
+    }
+
+    #[test]
+    fn what_comes_in_while_the_first_page_is_read_is_not_lost() {
         let mut model = Model::default();
         for ts in 10..u64::from(HISTORY_PAGE) + 30 {
             model.apply(&Event::Message(message(ts)));
         }
-        let (circle, channel) = (CircleId([1; 16]), ChannelId([2; 16]));
-        let kept = model.timeline(circle, channel).map(|timeline| timeline.messages().len());
-        assert_eq!(kept, Some(HISTORY_PAGE as usize), "of a channel that nobody opens only a page is kept");
-        let page: Vec<_> = (1..=100).map(message).collect();
-        model.apply_history(circle, channel, &page, true);
-        let times: Vec<_> =
-            model.timeline(circle, channel).unwrap().messages().iter().map(|m| m.created_ts).collect();
-        assert_eq!(times, (1..u64::from(HISTORY_PAGE) + 30).collect::<Vec<_>>());
+        assert_eq!(
+            times(&model).len(),
+            HISTORY_PAGE as usize,
+            "of a channel that nobody opens only a page is kept"
+        );
+        assert_eq!(model.oldest(CIRCLE, CHANNEL), None, "the first page is the newest one");
+        model.apply_history(CIRCLE, CHANNEL, &page(1..=100), true);
+        assert_eq!(times(&model), (1..u64::from(HISTORY_PAGE) + 30).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_comes_in_late_leaves_no_hole_in_what_is_loaded() {
+        let mut model = Model::default();
+        model.apply(&Event::Message(message(3)));
+        model.apply_history(CIRCLE, CHANNEL, &page(50..60), false);
+        model.apply(&Event::Message(message(20)));
+        model.apply(&Event::Message(message(70)));
+        assert_eq!(times(&model), (50..60).chain([70]).collect::<Vec<_>>());
+        assert_eq!(model.oldest(CIRCLE, CHANNEL), Some(message(50).key()), "the next page ends here");
+        // A page that was read before a late message came lacks it.
+        model.apply_history(CIRCLE, CHANNEL, &page((10..50).filter(|ts| *ts != 20)), false);
+        assert_eq!(times(&model), (10..60).chain([70]).collect::<Vec<_>>());
+        model.apply_history(CIRCLE, CHANNEL, &page(5..10), true);
+        assert_eq!(times(&model), [3].into_iter().chain(5..60).chain([70]).collect::<Vec<_>>());
+        model.apply(&Event::Message(message(1)));
+        assert_eq!(model.oldest(CIRCLE, CHANNEL), Some(message(1).key()), "nothing is older than the start");
+    }
+
+    #[test]
+    fn a_channel_that_was_left_is_read_anew() {
+        let circle = |membership| {
+            let channel = ChannelView {
+                id: CHANNEL,
+                name: "plans".into(),
+                access: Access::Public,
+                membership,
+                owned: false,
+                unread: 0,
+                read_up_to: None,
+                requests: Vec::new(),
+                members: Vec::new(),
+                draft: String::new(),
+            };
+            Event::Circle(CircleView {
+                id: CIRCLE,
+                name: "garden club".into(),
+                relay: None,
+                link: LinkView::Live,
+                channels: vec![channel],
+                members: Vec::new(),
+                anchor: None,
+                unsent: 0,
+                retention: Retention { messages: 1_000, days: 30 },
+            })
+        };
+        let mut model = Model::default();
+        model.apply(&circle(Membership::Joined));
+        model.apply_history(CIRCLE, CHANNEL, &page(1..5), true);
+        model.apply(&circle(Membership::Joined));
+        assert_eq!(times(&model), [1, 2, 3, 4]);
+        model.apply(&circle(Membership::Outside));
+        model.apply(&circle(Membership::Joined));
+        assert_eq!(model.timeline(CIRCLE, CHANNEL), None);
     }
 }
