@@ -32,11 +32,14 @@ const SILENCE_MS: u64 = 4_000;
 pub struct Options {
     /// Name of the database, the lock and the channel between tabs: one node per name and origin.
     pub name: String,
+    /// Called when another tab has taken the node because this one did not answer: what happened meanwhile this tab
+    /// has not been told, and is not going to be. Circles are told again; histories have to be read again.
+    pub deposed: fn(),
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { name: "felund".into() }
+        Self { name: "felund".into(), deposed: || {} }
     }
 }
 
@@ -60,6 +63,7 @@ type OnMessage = Closure<dyn FnMut(MessageEvent)>;
 
 struct Inner {
     name: String,
+    deposed: fn(),
     tab: String,
     sink: Box<dyn Fn(Vec<Event>)>,
     role: RefCell<Role>,
@@ -73,6 +77,8 @@ struct Inner {
     /// Whether other tabs have been heard of.
     company: Cell<bool>,
     heard: Cell<bool>,
+    /// Whether the browser has suspended the page. It may deliver messages all the same.
+    frozen: Cell<bool>,
     suspicion: RefCell<Option<Timer>>,
     /// Number of the campaign that holds the lock, and of the last one begun.
     seat: Cell<(u64, u64)>,
@@ -97,6 +103,7 @@ impl Client {
         let client = Self(Rc::new(Inner {
             channel: BroadcastChannel::new(&options.name).ok(),
             name: options.name,
+            deposed: options.deposed,
             tab: Math::random().to_bits().to_string(),
             sink: Box::new(sink),
             role: RefCell::new(Role::Electing),
@@ -107,6 +114,7 @@ impl Client {
             listeners: RefCell::default(),
             company: Cell::new(false),
             heard: Cell::new(false),
+            frozen: Cell::new(false),
             suspicion: RefCell::default(),
             seat: Cell::default(),
             release: Release::default(),
@@ -176,17 +184,23 @@ impl Inner {
         }
         *self.on_message.borrow_mut() = Some(on_message);
         let Some(window) = browser::window() else { return };
-        let returned = |target: &web_sys::EventTarget, name| {
+        let listen = |target: &web_sys::EventTarget, name: &'static str| {
             let weak = Rc::downgrade(self);
             Listener::new(target, name, move |_| {
-                if let Some(inner) = weak.upgrade().filter(|_| browser::visible()) {
+                let Some(inner) = weak.upgrade() else { return };
+                match name {
+                    "freeze" => inner.frozen.set(true),
+                    "resume" | "pageshow" => inner.frozen.set(false),
+                    _ => {}
+                }
+                if browser::visible() {
                     inner.wake();
                 }
             })
         };
-        let mut listeners = vec![returned(&window, "pageshow"), returned(&window, "online")];
+        let mut listeners = vec![listen(&window, "pageshow"), listen(&window, "online")];
         if let Some(document) = window.document() {
-            listeners.extend([returned(&document, "visibilitychange"), returned(&document, "resume")]);
+            listeners.extend(["visibilitychange", "resume", "freeze"].map(|name| listen(&document, name)));
         }
         *self.listeners.borrow_mut() = listeners;
     }
@@ -226,6 +240,7 @@ impl Inner {
                 inner.pending.borrow_mut().values_mut().for_each(|pending| pending.asked = false);
                 inner.campaign(false);
                 inner.suspect();
+                (inner.deposed)();
             }
         });
     }
@@ -330,7 +345,7 @@ impl Inner {
         self.company.set(true);
         let leads = matches!(*self.role.borrow(), Role::Leader(_));
         match message {
-            Wire::Ping if leads => self.post(&Wire::Pong),
+            Wire::Ping if leads && !self.frozen.get() => self.post(&Wire::Pong),
             Wire::Ask { tab, id, command } if leads => {
                 let number = self.number();
                 self.foreign.borrow_mut().insert(number, (tab, id));

@@ -1,7 +1,10 @@
 //! Which tab owns the node: the one that holds a Web Lock. The browser gives it to the next in line when that tab
 //! closes or crashes.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
 
 use js_sys::{Function, Promise, global};
 use wasm_bindgen::{JsCast, JsValue, closure::Closure, prelude::wasm_bindgen};
@@ -19,13 +22,27 @@ extern "C" {
     fn request(this: &Locks, name: &str, options: &JsValue, granted: &Function) -> Result<Promise, JsValue>;
 }
 
-/// Gives the lock back when called; dropped before that it changes nothing.
+/// Gives the lock back when called, and from then on at once; dropped before that it changes nothing.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Release(Rc<RefCell<Option<Function>>>);
+pub(crate) struct Release(Rc<(Cell<bool>, RefCell<Option<Function>>)>);
 
 impl Release {
     pub(crate) fn call(&self) {
-        if let Some(resolve) = self.0.borrow_mut().take() {
+        self.0.0.set(true);
+        self.give_back();
+    }
+
+    /// The lock is held until this is called.
+    fn hold(&self, resolve: Function) {
+        *self.0.1.borrow_mut() = Some(resolve);
+        // What a tab has queued for is granted also after it has been closed.
+        if self.0.0.get() {
+            self.give_back();
+        }
+    }
+
+    fn give_back(&self) {
+        if let Some(resolve) = self.0.1.borrow_mut().take() {
             // A promise's own function does not throw.
             let _ = resolve.call0(&JsValue::UNDEFINED);
         }
@@ -53,7 +70,7 @@ pub(crate) async fn hold(
             if let Some(elected) = elected.borrow_mut().take() {
                 elected(Rows::of(&lock));
             }
-            Promise::new(&mut |resolve, _| *release.0.borrow_mut() = Some(resolve))
+            Promise::new(&mut |resolve, _| release.hold(resolve))
         }
     });
     match locks.request(name, &options, granted.as_ref().unchecked_ref()) {

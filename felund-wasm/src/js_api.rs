@@ -20,7 +20,7 @@ impl FelundNode {
     #[wasm_bindgen(constructor)]
     #[must_use]
     pub fn new(name: String, on_event: Function) -> Self {
-        let client = Client::start(Options { name }, move |events| {
+        let client = Client::start(Options { name, ..Options::default() }, move |events| {
             for event in &events {
                 if let Ok(event) = to_js(event) {
                     // What the page's function throws is the page's matter.
