@@ -18,6 +18,8 @@ extern "C" {
     type Detector;
     #[wasm_bindgen(catch, constructor, js_class = "BarcodeDetector")]
     fn new(options: &JsValue) -> Result<Detector, JsValue>;
+    #[wasm_bindgen(catch, static_method_of = Detector, js_class = "BarcodeDetector", js_name = getSupportedFormats)]
+    fn formats() -> Result<Promise, JsValue>;
     #[wasm_bindgen(method, catch)]
     fn detect(this: &Detector, source: &HtmlVideoElement) -> Result<Promise, JsValue>;
     #[wasm_bindgen(catch, js_name = felundImport)]
@@ -57,8 +59,9 @@ pub(super) fn Scan(
             match open_camera().await {
                 Ok(stream) => {
                     video.set_src_object(Some(&stream));
-                    let held = camera.try_update_value(|slot| *slot = Some(Camera(stream, running.clone())));
-                    if held.is_none() {
+                    // Dropped here when nobody wants it any more.
+                    let opened = Camera(stream, running.clone());
+                    if camera.try_update_value(move |slot| *slot = Some(opened)).is_none() {
                         return;
                     }
                     state.try_set("Point the camera at the invite's QR code.".into());
@@ -117,7 +120,7 @@ async fn open_camera() -> Result<MediaStream, String> {
 
 /// Looks at the picture again and again until there is a code in it.
 async fn look(video: &HtmlVideoElement, running: &Cell<bool>) -> Result<Option<String>, String> {
-    let detector = match browsers_own() {
+    let detector = match browsers_own().await {
         Some(detector) => detector,
         None => ours().await.ok_or(
             "The reader of QR codes could not be loaded. Go online and try again, or paste the invite here.",
@@ -142,9 +145,10 @@ async fn ours() -> Option<Detector> {
     Some(module.unchecked_into())
 }
 
-fn browsers_own() -> Option<Detector> {
-    let window = platform::window()?;
-    if !Reflect::has(&window, &"BarcodeDetector".into()).unwrap_or(false) {
+/// None where the browser has no reader, or one that knows other codes only.
+async fn browsers_own() -> Option<Detector> {
+    let formats: Array = JsFuture::from(Detector::formats().ok()?).await.ok()?.unchecked_into();
+    if !formats.includes(&"qr_code".into(), 0) {
         return None;
     }
     let options = Object::new();
