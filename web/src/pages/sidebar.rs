@@ -7,7 +7,7 @@ use felund_wasm::core::{
 use leptos::prelude::*;
 
 use crate::{
-    app::{App, Panel},
+    app::{App, Panel, Place},
     colour, commands, describe,
     links::printable,
 };
@@ -21,7 +21,12 @@ pub(super) fn Sidebar() -> impl IntoView {
         <nav id="side" aria-label="Circles and members">
             <h2>"Circles"</h2>
             <ul>
-                {move || app.circles.get().into_iter().map(|circle| circle_row(app, circle)).collect_view()}
+                {move || {
+                    // Rows get plain values: what is an effect within them is made anew at each change, and with it
+                    // the button that has the focus or is being pressed.
+                    let here = app.here.get();
+                    app.circles.read().iter().map(|circle| circle_row(app, circle, here)).collect_view()
+                }}
             </ul>
             <button class="add" on:click=move |_| app.panel_open(Panel::Another(None))>
                 "+ create or join"
@@ -35,36 +40,34 @@ pub(super) fn Sidebar() -> impl IntoView {
     }
 }
 
-fn circle_row(app: App, circle: CircleView) -> impl IntoView {
+fn circle_row(app: App, circle: &CircleView, here: Option<Place>) -> impl IntoView + use<> {
     let id = circle.id;
-    let here = move || app.here.get().is_some_and(|here| here.circle == id);
+    let here = here.filter(|here| here.circle == id);
     let unread: u32 = circle.channels.iter().map(|channel| channel.unread).sum();
     let name = printable(&circle.name);
-    let channels = StoredValue::new(circle);
+    let channels = here.map(|here| {
+        let rows = circle.channels.iter().map(|channel| channel_row(app, circle, channel.clone(), here));
+        view! {
+            <ul>{rows.collect_view()}</ul>
+            <button class="add" on:click=move |_| app.panel_open(Panel::NewChannel(id))>
+                "+ channel"
+            </button>
+        }
+    });
     view! {
         <li>
-            <button class="circle" class:here=here on:click=move |_| app.enter(id)>
-                <span aria-hidden="true">{move || if here() { "● " } else { "○ " }}</span>
+            <button class="circle" class:here=here.is_some() on:click=move |_| app.enter(id)>
+                <span aria-hidden="true">{if here.is_some() { "● " } else { "○ " }}</span>
                 {name}
-                {move || (unread > 0 && !here()).then(|| count(unread))}
+                {(unread > 0 && here.is_none()).then(|| count(unread))}
             </button>
-            {move || here().then(|| {
-                let circle = channels.get_value();
-                let rows = circle.channels.iter().map(|channel| channel_row(app, &circle, channel.clone()));
-                view! {
-                    <ul>{rows.collect_view()}</ul>
-                    <button class="add" on:click=move |_| app.panel_open(Panel::NewChannel(id))>
-                        "+ channel"
-                    </button>
-                }
-            })}
+            {channels}
         </li>
     }
 }
 
-fn channel_row(app: App, circle: &CircleView, channel: ChannelView) -> impl IntoView + use<> {
-    let id = channel.id;
-    let here = move || app.here.get().is_some_and(|here| here.channel == id);
+fn channel_row(app: App, circle: &CircleView, channel: ChannelView, here: Place) -> impl IntoView + use<> {
+    let here = here.channel == channel.id;
     let state = match (channel.membership, channel.access) {
         (Membership::Requested, _) => " asked to join",
         (Membership::Outside, Access::Key) => " passphrase",
@@ -76,7 +79,7 @@ fn channel_row(app: App, circle: &CircleView, channel: ChannelView) -> impl Into
     view! {
         <li>
             <button class="channel" class:here=here class:outside=!state.is_empty() data-testid="channel"
-                aria-current=move || here().then_some("true")
+                aria-current=here.then_some("true")
                 on:click=move |_| commands::open_channel(app, &circle, &channel)>
                 "# "{name}
                 <span class="quiet">{state}</span>
