@@ -109,9 +109,11 @@
   });
 
   if (!("serviceWorker" in navigator)) return;
-  const hadController = Boolean(navigator.serviceWorker.controller);
+  // The first worker takes over a page that is of its own version.
+  let controlled = Boolean(navigator.serviceWorker.controller);
   navigator.serviceWorker.addEventListener("controllerchange", () => {
-    if (hadController) location.reload();
+    if (controlled) location.reload();
+    controlled = true;
   });
   addEventListener("load", async () => {
     try {

@@ -71,7 +71,6 @@ pub(super) fn Chat(
                 <button on:click=move |_| app.panel_open(Panel::Help(None))><kbd>"F1"</kbd>" help"</button>
                 <button on:click=move |_| invite()><kbd>"F2"</kbd>" invite"</button>
                 <button on:click=move |_| app.panel_open(Panel::Settings)><kbd>"F3"</kbd>" settings"</button>
-                <span class="keys"><kbd>"Tab"</kbd>" switch"</span>
                 <span class="keys"><kbd>"Esc"</kbd>" back to input"</span>
             </footer>
             <div class="unseen" aria-live="polite">{app.spoken}</div>
