@@ -1,6 +1,10 @@
 //! What makes the web app installable and safe to serve, and what several tabs of it do.
 
-use felund_core::{invite::Invite, view::LinkView};
+use felund_core::{
+    invite::Invite,
+    io::Command,
+    view::{Access, LinkView},
+};
 use felund_tests::{
     api::{self, Answer},
     browser::{Browser, Engine},
@@ -160,6 +164,11 @@ fn kept_in_a_browser(relay: &Relay) -> (Felund, Browser) {
     (alice, browser)
 }
 
+/// The app's module comes when `come` is called.
+const SLOW: &str = "const compile = WebAssembly.instantiateStreaming;
+    const coming = new Promise((come) => (window.come = come));
+    WebAssembly.instantiateStreaming = async (...of) => (await coming, compile(...of));";
+
 fn before_every_page(browser: &Browser, script: &str) {
     let script = json!({ "source": script });
     browser.session().devtools("Page.addScriptToEvaluateOnNewDocument", &script).expect("devtools answer");
@@ -191,10 +200,7 @@ fn a_tab_whose_app_is_slow_to_come_neither_keeps_another_from_starting_nor_belie
     let relay = Relay::start();
     let (alice, browser) = kept_in_a_browser(&relay);
     let page = Page::new(&browser);
-    let slow = "const compile = WebAssembly.instantiateStreaming;
-        const coming = new Promise((come) => (window.come = come));
-        WebAssembly.instantiateStreaming = async (...of) => (await coming, compile(...of));";
-    before_every_page(&browser, slow);
+    before_every_page(&browser, SLOW);
     page.go(&relay.url());
     let held = "return navigator.locks.query().then(({ held }) => held.some(({ name }) => name === 'felund') || null)";
     page.until("the lock", held, &[]);
@@ -213,6 +219,131 @@ fn a_tab_whose_app_is_slow_to_come_neither_keeps_another_from_starting_nor_belie
     page.wait_message("meanwhile");
     page.send("here at last");
     alice.until_texts("garden club", &["kept", "meanwhile", "here at last"]);
+}
+
+#[test]
+fn a_tab_that_is_suspended_gives_the_node_away_and_misses_nothing() {
+    let relay = Relay::start();
+    let proxy = Proxy::start(relay.address());
+    let alice = Felund::new("alice", Some(&relay.url()));
+    let mut invite = Invite::parse(&alice.create("garden club").invite).expect("an invite");
+    invite.relay = Some(proxy.url());
+    let browser = Browser::open(Engine::Chromium);
+    let page = Page::new(&browser);
+    page.join_by_link(&proxy.url(), &invite.encode(), "bob");
+    alice.send("garden club", "good night");
+    page.wait_message("good night");
+    let first = browser.session().tab().expect("a tab");
+    let second = browser.session().new_tab().expect("a tab");
+    page.go(&proxy.url());
+    page.until_chat();
+    page.wait_message("good night");
+
+    browser.session().switch_to(&first).expect("the first tab is there");
+    // What a page is told before its tasks are held back; some are delivered all the same.
+    page.until("its freezing", "return document.dispatchEvent(new Event('freeze'))", &[]);
+    browser.session().switch_to(&second).expect("the second tab is there");
+    // Doubts are settled one after the other; the one of a tab's beginning was by a tab that was awake.
+    wait::until_true("a connection of the second tab", || {
+        page.run("return dispatchEvent(new Event('online'))", &[]) == true && proxy.upgraded() == 2
+    });
+    alice.send("garden club", "good morning");
+    page.wait_message("good morning");
+
+    browser.session().switch_to(&first).expect("the first tab is there");
+    let all = "return [...document.querySelectorAll(`[data-testid='message-text']`)].map(e => e.textContent).join() === arguments[0]";
+    page.until("everything", all, &[json!("good night,good morning")]);
+    assert_eq!(proxy.upgraded(), 2, "it follows");
+}
+
+/// Waits for `#plans` to be shown so in the sidebar.
+fn until_plans(page: &Page<'_>, state: &str) {
+    let script = "return [...document.querySelectorAll('button.channel')].some(e =>
+        e.textContent.startsWith('# plans') && e.querySelector('.quiet').textContent === arguments[0])";
+    page.until(&format!("#plans as {state:?}"), script, &[json!(state)]);
+}
+
+#[test]
+fn who_is_let_in_stays_where_they_write_and_what_cannot_be_sent_is_kept() {
+    let relay = Relay::start();
+    let alice = Felund::new("alice", Some(&relay.url()));
+    let circle = alice.create("garden club");
+    let _runs = alice.tail(None);
+    let mut at_alice = alice.control();
+    let plans = at_alice.create_channel(&circle.id, "plans", Access::Invite, None);
+    let browser = Browser::open(Engine::Chromium);
+    let page = Page::new(&browser);
+    page.join_by_link(&relay.url(), &circle.invite, "bob");
+    until_plans(&page, " not joined");
+    let pressed = "return !!(window.pressed = document.querySelector('button.channel.here'))";
+    page.until("the first channel's button", pressed, &[]);
+    page.type_into("composer", "/channel join plans\u{e007}");
+    until_plans(&page, " asked to join");
+    let waiting = at_alice.until_channel(&circle.id, "plans", "asked for", |it| !it.requests.is_empty());
+    at_alice.ask(Command::ApproveMember {
+        circle: circle.id.parse().expect("a circle's id"),
+        channel: plans,
+        member: waiting.requests[0],
+    });
+    until_plans(&page, "");
+    let here = "return document.querySelector('button.channel.here').textContent.trim()";
+    assert_eq!(page.run(here, &[]), "# general");
+    assert_eq!(page.run("return window.pressed.isConnected", &[]), true, "buttons stay through all this");
+
+    page.type_into("composer", "/channel switch plans\u{e007}");
+    page.type_into("composer", "/channel leave\u{e007}");
+    until_plans(&page, " not joined");
+    page.type_into("composer", "not lost\u{e007}");
+    page.until_has("notice");
+    page.until("the text", "return document.getElementById('composer').value === 'not lost'", &[]);
+}
+
+#[test]
+fn a_link_that_leads_nowhere_says_so_and_the_next_is_taken() {
+    let relay = Relay::start();
+    let alice = Felund::new("alice", Some(&relay.url()));
+    let circle = alice.create("garden club");
+    let browser = Browser::open(Engine::Chromium);
+    let page = Page::new(&browser);
+    page.go(&format!("{}/#felund1.broken", relay.url()));
+    page.type_into("name-input", "bob");
+    page.click("name-submit");
+    page.until_has("invite-input");
+    page.until_has("notice");
+    let _ = page.run("location.hash = arguments[0]", &[json!(circle.invite)]);
+    let taken = "return document.getElementById('invite').value === arguments[0] && location.hash === ''";
+    page.until("the link in the form alone", taken, &[json!(circle.invite)]);
+    page.click("join-submit");
+    page.go_to("garden club");
+}
+
+#[test]
+fn what_is_typed_before_the_app_is_there_goes_where_it_belongs() {
+    let relay = Relay::start();
+    let browser = Browser::open(Engine::Chromium);
+    let page = Page::new(&browser);
+    before_every_page(&browser, SLOW);
+    let typed = |id: &str, text: &str| {
+        browser.session().keys(&format!("#{id}"), text).expect("the shell takes it");
+        page.until("the app's coming", "return window.come() || true", &[]);
+    };
+    let composer_holds = |text: &str| {
+        page.until(text, "return document.getElementById('composer').value === arguments[0]", &[json!(text)]);
+    };
+    page.go(&relay.url());
+    typed("early-name", "bob");
+    page.click("name-submit");
+    page.type_into("create-name", "garden club\u{e007}");
+    page.until_chat();
+    composer_holds("");
+    page.send("a name is no message");
+    page.wait_message("a name is no message");
+    page.type_into("composer", "half a sentence");
+    // Drafts are kept once typing has stopped.
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    page.reload();
+    typed("early", "and more");
+    composer_holds("half a sentence\nand more");
 }
 
 /// Two frames of a film (YUV4MPEG2, 640 × 480, 4:2:0) that shows a QR code on a grey table.

@@ -93,7 +93,8 @@ impl App {
     /// Starts the node and provides the app to every page.
     pub(crate) fn start() -> Self {
         let deliver = StoredValue::new_local(None::<App>);
-        let client = Client::start(Options::default(), move |events| {
+        let options = Options { deposed: platform::reload, ..Options::default() };
+        let client = Client::start(options, move |events| {
             if let Some(Some(app)) = deliver.try_get_value() {
                 app.take(&events);
             }
@@ -161,7 +162,11 @@ impl App {
             match event {
                 Event::Locked => self.phase.set(Phase::Locked),
                 Event::Identity(identity) => self.identity.set(Some(identity.clone())),
-                Event::Circle(_) | Event::CircleGone { .. } => circles = true,
+                Event::Circle(_) | Event::CircleGone { .. } => {
+                    circles = true;
+                    // The user may have left the channel on screen.
+                    timeline |= !self.with_messages(|_, loaded, _| loaded);
+                }
                 Event::Message(message) => {
                     timeline |= self.is_here(message.circle_id, message.channel_id);
                     self.announce(message);
@@ -195,12 +200,19 @@ impl App {
         if let Some((id, channel)) = self.awaited.get_value() {
             let circle = circles.iter().find(|circle| circle.id == id);
             let found = circle.into_iter().flat_map(|circle| &circle.channels).find(|known| {
-                known.membership == Membership::Joined && channel.is_none_or(|channel| known.id == channel)
+                channel.map_or(known.membership == Membership::Joined, |channel| known.id == channel)
             });
-            if let Some(place) = found.map(|channel| Place { circle: id, channel: channel.id }) {
-                self.awaited.set_value(None);
-                drop(circles);
-                return self.go(place);
+            let place = found.map(|channel| Place { circle: id, channel: channel.id });
+            match (place, found.map(|channel| channel.membership)) {
+                (Some(place), Some(Membership::Joined)) => {
+                    drop(circles);
+                    return self.go(place);
+                }
+                // Whoever is let in later may be writing elsewhere by then.
+                (place, Some(Membership::Requested)) if self.here.get_untracked() != place => {
+                    self.awaited.set_value(None);
+                }
+                _ => {}
             }
         }
         let here = self.here.get_untracked();
@@ -243,12 +255,15 @@ impl App {
                 platform::notify(title, &text, &message.channel_id.to_string());
             }
         } else if self.is_here(message.circle_id, message.channel_id) {
-            self.spoken.set(spoken);
+            // What does not change is not spoken again.
+            let again = if *self.spoken.read_untracked() == spoken { "\u{a0}" } else { "" };
+            self.spoken.set(spoken + again);
         }
     }
 
     /// Shows a channel.
     pub(crate) fn go(self, place: Place) {
+        self.awaited.set_value(None);
         if self.here.get_untracked() != Some(place) {
             self.mark.set(self.channel_at(place).and_then(|channel| channel.read_up_to));
             self.here.set(Some(place));
@@ -315,6 +330,16 @@ impl App {
         if let Some(up_to) = last.filter(|last| known.is_none_or(|known| known < *last)) {
             self.tell(Command::MarkRead { circle: place.circle, channel: place.channel, up_to });
         }
+    }
+
+    /// What was typed in a channel and not sent.
+    pub(crate) fn draft(self, place: Place) -> String {
+        self.channel_at(place).map(|channel| channel.draft).unwrap_or_default()
+    }
+
+    /// Keeps it.
+    pub(crate) fn save_draft(self, Place { circle, channel }: Place, text: String) {
+        self.tell(Command::SaveDraft { circle, channel, text });
     }
 
     /// The circle on screen, tracked.

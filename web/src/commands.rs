@@ -41,11 +41,12 @@ fn current(app: App, circle: &CircleView) -> Option<ChannelView> {
     circle.channels.iter().find(|channel| channel.id == here.channel).cloned()
 }
 
-/// Carries a line out. An error says why the line stays in the input.
-pub(crate) fn run(app: App, line: &str) -> Result<(), String> {
+/// Carries a line out. An error says why the line stays in the input; `unsent` is told later of where a message could
+/// not be sent to.
+pub(crate) fn run(app: App, line: &str, unsent: impl FnOnce(Place) + 'static) -> Result<(), String> {
     let line = slash::parse(line).map_err(|error| error.to_string())?;
     let command = match line {
-        Line::Message(text) => return send(app, text),
+        Line::Message(text) => return send(app, text, unsent),
         Line::Command(command) => command,
     };
     match command {
@@ -144,13 +145,21 @@ fn in_circle(app: App, circle: &CircleView, command: Slash) -> Result<(), String
     Ok(())
 }
 
-fn send(app: App, text: String) -> Result<(), String> {
+fn send(app: App, text: String, unsent: impl FnOnce(Place) + 'static) -> Result<(), String> {
     if text.trim().is_empty() {
         return Ok(());
     }
     let place = app.here.get_untracked().ok_or("There is no channel to send to yet.")?;
     app.mark.set(None);
-    app.tell(Command::Send { circle: place.circle, channel: place.channel, text });
+    let Place { circle, channel } = place;
+    app.ask_or(
+        Command::Send { circle, channel, text },
+        |_, _| {},
+        move |app, error| {
+            unsent(place);
+            app.note(true, error);
+        },
+    );
     Ok(())
 }
 

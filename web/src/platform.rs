@@ -72,6 +72,14 @@ pub(crate) fn clear_address() {
     }
 }
 
+/// Begins anew.
+pub(crate) fn reload() {
+    if let Some(window) = window() {
+        // Refused only while the page is going away.
+        let _ = window.location().reload();
+    }
+}
+
 pub(crate) fn hidden() -> bool {
     document().is_some_and(|document| document.visibility_state() == web_sys::VisibilityState::Hidden)
 }
@@ -110,7 +118,7 @@ pub(crate) async fn ask_for_notifications() -> Option<NotificationPermission> {
     notification_permission()
 }
 
-/// Notifies, if the user allowed it. Another one with the same tag replaces it.
+/// Notifies, if the user allowed it. Another one with the same tag replaces it, and is heard as the first was.
 pub(crate) fn notify(title: String, text: &str, tag: &str) {
     if notification_permission() != Some(NotificationPermission::Granted) {
         return;
@@ -118,6 +126,7 @@ pub(crate) fn notify(title: String, text: &str, tag: &str) {
     let options = NotificationOptions::new();
     options.set_body(text);
     options.set_tag(tag);
+    options.set_renotify(true);
     options.set_icon("/icons/icon-192.png");
     leptos::task::spawn_local(async move {
         // Phones notify through the service worker only.

@@ -4,7 +4,6 @@ use felund_wasm::{
     Timer,
     core::{
         config::MAX_TEXT_LEN,
-        io::Command,
         slash::{self, Completion},
         view::Membership,
     },
@@ -51,9 +50,8 @@ pub(super) fn Composer(
     });
     let keep_draft = move || {
         draft_timer.set_value(None);
-        let (place, text) = (place_of_line.get_value(), slash::draft(&line.read_untracked()).to_owned());
-        if let Some(Place { circle, channel }) = place {
-            app.tell(Command::SaveDraft { circle, channel, text });
+        if let Some(place) = place_of_line.get_value() {
+            app.save_draft(place, slash::draft(&line.read_untracked()).to_owned());
         }
     };
     let set_line = move |text: String| {
@@ -75,10 +73,9 @@ pub(super) fn Composer(
             keep_draft();
         }
         place_of_line.set_value(place);
-        let draft = untrack(move || app.channel()).map(|channel| channel.draft).unwrap_or_default();
-        if before.is_some() || line.read_untracked().is_empty() {
-            line.set(draft);
-        }
+        let draft = place.map(|place| app.draft(place)).unwrap_or_default();
+        let early = if before.is_none() { line.get_untracked() } else { String::new() };
+        line.set(both(draft, early));
     });
     // The input is as high as what is in it, once it is.
     Effect::new(move || {
@@ -104,7 +101,13 @@ pub(super) fn Composer(
             ));
             return;
         }
-        match commands::run(app, &text) {
+        let sent = text.clone();
+        // What could not be sent is there again to be sent anew, where the user has not gone on.
+        let unsent = move |place| match line.try_get_untracked() {
+            Some(line) if place_of_line.try_get_value() == Some(Some(place)) => set_line(both(sent, line)),
+            _ => app.save_draft(place, both(sent, app.draft(place))),
+        };
+        match commands::run(app, &text, unsent) {
             Ok(()) => {
                 set_line(String::new());
                 keep_draft();
@@ -114,8 +117,9 @@ pub(super) fn Composer(
         focus_input();
     };
     let keydown = move |event: KeyboardEvent| {
-        // Not while an input method composes a character.
-        if event.is_composing() {
+        // Not while an input method composes a character. Safari says of the Enter that ends it only that it is the
+        // input method's.
+        if event.is_composing() || event.key_code() == 229 {
             return;
         }
         let offers = offers.get_untracked();
@@ -181,6 +185,12 @@ pub(super) fn Composer(
             </div>
         </form>
     }
+}
+
+/// Two texts, one below the other where there are two.
+fn both(first: String, second: String) -> String {
+    let between = if first.is_empty() || second.is_empty() { "" } else { "\n" };
+    [first, between.into(), second].concat()
 }
 
 fn label(offer: &Completion) -> String {

@@ -13,11 +13,11 @@ const MAX_FILE: f64 = 65_536.0;
 /// Both forms, one below the other.
 #[component]
 pub(super) fn JoinForm(
-    /// An invite that is there already.
-    code: String,
+    /// What is in the input for an invite.
+    code: RwSignal<String>,
 ) -> impl IntoView {
     let app = App::here();
-    let (code, name) = (RwSignal::new(code), RwSignal::new(String::new()));
+    let name = RwSignal::new(String::new());
     let (error, busy) = (RwSignal::new(String::new()), RwSignal::new(false));
     let scanning = RwSignal::new(false);
     let failed = move |_: App, text: String| {

@@ -274,12 +274,12 @@ pub(super) fn Messages() -> impl IntoView {
     });
     let shown = platform::document().map(|document| {
         Listener::new(&document, "visibilitychange", move |_| {
-            if platform::hidden() {
+            if !platform::hidden() {
+                view.lay_out();
+            } else if view.state().is_some_and(|state| list_end_seen(&state)) {
                 // What comes while nobody looks is new when they are back.
                 let last = app.with_messages(|messages, _, _| messages.last().map(MessageView::key));
                 app.mark.set(last);
-            } else {
-                view.lay_out();
             }
         })
     });

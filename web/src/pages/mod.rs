@@ -54,10 +54,8 @@ pub(crate) fn Screen(early: Early) -> impl IntoView {
     Effect::new(move || {
         if stage.get() == Stage::Chat
             && app.phase.get() == Phase::Ready
-            && let Some(code) = invite.get()
+            && let Some(code) = onboarding::take(invite)
         {
-            invite.set(None);
-            platform::clear_address();
             app.panel_open(Panel::Another(Some(code)));
         }
     });
@@ -77,13 +75,15 @@ pub(crate) fn Screen(early: Early) -> impl IntoView {
     if early.focused {
         request_animation_frame(chat::focus_input);
     }
+    // Taken by what is shown first: a name is no message.
     let early = StoredValue::new(early.text);
+    let early = move || early.try_update_value(std::mem::take).unwrap_or_default();
     view! {
         {move || match stage.get() {
-            Stage::Name => view! { <onboarding::Name invite joining early=early.get_value() /> }.into_any(),
+            Stage::Name => view! { <onboarding::Name invite joining early=early() /> }.into_any(),
             Stage::Begin => view! { <onboarding::Begin invite /> }.into_any(),
             Stage::Unlock => view! { <unlock::Unlock /> }.into_any(),
-            Stage::Chat => view! { <chat::Chat early=early.get_value() /> }.into_any(),
+            Stage::Chat => view! { <chat::Chat early=early() /> }.into_any(),
         }}
         <panels::Panels />
     }

@@ -7,6 +7,7 @@ use crate::{
     app::App,
     links::printable,
     pages::{join::JoinForm, notes::Notes},
+    platform,
 };
 
 /// Asks for a display name; with an invite this is all that is asked.
@@ -29,10 +30,10 @@ pub(super) fn Name(
             Err(error) => error.to_string(),
         })
     };
+    // A note, because this part of the screen may go with the end of joining.
     let failed = move |app: App, text: String| {
-        let _ = app;
         joining.set(false);
-        error.set(text);
+        app.note(true, text);
     };
     let submit = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
@@ -90,11 +91,23 @@ pub(super) fn Name(
     }
 }
 
+/// Takes an invite, and out of the address, too.
+pub(super) fn take(invite: RwSignal<Option<String>>) -> Option<String> {
+    let code = invite.get()?;
+    invite.set(None);
+    platform::clear_address();
+    Some(code)
+}
+
 /// Offers to create or to join.
 #[component]
 pub(super) fn Begin(invite: RwSignal<Option<String>>) -> impl IntoView {
-    let code = invite.get_untracked().unwrap_or_default();
-    invite.set(None);
+    let code = RwSignal::new(String::new());
+    Effect::new(move || {
+        if let Some(invite) = take(invite) {
+            code.set(invite);
+        }
+    });
     view! {
         <main class="start">
             <h1>"felund"</h1>

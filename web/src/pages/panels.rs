@@ -34,7 +34,7 @@ pub(super) fn Panels() -> impl IntoView {
             Panel::Help(topic) => view! { <Help topic /> }.into_any(),
             Panel::Invite(circle) => view! { <Invite circle /> }.into_any(),
             Panel::Another(code) => view! {
-                <Dialog title="Another circle"><JoinForm code=code.unwrap_or_default() /></Dialog>
+                <Dialog title="Another circle"><JoinForm code=RwSignal::new(code.unwrap_or_default()) /></Dialog>
             }
             .into_any(),
             Panel::NewChannel(circle) => view! { <NewChannel circle /> }.into_any(),
