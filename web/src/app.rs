@@ -162,11 +162,7 @@ impl App {
             match event {
                 Event::Locked => self.phase.set(Phase::Locked),
                 Event::Identity(identity) => self.identity.set(Some(identity.clone())),
-                Event::Circle(_) | Event::CircleGone { .. } => {
-                    circles = true;
-                    // The user may have left the channel on screen.
-                    timeline |= !self.with_messages(|_, loaded, _| loaded);
-                }
+                Event::Circle(_) | Event::CircleGone { .. } => circles = true,
                 Event::Message(message) => {
                     timeline |= self.is_here(message.circle_id, message.channel_id);
                     self.announce(message);
@@ -181,6 +177,12 @@ impl App {
         }
         if circles {
             self.circles.set(self.model.with_value(|model| model.circles().to_vec()));
+            let loaded = self.with_messages(|_, loaded, _| loaded);
+            if let Some(here) = self.here.get_untracked().filter(|_| !loaded) {
+                // The channel on screen has been left or joined again, in another tab perhaps.
+                timeline = true;
+                self.load(here);
+            }
         }
         if timeline {
             self.timeline.update(|count| *count += 1);
