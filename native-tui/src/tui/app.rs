@@ -35,6 +35,12 @@ pub(crate) enum Effect {
     Quit,
 }
 
+/// What somebody must know whose question was not answered.
+const UNSURE_SENT: &str =
+    "the running felund ended before it answered; look whether this was sent before you send it again";
+const UNSURE_DONE: &str =
+    "the running felund ended before it answered; look whether it was done before you do it again";
+
 /// What an answer is for.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Pending {
@@ -146,12 +152,19 @@ impl App {
         }
     }
 
-    /// Starts anew with another session; the place and what is typed stay.
+    /// Starts anew with another session; the place and what is typed stay. What was asked for is not answered any more.
     pub(crate) fn reconnect(&mut self) {
         self.model = Model::default();
-        self.pending.clear();
         self.loading = None;
         self.marked = None;
+        // The last first, so that several messages come back in their order.
+        for pending in std::mem::take(&mut self.pending).into_values().rev() {
+            match pending {
+                Pending::Quiet | Pending::History(_) => {}
+                Pending::Send(..) => self.refused(&pending, UNSURE_SENT.to_owned()),
+                _ => self.refused(&pending, UNSURE_DONE.to_owned()),
+            }
+        }
     }
 
     /// Remembers what the question with this number was for.
@@ -301,8 +314,12 @@ impl App {
                 self.fail(error);
             }
             Pending::Send(place, text) => {
-                if self.editor.is_empty() && self.open == Some(*place) {
-                    self.editor.set(text.clone());
+                if self.open == Some(*place) {
+                    // Before what was typed since.
+                    let typed = Some(self.editor.text()).filter(|typed| !typed.is_empty());
+                    self.editor.set(
+                        [Some(text.as_str()), typed].into_iter().flatten().collect::<Vec<_>>().join("\n"),
+                    );
                 }
                 self.fail(error);
             }

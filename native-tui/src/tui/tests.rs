@@ -355,6 +355,35 @@ fn a_message_that_was_refused_comes_back_to_the_input() {
 }
 
 #[test]
+fn what_an_owner_did_not_answer_before_it_ended_comes_back() {
+    let mut app = chat();
+    for (id, text) in [(3, "hello"), (4, "all of you")] {
+        type_text(&mut app, text);
+        press(&mut app, KeyCode::Enter);
+        let Some(Effect::Ask(Command::Send { .. }, pending)) = app.effects.pop() else { panic!("sends") };
+        app.asked(id, pending);
+    }
+    type_text(&mut app, "half a th");
+    app.reconnect();
+    assert_eq!(app.editor.text(), "hello\nall of you\nhalf a th");
+    assert!(app.notice.is_some_and(|notice| notice.error && notice.text.contains("look whether")));
+
+    let mut app = empty_app();
+    for event in [identity("me"), Event::Ready] {
+        app.event(event);
+    }
+    press(&mut app, KeyCode::Enter);
+    type_text(&mut app, "garden club");
+    press(&mut app, KeyCode::Enter);
+    press(&mut app, KeyCode::Enter);
+    let Some(Effect::Ask(Command::CreateCircle { .. }, pending)) = app.effects.pop() else { panic!("makes") };
+    app.asked(5, pending);
+    app.reconnect();
+    let wizard = app.wizard.expect("still asks");
+    assert!(!wizard.busy && wizard.error.is_some_and(|error| error.contains("look whether")));
+}
+
+#[test]
 fn what_is_typed_stays_with_its_channel() {
     let mut app = chat();
     draw(&mut app, 80, 20);
