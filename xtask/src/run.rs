@@ -7,7 +7,7 @@ use std::env;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, ErrorKind, IsTerminal as _};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -75,15 +75,17 @@ pub(crate) fn run(context: &mut Context, options: &Options) -> Result<()> {
 
     let stop = interrupt_flag()?;
     let mut relay = Relay::start(context, options.listen, &data, &stop)?;
+    let url = reached_at(&relay.url, options.listen.ip(), source);
     let client = Client {
         program: context.target.join("release/felund"),
         data: data.join("terminal"),
-        relay: relay.url.clone(),
+        relay: url.clone(),
     };
     let invite = client.circle_invite()?;
-    let link = format!("{}/#{}", relay.url, invite.trim_start_matches('#'));
+    let link = format!("{url}/#{}", invite.trim_start_matches('#'));
     println!("{}", qr::draw(&link)?);
     println!("Open this link in a browser, or scan it, to join the circle \"{CIRCLE}\":\n\n  {link}\n");
+    advise(&relay.url, &url, options.listen.ip());
     println!("Data: {}   Relay's log: {}", data.display(), relay.log.display());
     if options.terminal {
         client.chat(&stop)?;
@@ -98,6 +100,42 @@ pub(crate) fn run(context: &mut Context, options: &Options) -> Result<()> {
     }
     say("Stopping the relay.");
     relay.stop()
+}
+
+/// The relay's address as others reach it. One that stands for all of this machine's leads nowhere from another.
+fn reached_at(url: &str, bound: IpAddr, source: impl Fn(IpAddr) -> Option<IpAddr>) -> String {
+    if !bound.is_unspecified() {
+        return url.to_owned();
+    }
+    // Addresses for documentation, which no network routes (RFC 5737, RFC 3849). Telephones have IPv4 in every local network.
+    let v4 = source(Ipv4Addr::new(192, 0, 2, 1).into());
+    let v6 = || source(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into());
+    let own = v4.or_else(|| v6().filter(|_| bound.is_ipv6()));
+    // In no network there is nobody else.
+    let own = own.unwrap_or(Ipv4Addr::LOCALHOST.into());
+    let port = url.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+    port.map_or_else(|| url.to_owned(), |port| format!("http://{}", SocketAddr::new(own, port)))
+}
+
+/// What a packet to there would come from. None is sent: a datagram socket that is connected only looks up its route.
+fn source(to: IpAddr) -> Option<IpAddr> {
+    let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect((to, 9)).ok()?;
+    socket.local_addr().ok().map(|own| own.ip())
+}
+
+/// What somebody must know who wants others to come.
+fn advise(bound: &str, url: &str, listen: IpAddr) {
+    if bound != url {
+        println!("{bound} stands for all addresses of this machine: the link and the invite name {url}.");
+    }
+    if !listen.is_loopback() {
+        println!(
+            "Browsers allow installing, offline use and the camera over https:// or at localhost only: elsewhere the app does \
+             without them."
+        );
+    }
 }
 
 /// Finds out before minutes of building, not after.
@@ -300,8 +338,12 @@ impl Client {
 
 /// What the system calls whoever runs this. Containers often do not say it in the environment.
 fn user_name() -> Option<String> {
-    let name = env::var("USER").or_else(|_| process::capture(Command::new("id").arg("-un"))).ok()?;
-    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+    name_of(env::var("USER").ok(), || process::capture(Command::new("id").arg("-un")).ok())
+}
+
+fn name_of(given: Option<String>, ask: impl FnOnce() -> Option<String>) -> Option<String> {
+    let named = |name: String| Some(name.trim().to_owned()).filter(|name| !name.is_empty());
+    given.and_then(named).or_else(|| ask().and_then(named))
 }
 
 #[cfg(unix)]
@@ -326,6 +368,32 @@ mod tests {
         let address = taken.local_addr().unwrap();
         let error = port_is_free(address).unwrap_err().to_string();
         assert!(error.contains(&address.port().to_string()) && error.contains("--listen"), "{error}");
+    }
+
+    #[test]
+    fn the_link_names_an_address_that_leads_here() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let both = |to: IpAddr| Some(if to.is_ipv4() { ip("192.168.1.20") } else { ip("2001:db8:1::20") });
+        let v6 = |to: IpAddr| both(to).filter(IpAddr::is_ipv6);
+        let all = "http://0.0.0.0:8080";
+        assert_eq!(reached_at(all, ip("0.0.0.0"), both), "http://192.168.1.20:8080");
+        assert_eq!(reached_at(all, ip("0.0.0.0"), v6), "http://127.0.0.1:8080");
+        assert_eq!(reached_at("http://[::]:8080", ip("::"), both), "http://192.168.1.20:8080");
+        assert_eq!(reached_at("http://[::]:8080", ip("::"), v6), "http://[2001:db8:1::20]:8080");
+        for one in ["127.0.0.1", "192.168.1.7"] {
+            let url = format!("http://{one}:8080");
+            assert_eq!(reached_at(&url, ip(one), both), url);
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_empty_is_none() {
+        let asked = || Some("bob\n".to_owned());
+        assert_eq!(name_of(Some("alice".to_owned()), asked).as_deref(), Some("alice"));
+        for none in [None, Some(String::new()), Some(" ".to_owned())] {
+            assert_eq!(name_of(none, asked).as_deref(), Some("bob"));
+        }
+        assert_eq!(name_of(None, || None), None);
     }
 
     #[test]
