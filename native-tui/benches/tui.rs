@@ -116,7 +116,7 @@ fn fill(data: &Path, relay: Option<&str>) -> Result<(), Failure> {
     let mut model = Model::default();
     let step = |model: &mut Model| -> Result<Option<Reply>, Failure> {
         match signals.recv_timeout(Duration::from_secs(60))? {
-            Signal::Event(event) => {
+            Signal::Event(_, event) => {
                 model.apply(&event);
                 match *event {
                     Event::Reply { result, .. } => Ok(Some(result?)),

@@ -5,11 +5,6 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-        mpsc::{SyncSender, TrySendError},
-    },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -27,10 +22,11 @@ use crate::{
     datadir::DataDir,
     disk::Disk,
     gate::{Gate, Place},
+    local::Local,
     net::Net,
     probe,
     reach::Reach,
-    session::{Setup, Signal},
+    session::Setup,
     tcp,
 };
 
@@ -60,7 +56,7 @@ pub(crate) enum Inbox {
     Accepted(TcpStream, Place),
     /// A mirror has come.
     #[cfg(unix)]
-    Joined(ClientId, mpsc::Sender<Arc<str>>),
+    Joined(ClientId, mpsc::Sender<std::sync::Arc<str>>),
     /// A mirror is gone.
     Left(ClientId),
     /// This process wants to end.
@@ -76,13 +72,11 @@ pub(crate) struct Driver {
     inbox: mpsc::Sender<Inbox>,
     mirrors: Mirrors,
     clock: Clock,
-    local: SyncSender<Signal>,
+    local: Local,
     asked: HashMap<u64, (ClientId, u64)>,
     next_ask: u64,
     writing: usize,
     ended: bool,
-    /// Set by the process when it stops listening, so that nothing waits for it any more.
-    deaf: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for Driver {
@@ -97,8 +91,7 @@ impl Driver {
         dir: &DataDir,
         setup: Setup,
         inbox: mpsc::Sender<Inbox>,
-        local: SyncSender<Signal>,
-        deaf: Arc<AtomicBool>,
+        local: Local,
     ) -> Result<Self, String> {
         let answers = inbox.clone();
         let disk = Disk::open(&dir.database(), move |input| {
@@ -130,7 +123,6 @@ impl Driver {
             next_ask: 0,
             writing: 0,
             ended: false,
-            deaf,
         })
     }
 
@@ -154,6 +146,9 @@ impl Driver {
                     let turned_away = self.gate.turned_away();
                     if turned_away > 0 {
                         deadline = self.feed(Input::TurnedAway(turned_away)).await;
+                    }
+                    if self.local.begins_anew() {
+                        deadline = self.ask(LOCAL, Request { id: 0, command: Command::Snapshot }).await;
                     }
                 }
             }
@@ -274,21 +269,9 @@ impl Driver {
         self.tell_local(event).await;
     }
 
-    /// Waits for a user interface that is busy: it is this process's own, and drawing takes microseconds.
     async fn tell_local(&mut self, event: Event) {
-        let mut signal = Signal::Event(Box::new(event));
-        while !self.ended && !self.deaf.load(Ordering::Relaxed) {
-            match self.local.try_send(signal) {
-                Ok(()) => return,
-                Err(TrySendError::Disconnected(_)) => {
-                    self.ended = true;
-                    return;
-                }
-                Err(TrySendError::Full(back)) => {
-                    signal = back;
-                    time::sleep(Duration::from_millis(2)).await;
-                }
-            }
+        if !self.ended {
+            self.ended = self.local.tell(event).await.is_err();
         }
     }
 }

@@ -21,6 +21,7 @@ mod interfaces;
 mod lan;
 #[doc(hidden)]
 pub mod links;
+mod local;
 mod net;
 mod portmap;
 mod probe;
@@ -52,7 +53,7 @@ pub fn main() -> ExitCode {
         None => tui::run(cli.options),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("felund: {error}");
+        headless::notice(&error);
         ExitCode::from(EXIT_FAILED)
     })
 }

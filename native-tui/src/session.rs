@@ -8,7 +8,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{SyncSender, TrySendError},
     },
     thread::{self, JoinHandle},
@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use crate::{
     datadir::{DataDir, Lock},
     driver::{Driver, Inbox, LOCAL, QUEUE},
+    local::Local,
 };
 
 /// How long to wait for an owner that is just starting or just ending.
@@ -48,22 +49,29 @@ pub struct Setup {
     pub stays: bool,
 }
 
-/// What arrives at the process.
+/// What arrives at the process. Sessions say which they are: what one of before had still to say is none of the next one's.
 #[derive(Debug)]
 pub enum Signal {
     /// From the node.
-    Event(Box<Event>),
+    Event(u64, Box<Event>),
     /// The owner of the data directory has ended; open a new session.
-    Closed(String),
+    Closed(u64, String),
+    /// This process took nothing for too long and has missed something: what is known comes once more, and questions that were not
+    /// answered yet may never be.
+    Anew(u64),
     /// From the terminal.
     Terminal(crossterm::event::Event),
     /// The process is asked to end.
     Stop,
 }
 
+/// Sessions of this process so far.
+static SESSIONS: AtomicU64 = AtomicU64::new(0);
+
 /// An open session.
 #[derive(Debug)]
 pub struct Session {
+    number: u64,
     link: Link,
     next_id: u64,
 }
@@ -87,14 +95,16 @@ impl Session {
     /// # Errors
     /// A text for people.
     pub fn open(dir: &DataDir, setup: Setup, signals: &SyncSender<Signal>) -> Result<Self, String> {
+        let number = SESSIONS.fetch_add(1, Ordering::Relaxed);
         let begun = Instant::now();
         loop {
             if let Some(lock) = dir.lock()? {
-                return Ok(Self { link: own(dir, setup, lock, signals.clone())?, next_id: 0 });
+                let link = own(dir, setup, lock, number, signals.clone())?;
+                return Ok(Self { number, link, next_id: 0 });
             }
             #[cfg(unix)]
             if let Ok(stream) = dir.at_socket(|path| std::os::unix::net::UnixStream::connect(path)) {
-                return Ok(Self { link: mirror(stream, signals.clone())?, next_id: 0 });
+                return Ok(Self { number, link: mirror(stream, number, signals.clone())?, next_id: 0 });
             }
             if begun.elapsed() > HANDOVER {
                 return Err(format!(
@@ -104,6 +114,12 @@ impl Session {
             }
             thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Whether this is the session of that number.
+    #[must_use]
+    pub const fn is(&self, number: u64) -> bool {
+        self.number == number
     }
 
     /// Whether another process owns the node.
@@ -191,7 +207,13 @@ pub(crate) fn end_politely(_: &SyncSender<Signal>) -> Result<(), String> {
     Ok(())
 }
 
-fn own(dir: &DataDir, setup: Setup, lock: Lock, signals: SyncSender<Signal>) -> Result<Link, String> {
+fn own(
+    dir: &DataDir,
+    setup: Setup,
+    lock: Lock,
+    number: u64,
+    signals: SyncSender<Signal>,
+) -> Result<Link, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
@@ -204,7 +226,7 @@ fn own(dir: &DataDir, setup: Setup, lock: Lock, signals: SyncSender<Signal>) -> 
     let deaf = Arc::new(AtomicBool::new(false));
     let driver = {
         let _inside = runtime.enter();
-        Driver::open(dir, setup, inbox.clone(), signals, Arc::clone(&deaf))?
+        Driver::open(dir, setup, inbox.clone(), Local::new(number, signals, Arc::clone(&deaf)))?
     };
     let thread = thread::Builder::new()
         .name("node".to_owned())
@@ -218,20 +240,24 @@ fn own(dir: &DataDir, setup: Setup, lock: Lock, signals: SyncSender<Signal>) -> 
 }
 
 #[cfg(unix)]
-fn mirror(stream: std::os::unix::net::UnixStream, signals: SyncSender<Signal>) -> Result<Link, String> {
+fn mirror(
+    stream: std::os::unix::net::UnixStream,
+    number: u64,
+    signals: SyncSender<Signal>,
+) -> Result<Link, String> {
     let reader = stream.try_clone().map_err(|e| format!("cannot talk to the running felund: {e}"))?;
     thread::Builder::new()
         .name("mirror".to_owned())
         .spawn(move || {
-            let reason = listen(BufReader::new(reader), &signals);
-            let _ = signals.send(Signal::Closed(reason));
+            let reason = listen(BufReader::new(reader), number, &signals);
+            let _ = signals.send(Signal::Closed(number, reason));
         })
         .map_err(|e| format!("cannot start a thread: {e}"))?;
     Ok(Link::Mirror { stream })
 }
 
 #[cfg(unix)]
-fn listen(mut reader: impl BufRead, signals: &SyncSender<Signal>) -> String {
+fn listen(mut reader: impl BufRead, number: u64, signals: &SyncSender<Signal>) -> String {
     let mut line = String::new();
     loop {
         line.clear();
@@ -242,7 +268,7 @@ fn listen(mut reader: impl BufRead, signals: &SyncSender<Signal>) -> String {
         let Ok(event) = serde_json::from_str(&line) else {
             return "the running felund is of another version; end it and start this one".to_owned();
         };
-        if signals.send(Signal::Event(Box::new(event))).is_err() {
+        if signals.send(Signal::Event(number, Box::new(event))).is_err() {
             return String::new();
         }
     }

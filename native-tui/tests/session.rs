@@ -36,7 +36,8 @@ impl Client {
 
     fn event(&mut self) -> Event {
         match self.signals.recv_timeout(Duration::from_secs(20)) {
-            Ok(Signal::Event(event)) => {
+            Ok(Signal::Event(session, event)) => {
+                assert!(self.session.is(session));
                 self.model.apply(&event);
                 *event
             }
@@ -77,12 +78,46 @@ fn a_mirror_sees_and_does_what_the_owner_does_and_takes_over() {
     mirror.ask(Command::Send { circle, channel, text: "from the mirror".into() });
 
     drop(owner);
-    let closed = mirror.signals.iter().find(|signal| !matches!(signal, Signal::Event(_)));
-    assert!(matches!(closed, Some(Signal::Closed(_))), "{closed:?}");
+    let closed = mirror.signals.iter().find(|signal| !matches!(signal, Signal::Event(..)));
+    assert!(matches!(closed, Some(Signal::Closed(session, _)) if mirror.session.is(session)), "{closed:?}");
     let mut heir = Client::open(&dir);
-    assert!(!heir.session.is_mirror());
+    assert!(
+        !heir.session.is_mirror()
+            && !matches!(closed, Some(Signal::Closed(session, _)) if heir.session.is(session))
+    );
     let history = heir.ask(Command::History { circle, channel, before: None, limit: 10 });
     let Reply::History { messages, .. } = history else { panic!("{history:?}") };
     let texts: Vec<_> = messages.iter().map(|message| message.text.as_str()).collect();
     assert_eq!(texts, ["from the owner", "from the mirror"]);
+}
+
+#[test]
+fn an_owner_that_takes_nothing_stops_no_mirror_and_is_told_everything_afterwards() {
+    let temp = tempfile::tempdir().expect("tempdir");
+    let dir = DataDir::open(Some(temp.path().to_owned())).expect("data directory");
+    let mut owner = Client::open(&dir);
+    let mut mirror = Client::open(&dir);
+    let made = mirror.ask(Command::CreateCircle { name: "garden club".into(), relay: None });
+    let Reply::Circle { circle_id: circle, .. } = made else { panic!("{made:?}") };
+    let channel = mirror.model.circle(circle).expect("was made").channels[0].id;
+    for n in 0..200 {
+        mirror.ask(Command::Send { circle, channel, text: format!("message {n}") });
+    }
+    let name = "potting shed";
+    mirror.ask(Command::RenameCircle { circle, name: name.into() });
+
+    loop {
+        match owner.signals.recv_timeout(Duration::from_secs(20)) {
+            Ok(Signal::Anew(session)) => break assert!(owner.session.is(session)),
+            Ok(Signal::Event(..)) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    owner.model = Model::default();
+    while !owner.model.ready {
+        owner.event();
+    }
+    assert_eq!(owner.model.circle(circle).map(|view| view.name.as_str()), Some(name));
+    let history = owner.ask(Command::History { circle, channel, before: None, limit: 1_000 });
+    assert!(matches!(history, Reply::History { messages, .. } if messages.len() == 200));
 }

@@ -1,10 +1,43 @@
 //! Felund without a screen: what scripts and servers do, through a real relay.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    io::{self, Write},
+    process::{self, Stdio},
+    thread,
+    time::Duration,
+};
 
 use felund_core::{io::Command, view::Access, view::Membership};
-use felund_tests::{felund::Felund, relay::Relay};
+use felund_tests::{
+    felund::Felund,
+    process::{clean_command, program},
+    relay::Relay,
+    wait,
+};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+
+/// A command whose pipes a test holds itself.
+fn command(device: &Felund, args: &[&str]) -> process::Command {
+    let mut command = clean_command(program("FELUND_BIN", "felund"));
+    command.args(device.options()).args(args).stdin(Stdio::null()).stdout(Stdio::piped());
+    command
+}
+
+/// How a command ended that had to end by now.
+fn ended(child: &mut process::Child) -> Option<process::ExitStatus> {
+    let ended = wait::within(wait::PATIENCE, || child.try_wait().expect("a child"));
+    // It must not outlive the test.
+    let _ = child.kill();
+    ended
+}
+
+/// A pipe that nobody reads any more.
+fn broken() -> io::PipeWriter {
+    io::pipe().expect("a pipe").1
+}
 
 #[test]
 fn two_devices_chat_and_a_third_that_was_away_catches_up() {
@@ -200,4 +233,113 @@ fn leaving_a_circle_deletes_it_here_and_nowhere_else() {
     // The same invite leads back, and the history comes with it.
     bob.join(&circle.invite);
     bob.until_texts("garden club", &["hello"]);
+}
+
+#[test]
+fn a_reader_that_is_gone_is_no_failure_and_a_full_disk_is_said() {
+    let relay = Relay::start();
+    let alice = Felund::new("alice", Some(&relay.url()));
+    let _ = alice.create("garden club");
+    for args in [
+        &["create", "family"][..],
+        &["circles"],
+        &["who", "garden club"],
+        &["channels", "garden club", "--json"],
+        &["invite", "garden club"],
+        &["send", "garden club", "hello"],
+        &["history", "garden club"],
+    ] {
+        let unread = command(&alice, args).stdout(broken()).stderr(broken()).status().expect("felund starts");
+        assert_eq!(unread.code(), Some(0), "{args:?}");
+    }
+    assert_eq!(alice.texts("garden club"), ["hello"]);
+    let full = || File::options().write(true).open("/dev/full").expect("Linux has one");
+    let said =
+        command(&alice, &["circles"]).stdout(full()).stderr(Stdio::piped()).output().expect("felund starts");
+    let error = String::from_utf8_lossy(&said.stderr);
+    assert!(said.status.code() == Some(1) && error.contains("cannot print"), "{said:?}");
+
+    // What runs on ends as if it were asked to.
+    let anchors =
+        command(&alice, &["anchor"]).stdout(broken()).stderr(broken()).status().expect("felund starts");
+    assert_eq!(anchors.code(), Some(0));
+    let mut follows = command(&alice, &["tail"]).stdout(broken()).spawn().expect("felund starts");
+    drop(alice.control());
+    alice.send("garden club", "one more");
+    let ended = ended(&mut follows);
+    assert_eq!(ended.and_then(|status| status.code()), Some(0), "a tail that nobody reads");
+}
+
+#[test]
+fn a_text_that_took_its_time_goes_through_whoever_runs_by_then() {
+    let relay = Relay::start();
+    let alice = Felund::new("alice", Some(&relay.url()));
+    let _ = alice.create("garden club");
+    let first = alice.tail(None);
+    let mut send =
+        command(&alice, &["send", "garden club", "-"]).stdin(Stdio::piped()).spawn().expect("felund starts");
+    let is_socket = |fd: io::Result<fs::DirEntry>| {
+        fd.and_then(|fd| fs::read_link(fd.path())).is_ok_and(|to| to.to_string_lossy().starts_with("socket:"))
+    };
+    wait::until_true("a command that goes through the first", || {
+        fs::read_dir(format!("/proc/{}/fd", send.id())).is_ok_and(|mut fds| fds.any(is_socket))
+    });
+    // Now it reads its input, as far as can be told from here.
+    thread::sleep(Duration::from_millis(500));
+    drop(first);
+    let second = alice.tail(None);
+    send.stdin.take().expect("was piped").write_all(b"hello\n").expect("it reads");
+    let ended = ended(&mut send);
+    assert!(ended.is_some_and(|status| status.success()), "{ended:?}");
+    second.wait_for("hello");
+    assert_eq!(alice.texts("garden club"), ["hello"], "once");
+}
+
+#[test]
+fn who_does_not_read_stops_nobody() {
+    let alice = Felund::new("alice", None);
+    let circle = alice.create("garden club");
+    let (unread, writer) = io::pipe().expect("a pipe");
+    let mut owner = command(&alice, &["tail"]).stdout(writer).spawn().expect("felund starts");
+    let mut control = alice.control();
+    let id = circle.id.parse().expect("an id");
+    let channel = control.circle(&circle.id).expect("was made").channels[0].id;
+    // More than the pipe takes, and than may wait inside.
+    for n in 0..900 {
+        control.ask(Command::Send { circle: id, channel, text: format!("{n} {}", "x".repeat(400)) });
+    }
+    assert_eq!(alice.ok(&["circles"]).len(), 1);
+    assert_eq!(alice.history("garden club").len(), 900);
+    let id = i32::try_from(owner.id()).ok().and_then(Pid::from_raw).expect("a process id");
+    kill_process(id, Signal::TERM).expect("it runs");
+    assert_eq!(ended(&mut owner).and_then(|status| status.code()), Some(0), "although nobody reads");
+    drop((control, unread));
+    // Nor do commands hold the place of an owner while somebody reads.
+    let (unread, writer) = io::pipe().expect("a pipe");
+    let mut history = command(&alice, &["history", "garden club", "--limit", "1000"])
+        .stdout(writer)
+        .spawn()
+        .expect("felund starts");
+    wait::until_true("a command that is read later", || {
+        alice.run(&["circles"]).code == 0 && history.try_wait().expect("a child").is_none()
+    });
+    drop(unread);
+    assert_eq!(ended(&mut history).and_then(|status| status.code()), Some(0));
+}
+
+#[test]
+fn a_doctor_that_is_asked_to_end_does_so_and_empty_variables_say_nothing() {
+    let alice = Felund::new("alice", None);
+    let _ = alice.create("garden club");
+    let mut doctor = alice.start(&["doctor"]);
+    // It waits for members of a circle without a relay now.
+    drop(alice.control());
+    assert_eq!(doctor.terminate().code(), Some(1));
+    assert!(doctor.stdout().all().is_empty(), "{:?}", doctor.stdout());
+    for variable in
+        ["FELUND_LISTEN", "FELUND_DATA_DIR", "FELUND_RELAY", "FELUND_ICE_SERVERS", "FELUND_NO_MDNS"]
+    {
+        let done = alice.run_with(variable, "", &["circles"]);
+        assert_eq!((done.code, done.stderr.as_str()), (0, ""), "{variable}");
+    }
 }

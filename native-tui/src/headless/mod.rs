@@ -2,11 +2,13 @@
 //!
 //! Each opens a session like the screen does, asks, waits for what it promises, prints and ends.
 
+mod output;
 mod print;
 mod wait;
 
 use std::{
     collections::HashMap,
+    convert::Infallible as Never,
     io::Read,
     process::ExitCode,
     time::{Duration, Instant},
@@ -25,6 +27,8 @@ use crate::{
     session::Setup,
     target,
 };
+use output::Printer;
+pub(crate) use output::notice;
 use wait::Client;
 
 /// How long `send` waits for a confirmation.
@@ -36,13 +40,24 @@ const ROUTER_PATIENCE: Duration = Duration::from_secs(10);
 /// How long commands that only read wait for what is new at the relay.
 const CATCH_UP_PATIENCE: Duration = Duration::from_secs(4);
 
+/// What a command did.
+struct Done {
+    /// What is still to be printed.
+    text: String,
+    code: ExitCode,
+}
+
+impl From<String> for Done {
+    fn from(text: String) -> Self {
+        Self { text, code: ExitCode::SUCCESS }
+    }
+}
+
 /// Carries out one command.
 ///
 /// # Errors
 /// A text for people.
 pub(crate) fn run(options: Options, command: Cmd) -> Result<ExitCode, String> {
-    let json = options.json;
-    let (relay, listen) = (options.relay.clone(), options.listen);
     // Only what runs on is worth connecting to; the doctor looks at how that would go.
     let stays = matches!(command, Cmd::Anchor | Cmd::Tail { .. } | Cmd::Doctor);
     let chosen = options.setup();
@@ -51,94 +66,102 @@ pub(crate) fn run(options: Options, command: Cmd) -> Result<ExitCode, String> {
     // A command beside this process may be a doctor.
     let probes = chosen.probes && stays;
     let setup = Setup { anchor: matches!(command, Cmd::Anchor), stays, webrtc, probes, ..chosen };
-    let mut client = Client::open(options, setup)?;
-    match command {
+    let mut client = Client::open(options.clone(), setup)?;
+    let done = carry_out(&mut client, options, command)?;
+    // Whoever else needs the data directory does not wait for whoever reads this.
+    drop(client);
+    output::print(&done.text)?;
+    Ok(done.code)
+}
+
+fn carry_out(client: &mut Client, options: Options, command: Cmd) -> Result<Done, String> {
+    let Options { relay, listen, no_mdns, json, .. } = options;
+    let text = match command {
         Cmd::Create { circle_name: name } => {
             if relay.is_none() && listen.is_none() {
-                let who = if setup.mdns {
-                    "only members in the same local network can be reached, while felund runs"
-                } else {
+                let who = if no_mdns {
                     "nobody else can be reached yet"
+                } else {
+                    "only members in the same local network can be reached, while felund runs"
                 };
-                eprintln!(
-                    "felund: this circle has no relay, so {who}; give one with --relay URL or FELUND_RELAY, or let \
-                     members connect with --listen ADDR:PORT"
-                );
+                notice(&format!(
+                    "this circle has no relay, so {who}; give one with --relay URL or FELUND_RELAY, or let members \
+                     connect with --listen ADDR:PORT"
+                ));
             }
-            let reply = client.ask(&Command::CreateCircle { name, relay })?;
-            let id = print::circle(&reply, json)?;
-            client.until_caught_up(id, JOIN_PATIENCE);
-            if let LinkView::Down { reason, .. } = &client.circle(id)?.link {
-                eprintln!(
-                    "felund: the circle is made, but its relay cannot be reached ({reason}); others can join once \
-                     it can"
-                );
-            }
+            create(client, name, relay, json)?
         }
-        Cmd::Join { code } => join(&mut client, &code, relay, json)?,
+        Cmd::Join { code } => join(client, &code, relay, json)?,
         Cmd::Invite { circle } => {
             let circle = target::circle_or_only(client.model.circles(), circle.as_deref())?.id;
-            let reply = client.ask(&Command::Invite { circle })?;
-            print::circle(&reply, json)?;
+            print::circle(&client.ask(&Command::Invite { circle })?, json)?.1
         }
         Cmd::Leave { circle } => {
             let circle = target::circle(client.model.circles(), &circle)?.clone();
             client.ask(&Command::LeaveCircle { circle: circle.id })?;
-            print::left(&circle, json);
+            print::left(&circle, json)
         }
-        Cmd::Send { target, text } => return send(&mut client, &target, &text, json),
-        Cmd::Anchor => {
-            let end = anchor(&mut client, json);
-            return until_stopped(&client, end);
-        }
+        Cmd::Send { target, text } => return send(client, &target, &text, json),
+        Cmd::Anchor => return until_stopped(client, |client, printer| anchor(client, printer, json)),
         Cmd::Tail { target } => {
-            let end = tail(&mut client, target.as_deref());
-            return until_stopped(&client, end);
+            return until_stopped(client, |client, printer| tail(client, printer, target.as_deref()));
         }
-        Cmd::History { target, limit } => history(&mut client, &target, limit)?,
+        Cmd::History { target, limit } => history(client, &target, limit)?,
         Cmd::Who { circle } => {
             let circle = target::circle_or_only(client.model.circles(), circle.as_deref())?.id;
             client.until_caught_up(circle, CATCH_UP_PATIENCE);
-            print::members(client.circle(circle)?, json);
+            print::members(client.circle(circle)?, json)
         }
         Cmd::Circles => {
             client.until_all_caught_up(CATCH_UP_PATIENCE);
-            print::circles(client.model.circles(), json);
+            print::circles(client.model.circles(), json)
         }
         Cmd::Channels { circle } => {
             let circle = target::circle(client.model.circles(), &circle)?.id;
             client.until_caught_up(circle, CATCH_UP_PATIENCE);
-            print::channels(client.circle(circle)?, json);
+            print::channels(client.circle(circle)?, json)
         }
         Cmd::Doctor => {
             client.until_all_caught_up(CATCH_UP_PATIENCE);
-            let findings = doctor(&mut client)?;
-            print::findings(&findings, json);
-            if findings.iter().any(|finding| !finding.ok) {
-                return Ok(ExitCode::from(EXIT_FAILED));
-            }
+            let findings = doctor(client)?;
+            let failed = findings.iter().any(|finding| !finding.ok);
+            let code = if failed { ExitCode::from(EXIT_FAILED) } else { ExitCode::SUCCESS };
+            return Ok(Done { text: print::findings(&findings, json), code });
         }
-    }
-    Ok(ExitCode::SUCCESS)
+    };
+    Ok(text.into())
 }
 
-fn join(client: &mut Client, code: &str, relay: Option<String>, json: bool) -> Result<(), String> {
+fn create(client: &mut Client, name: String, relay: Option<String>, json: bool) -> Result<String, String> {
+    let reply = client.ask(&Command::CreateCircle { name, relay })?;
+    let (id, text) = print::circle(&reply, json)?;
+    // At once: a relay may take its time, and whoever is tired of that has the invite.
+    let printed = output::print(&text);
+    client.until_caught_up(id, JOIN_PATIENCE);
+    if let LinkView::Down { reason, .. } = &client.circle(id)?.link {
+        notice(&format!(
+            "the circle is made, but its relay cannot be reached ({reason}); others can join once it can"
+        ));
+    }
+    printed.map(|()| String::new())
+}
+
+fn join(client: &mut Client, code: &str, relay: Option<String>, json: bool) -> Result<String, String> {
     let reply = client.ask(&Command::JoinCircle { invite: code.to_owned(), relay })?;
     let Reply::Circle { circle_id, name, invite } = reply else { return Err(wait::UNEXPECTED.to_owned()) };
     client.until_caught_up(circle_id, JOIN_PATIENCE);
     let circle = client.circle(circle_id)?;
     if let LinkView::Down { reason, .. } = &circle.link {
-        eprintln!(
-            "felund: joined, but the relay cannot be reached ({reason}); history comes the next time it can"
-        );
+        notice(&format!(
+            "joined, but the relay cannot be reached ({reason}); history comes the next time it can"
+        ));
     }
     let name = if circle.name.is_empty() { name } else { circle.name.clone() };
-    print::circle(&Reply::Circle { circle_id, name, invite }, json)?;
-    Ok(())
+    Ok(print::circle(&Reply::Circle { circle_id, name, invite }, json)?.1)
 }
 
-fn send(client: &mut Client, wanted: &str, text: &[String], json: bool) -> Result<ExitCode, String> {
-    let text = if text == ["-"] { read_stdin()? } else { text.join(" ") };
+fn send(client: &mut Client, wanted: &str, text: &[String], json: bool) -> Result<Done, String> {
+    let text = if text == ["-"] { read_text(std::io::stdin())? } else { text.join(" ") };
     let (circle, channel) = client.channel(wanted)?;
     let msg_id = submit(client, circle, channel, &text)?;
     let until = Instant::now() + SEND_PATIENCE;
@@ -152,11 +175,10 @@ fn send(client: &mut Client, wanted: &str, text: &[String], json: bool) -> Resul
         }
         let delivery = delivery.filter(|delivery| *delivery != Delivery::Pending);
         if let Some(delivery) = delivery {
-            print::sent(msg_id, delivery, json);
-            return Ok(ExitCode::SUCCESS);
+            return Ok(print::sent(msg_id, delivery, json).into());
         }
         if !client.step(until)? {
-            return Ok(kept(client, circle, msg_id));
+            return Ok(Done { text: String::new(), code: kept(client, circle, msg_id) });
         }
     }
 }
@@ -165,7 +187,7 @@ fn send(client: &mut Client, wanted: &str, text: &[String], json: bool) -> Resul
 fn submit(client: &mut Client, circle: CircleId, channel: ChannelId, text: &str) -> Result<MsgId, String> {
     let last = newest(client, circle, channel)?.first().map(MessageView::key);
     loop {
-        match client.try_ask(Command::Send { circle, channel, text: text.to_owned() })? {
+        match client.try_ask(&Command::Send { circle, channel, text: text.to_owned() })? {
             Some(Reply::Sent { msg_id, .. }) => return Ok(msg_id),
             Some(_) => return Err(wait::UNEXPECTED.to_owned()),
             None => {}
@@ -196,21 +218,30 @@ fn kept(client: &Client, circle: CircleId, msg_id: MsgId) -> ExitCode {
         Ok(LinkView::None) => "the circle has no relay, and no member is connected".to_owned(),
         _ => "the relay did not confirm it in time".to_owned(),
     };
-    eprintln!(
-        "felund: {why}. Nothing is lost: message {msg_id} is kept here and is sent the next time Felund runs"
-    );
+    notice(&format!(
+        "{why}. Nothing is lost: message {msg_id} is kept here and is sent the next time Felund runs"
+    ));
     ExitCode::from(EXIT_KEPT)
 }
 
-fn read_stdin() -> Result<String, String> {
+/// A text without the line breaks at its end.
+fn read_text(mut from: impl Read) -> Result<String, String> {
     let mut bytes = Vec::new();
     // Room for the line break at the end, and one byte to notice that there is more.
-    std::io::stdin()
-        .take(MAX_TEXT_LEN as u64 + 3)
-        .read_to_end(&mut bytes)
-        .map_err(|e| format!("cannot read the message: {e}; nothing was sent"))?;
-    while matches!(bytes.last(), Some(b'\n' | b'\r')) {
+    let limit = MAX_TEXT_LEN as u64 + 3;
+    let fault = |e| format!("cannot read the message: {e}; nothing was sent");
+    let mut full = from.by_ref().take(limit).read_to_end(&mut bytes).map_err(fault)? as u64 == limit;
+    let is_break = |byte: &u8| matches!(byte, b'\n' | b'\r');
+    while bytes.last().is_some_and(is_break) {
         bytes.pop();
+    }
+    // Line breaks may have filled it, and what follows them is not to be cut off.
+    while full && bytes.len() <= MAX_TEXT_LEN {
+        let mut more = Vec::new();
+        full = from.by_ref().take(limit).read_to_end(&mut more).map_err(fault)? > 0;
+        if !more.iter().all(is_break) {
+            bytes.resize(MAX_TEXT_LEN + 1, 0);
+        }
     }
     if bytes.len() > MAX_TEXT_LEN {
         return Err(format!("the message is longer than {} KiB; nothing was sent", MAX_TEXT_LEN / 1024));
@@ -218,22 +249,28 @@ fn read_stdin() -> Result<String, String> {
     String::from_utf8(bytes).map_err(|_| "the message is not UTF-8 text; nothing was sent".to_owned())
 }
 
-fn history(client: &mut Client, wanted: &str, limit: u32) -> Result<(), String> {
+fn history(client: &mut Client, wanted: &str, limit: u32) -> Result<String, String> {
     let (circle, _) = client.channel(wanted)?;
     client.until_caught_up(circle, CATCH_UP_PATIENCE);
     if let LinkView::Down { reason, .. } = &client.circle(circle)?.link {
-        eprintln!("felund: the relay cannot be reached ({reason}); this is what is kept here");
+        notice(&format!("the relay cannot be reached ({reason}); this is what is kept here"));
     }
     let (circle, channel) = client.channel(wanted)?;
     match client.ask(&Command::History { circle, channel, before: None, limit })? {
-        Reply::History { messages, .. } => print::messages(&messages),
+        Reply::History { messages, .. } => Ok(messages.iter().map(print::message).collect()),
         _ => Err(wait::UNEXPECTED.to_owned()),
     }
 }
 
-/// What runs until it is asked to end has done its work then.
-fn until_stopped(client: &Client, end: Result<ExitCode, String>) -> Result<ExitCode, String> {
-    if client.is_stopped() { Ok(ExitCode::SUCCESS) } else { end }
+/// Carries out what runs until it is asked to end: it has done its work then, and so it has when nobody reads any more.
+fn until_stopped(
+    client: &mut Client,
+    work: impl FnOnce(&mut Client, &Printer) -> Result<Never, String>,
+) -> Result<Done, String> {
+    let printer = client.printer()?;
+    let Err(error) = work(client, &printer);
+    printer.finish()?;
+    if client.is_stopped() { Ok(String::new().into()) } else { Err(error) }
 }
 
 /// What the doctor finds, when the router has answered or taken its time.
@@ -252,7 +289,7 @@ fn doctor(client: &mut Client) -> Result<Vec<Finding>, String> {
 }
 
 /// Anchors until interrupted, and says whenever a circle's members or its anchor change.
-fn anchor(client: &mut Client, json: bool) -> Result<ExitCode, String> {
+fn anchor(client: &mut Client, printer: &Printer, json: bool) -> Result<Never, String> {
     if client.model.circles().is_empty() {
         return Err(
             "this device is in no circle yet, so there is nothing to anchor; join one with `felund join`"
@@ -261,16 +298,14 @@ fn anchor(client: &mut Client, json: bool) -> Result<ExitCode, String> {
     }
     if client.is_mirror() {
         client.ask(&Command::SetAnchor { on: true })?;
-        eprintln!(
-            "felund: the client that is running anchors from now on, until it is told otherwise in its settings"
-        );
+        notice("the client that is running anchors from now on, until it is told otherwise in its settings");
     }
     let mut said = HashMap::new();
     loop {
         for circle in client.model.circles() {
             let state = print::Anchored::of(circle);
             if said.insert(circle.id, state.clone()).as_ref() != Some(&state) {
-                print::anchored(circle, &state, json);
+                printer.print(print::anchored(circle, &state, json))?;
             }
         }
         client.changed_or_reopen()?;
@@ -278,7 +313,7 @@ fn anchor(client: &mut Client, json: bool) -> Result<ExitCode, String> {
     }
 }
 
-fn tail(client: &mut Client, wanted: Option<&str>) -> Result<ExitCode, String> {
+fn tail(client: &mut Client, printer: &Printer, wanted: Option<&str>) -> Result<Never, String> {
     let only = match wanted {
         Some(wanted) => {
             let (circle, channel) = target::channel(client.model.circles(), wanted)?;
@@ -293,7 +328,33 @@ fn tail(client: &mut Client, wanted: Option<&str>) -> Result<ExitCode, String> {
                 message.circle_id == circle && channel.is_none_or(|channel| message.channel_id == channel)
             })
         {
-            print::messages(std::slice::from_ref(&message))?;
+            printer.print(print::message(&message))?;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_read_whole_or_refused() {
+        let long = "x".repeat(MAX_TEXT_LEN);
+        let breaks = "\n".repeat(MAX_TEXT_LEN * 3);
+        for (given, text) in [
+            ("hello\n".to_owned(), Some("hello")),
+            ("a\n\nb\r\n\r\n".to_owned(), Some("a\n\nb")),
+            (format!("{long}\r\n"), Some(long.as_str())),
+            (format!("{long}{breaks}"), Some(long.as_str())),
+            (format!("hello{breaks}"), Some("hello")),
+            (format!("{long}x"), None),
+            (format!("{long}\n\n\nx"), None),
+            (format!("hello{breaks}x"), None),
+            (format!("hello{breaks}x{breaks}"), None),
+        ] {
+            let read = read_text(given.as_bytes());
+            assert_eq!(read.as_deref().ok(), text, "{} bytes", given.len());
+        }
+        assert!(read_text(&b"\xff"[..]).is_err_and(|error| error.contains("UTF-8")));
     }
 }

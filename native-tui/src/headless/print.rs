@@ -2,136 +2,114 @@
 //!
 //! Names and texts come from other people: whatever could steer a terminal is escaped, in JSON too.
 
-use std::io::{ErrorKind, Write};
-
 use felund_core::{
     ids::{CircleId, MsgId, NodeId},
-    view::{CircleView, Delivery, Finding, LinkView, MessageView, Reach, Reply},
+    view::{ChannelView, CircleView, Delivery, Finding, LinkView, MemberView, MessageView, Reach, Reply},
 };
 use serde_json::{Value, json};
 
 use super::wait;
 use crate::text::{clean, is_dangerous, plural};
 
-/// Prints the circle that was made, joined or opened to others.
-pub(crate) fn circle(reply: &Reply, json: bool) -> Result<CircleId, String> {
+/// The circle that was made, joined or opened to others.
+pub(crate) fn circle(reply: &Reply, json: bool) -> Result<(CircleId, String), String> {
     let (Reply::Circle { circle_id, name, invite } | Reply::Invite { circle_id, name, invite }) = reply
     else {
         return Err(wait::UNEXPECTED.to_owned());
     };
-    if json {
-        line(&json!({ "circle_id": circle_id, "name": name, "invite": invite }));
+    let text = if json {
+        line(&json!({ "circle_id": circle_id, "name": name, "invite": invite }))
+    } else if matches!(reply, Reply::Circle { .. }) {
+        format!("{}  {circle_id}\n{invite}\n", clean(name))
     } else {
-        if matches!(reply, Reply::Circle { .. }) {
-            println!("{}  {circle_id}", clean(name));
-        }
-        println!("{invite}");
-    }
-    Ok(*circle_id)
+        format!("{invite}\n")
+    };
+    Ok((*circle_id, text))
 }
 
-pub(crate) fn left(circle: &CircleView, json: bool) {
+pub(crate) fn left(circle: &CircleView, json: bool) -> String {
     if json {
-        line(&json!({ "circle_id": circle.id, "name": circle.name, "invite": Value::Null }));
+        line(&json!({ "circle_id": circle.id, "name": circle.name, "invite": Value::Null }))
     } else {
-        println!("left {}; nothing of it is kept on this device", clean(&circle.name));
+        format!("left {}; nothing of it is kept on this device\n", clean(&circle.name))
     }
 }
 
-/// Says how far a message got.
-pub(crate) fn sent(msg_id: MsgId, delivery: Delivery, json: bool) {
+/// How far a message got.
+pub(crate) fn sent(msg_id: MsgId, delivery: Delivery, json: bool) -> String {
     if json {
         return line(&json!({ "msg_id": msg_id, "delivery": delivery }));
     }
     match delivery {
-        Delivery::Delivered { to, of } => println!("delivered to {to} of {of}"),
-        _ => println!("stored at the relay or an anchor"),
+        Delivery::Delivered { to, of } => format!("delivered to {to} of {of}\n"),
+        _ => "stored at the relay or an anchor\n".to_owned(),
     }
 }
 
-/// A line a message; an error when nobody reads any more.
-pub(crate) fn messages(messages: &[MessageView]) -> Result<(), String> {
-    let mut out = std::io::stdout().lock();
-    for message in messages {
-        let value = json!({
-            "circle_id": message.circle_id,
-            "channel": message.channel,
-            "msg_id": message.msg_id,
-            "author": message.author,
-            "name": message.name,
-            "created_ts": message.created_ts,
-            "text": message.text,
-        });
-        if let Err(error) = writeln!(out, "{}", escaped(&value)).and_then(|()| out.flush()) {
-            return match error.kind() {
-                ErrorKind::BrokenPipe => std::process::exit(0),
-                _ => Err(format!("cannot print: {error}")),
-            };
-        }
-    }
-    Ok(())
+/// A line, in JSON always.
+pub(crate) fn message(message: &MessageView) -> String {
+    line(&json!({
+        "circle_id": message.circle_id,
+        "channel": message.channel,
+        "msg_id": message.msg_id,
+        "author": message.author,
+        "name": message.name,
+        "created_ts": message.created_ts,
+        "text": message.text,
+    }))
 }
 
-pub(crate) fn circles(circles: &[CircleView], json: bool) {
-    for circle in circles {
+pub(crate) fn circles(circles: &[CircleView], json: bool) -> String {
+    if circles.is_empty() && !json {
+        return "no circle yet; use `felund create` or `felund join`\n".to_owned();
+    }
+    let of = |circle: &CircleView| {
         let unread: u32 = circle.channels.iter().map(|channel| channel.unread).sum();
         if json {
-            line(&json!({
+            return line(&json!({
                 "circle_id": circle.id, "name": circle.name, "relay": circle.relay, "link": circle.link,
                 "members": circle.members.len(), "unread": unread, "unsent": circle.unsent,
             }));
-        } else {
-            let members = plural(circle.members.len(), "member");
-            println!(
-                "{}  {}  {members}, {unread} unread, {}",
-                circle.id.short(),
-                clean(&circle.name),
-                link(&circle.link)
-            );
         }
-    }
-    if circles.is_empty() && !json {
-        println!("no circle yet; use `felund create` or `felund join`");
-    }
+        let members = plural(circle.members.len(), "member");
+        let (id, link) = (circle.id.short(), link(&circle.link));
+        format!("{id}  {}  {members}, {unread} unread, {link}\n", clean(&circle.name))
+    };
+    circles.iter().map(of).collect()
 }
 
-pub(crate) fn channels(circle: &CircleView, json: bool) {
-    for channel in &circle.channels {
+pub(crate) fn channels(circle: &CircleView, json: bool) -> String {
+    let of = |channel: &ChannelView| {
         if json {
-            line(&json!({
+            return line(&json!({
                 "circle_id": circle.id, "channel_id": channel.id, "channel": channel.name,
                 "access": channel.access, "membership": channel.membership, "owned": channel.owned,
                 "unread": channel.unread,
             }));
-        } else {
-            println!(
-                "#{}  {}  {:?}, {} unread",
-                clean(&channel.name),
-                channel.access.as_str(),
-                channel.membership,
-                channel.unread
-            );
         }
-    }
+        let ChannelView { access, membership, unread, .. } = channel;
+        format!("#{}  {}  {membership:?}, {unread} unread\n", clean(&channel.name), access.as_str())
+    };
+    circle.channels.iter().map(of).collect()
 }
 
-pub(crate) fn members(circle: &CircleView, json: bool) {
-    for member in &circle.members {
+pub(crate) fn members(circle: &CircleView, json: bool) -> String {
+    let of = |member: &MemberView| {
+        let elected = circle.anchor == Some(member.id);
         if json {
-            let elected = circle.anchor == Some(member.id);
-            line(&json!({
+            return line(&json!({
                 "node_id": member.id, "name": member.name, "reach": member.reach, "anchors": member.anchors,
                 "anchor": elected,
             }));
-        } else {
-            let role = match (circle.anchor == Some(member.id), member.anchors) {
-                (true, _) => ", the circle's anchor",
-                (false, true) => ", can anchor",
-                (false, false) => "",
-            };
-            println!("{}  {}  {}{role}", member.id.short(), clean(&member.label), reach(member.reach));
         }
-    }
+        let role = match (elected, member.anchors) {
+            (true, _) => ", the circle's anchor",
+            (false, true) => ", can anchor",
+            (false, false) => "",
+        };
+        format!("{}  {}  {}{role}\n", member.id.short(), clean(&member.label), reach(member.reach))
+    };
+    circle.members.iter().map(of).collect()
 }
 
 /// What an anchor says of a circle.
@@ -148,38 +126,39 @@ impl Anchored {
     }
 }
 
-pub(crate) fn anchored(circle: &CircleView, state: &Anchored, json: bool) {
+pub(crate) fn anchored(circle: &CircleView, state: &Anchored, json: bool) -> String {
     let member = circle.members.iter().find(|member| Some(member.id) == state.elected);
     if json {
-        line(&json!({
+        return line(&json!({
             "circle_id": circle.id, "circle": circle.name, "anchor": state.elected, "connected": state.connected,
         }));
-        return;
     }
     let elected = match member {
         Some(member) if member.reach == Reach::You => "this device".to_owned(),
         Some(member) => clean(&member.label).into_owned(),
         None => "nobody yet".to_owned(),
     };
-    println!("{}: {} connected; anchor: {elected}", clean(&circle.name), plural(state.connected, "member"));
+    let connected = plural(state.connected, "member");
+    format!("{}: {connected} connected; anchor: {elected}\n", clean(&circle.name))
 }
 
-pub(crate) fn findings(findings: &[Finding], json: bool) {
-    for finding in findings {
+pub(crate) fn findings(findings: &[Finding], json: bool) -> String {
+    let of = |finding: &Finding| {
         if json {
-            line(&json!(finding));
-            continue;
+            return line(&json!(finding));
         }
         let mark = if finding.ok { "ok  " } else { "FAIL" };
-        println!("{mark}  {}: {}", clean(&finding.subject), clean(&finding.detail));
-        if let Some(advice) = &finding.advice {
-            println!("      → {}", clean(advice));
-        }
-    }
+        let advice = finding.advice.as_ref().map(|advice| format!("      → {}\n", clean(advice)));
+        let (subject, detail) = (clean(&finding.subject), clean(&finding.detail));
+        format!("{mark}  {subject}: {detail}\n{}", advice.unwrap_or_default())
+    };
+    findings.iter().map(of).collect()
 }
 
-fn line(value: &Value) {
-    println!("{}", escaped(value));
+fn line(value: &Value) -> String {
+    let mut line = escaped(value);
+    line.push('\n');
+    line
 }
 
 /// The JSON with every character escaped that could steer a terminal. JSON itself demands that for ASCII controls

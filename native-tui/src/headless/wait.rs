@@ -14,6 +14,7 @@ use felund_core::{
     view::{CircleView, Delivery, LinkView, Reach, Reply},
 };
 
+use super::output::{Printer, notice};
 use crate::{
     args::Options,
     datadir::DataDir,
@@ -21,6 +22,8 @@ use crate::{
     target,
 };
 
+const INTERRUPTED: &str = "interrupted";
+const ENDED: &str = "Felund ended unexpectedly";
 /// An answer of another kind than the question.
 pub(crate) const UNEXPECTED: &str = "the running felund answered something else; is it of another version?";
 /// The node answers from memory and disk; longer than this means that something is broken.
@@ -96,8 +99,8 @@ impl Client {
             |client: &Self| client.model.identity.as_ref().is_some_and(|identity| identity.hide_address);
         if setup.hide_address && client.is_mirror() && !hidden(&client) {
             client.ask(&Command::SetHideAddress { on: true })?;
-            eprintln!(
-                "felund: the client that is running hides its address from now on, until it is told otherwise in its settings"
+            notice(
+                "the client that is running hides its address from now on, until it is told otherwise in its settings",
             );
         }
         Ok(client)
@@ -137,7 +140,7 @@ impl Client {
     /// Asks and waits for the answer, through another owner when the present one ends meanwhile.
     pub(crate) fn ask(&mut self, command: &Command) -> Result<Reply, String> {
         loop {
-            match self.try_ask(command.clone())? {
+            match self.try_ask(command)? {
                 Some(reply) => return Ok(reply),
                 None if is_repeatable(command) => {}
                 None => {
@@ -152,15 +155,14 @@ impl Client {
     }
 
     /// The same once; `None` when the owner ended before it answered.
-    pub(crate) fn try_ask(&mut self, command: Command) -> Result<Option<Reply>, String> {
-        let id = match self.session.ask(command.clone()) {
-            Ok(id) => id,
-            // It never left this process.
-            Err(_) if self.session.is_mirror() => {
-                self.reopen()?;
-                self.session.ask(command)?
+    pub(crate) fn try_ask(&mut self, command: &Command) -> Result<Option<Reply>, String> {
+        let id = loop {
+            match self.session.ask(command.clone()) {
+                Ok(id) => break id,
+                // It never left this process.
+                Err(_) if self.session.is_mirror() => self.reopen()?,
+                Err(error) => return Err(error),
             }
-            Err(error) => return Err(error),
         };
         let (generation, until) = (self.generation, Instant::now() + ANSWER);
         loop {
@@ -184,22 +186,37 @@ impl Client {
         }
     }
 
-    /// Takes in one event of this session.
+    /// Takes in one signal.
     fn pump(&mut self, until: Instant) -> Result<bool, String> {
-        match self.signals.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            Ok(Signal::Event(event)) => {
-                self.take(event);
-                Ok(true)
-            }
-            Ok(Signal::Closed(reason)) => {
-                self.closed = true;
-                Err(reason)
-            }
-            Ok(Signal::Stop) => Err(self.stop()),
-            Ok(Signal::Terminal(_)) => Ok(true),
-            Err(RecvTimeoutError::Timeout) => Ok(false),
-            Err(RecvTimeoutError::Disconnected) => Err("Felund ended unexpectedly".to_owned()),
+        if self.stopped {
+            return Err(INTERRUPTED.to_owned());
         }
+        match self.signals.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(signal) => self.receive(signal).map(|()| true),
+            Err(RecvTimeoutError::Timeout) => Ok(false),
+            Err(RecvTimeoutError::Disconnected) => Err(ENDED.to_owned()),
+        }
+    }
+
+    fn receive(&mut self, signal: Signal) -> Result<(), String> {
+        match signal {
+            Signal::Event(session, event) if self.session.is(session) => self.take(event),
+            Signal::Closed(session, reason) if self.session.is(session) => {
+                self.closed = true;
+                return Err(reason);
+            }
+            Signal::Anew(session) if self.session.is(session) => {
+                self.forget();
+                return self.until_ready();
+            }
+            Signal::Stop => {
+                self.stopped = true;
+                return Err(INTERRUPTED.to_owned());
+            }
+            // The last words of a session that was followed by another.
+            Signal::Event(..) | Signal::Closed(..) | Signal::Anew(_) | Signal::Terminal(_) => {}
+        }
+        Ok(())
     }
 
     fn take(&mut self, event: Box<Event>) {
@@ -212,10 +229,17 @@ impl Client {
                 self.delivered.insert(msg_id, delivery);
             }
             Event::Notice { error: true, text } if !self.model.ready => self.fault = Some(text),
-            Event::Notice { error: true, text } => eprintln!("felund: {text}"),
+            Event::Notice { error: true, text } => notice(&text),
             Event::Message(_) => self.early.push_back(event),
             _ => {}
         }
+    }
+
+    /// Forgets what a session told.
+    fn forget(&mut self) {
+        self.model = Model::default();
+        self.replies.clear();
+        self.generation += 1;
     }
 
     /// The next message, through another owner when the present one ends.
@@ -230,25 +254,22 @@ impl Client {
 
     /// Waits until anything happens, through another owner when the present one ends.
     pub(crate) fn changed_or_reopen(&mut self) -> Result<(), String> {
-        match self.signals.recv() {
-            Ok(Signal::Event(event)) => self.take(event),
-            Ok(Signal::Closed(_)) => self.reopen()?,
-            Ok(Signal::Stop) => return Err(self.stop()),
-            Ok(Signal::Terminal(_)) => {}
-            Err(_) => return Err("Felund ended unexpectedly".to_owned()),
+        let signal = self.signals.recv().map_err(|_| ENDED.to_owned())?;
+        match self.receive(signal) {
+            Err(_) if self.closed => self.reopen(),
+            result => result,
         }
-        Ok(())
+    }
+
+    /// Prints to standard output without waiting for whoever reads it.
+    pub(crate) fn printer(&self) -> Result<Printer, String> {
+        Printer::start(std::io::stdout(), self.sender.clone())
     }
 
     /// Drops messages that nobody reads here.
     pub(crate) fn skip_messages(&mut self) {
         self.early.clear();
         self.delivered.clear();
-    }
-
-    fn stop(&mut self) -> String {
-        self.stopped = true;
-        "interrupted".to_owned()
     }
 
     /// Whether the process was asked to end: for what runs until then that is no failure.
@@ -260,10 +281,8 @@ impl Client {
     fn reopen(&mut self) -> Result<(), String> {
         loop {
             self.session = Session::open(&self.dir, self.setup, &self.sender)?;
-            self.model = Model::default();
-            self.replies.clear();
+            self.forget();
             self.closed = false;
-            self.generation += 1;
             match self.until_ready() {
                 Err(_) if self.closed => {}
                 result => return result,
@@ -364,20 +383,21 @@ fn is_up(link: &LinkView) -> bool {
 
 /// From the environment, or asked for on the terminal with the typing hidden.
 fn passphrase() -> Result<String, String> {
-    if let Ok(passphrase) = std::env::var("FELUND_PASSPHRASE") {
+    // An empty variable is how a shell says that there is none.
+    if let Some(passphrase) = std::env::var("FELUND_PASSPHRASE").ok().filter(|given| !given.is_empty()) {
         return Ok(passphrase);
     }
     if !std::io::stdin().is_terminal() {
         return Err("a passphrase protects the keys here; give it in FELUND_PASSPHRASE".to_owned());
     }
-    eprint!("Passphrase: ");
-    let _ = std::io::stderr().flush();
+    let mut screen = std::io::stderr();
+    let _ = screen.write_all(b"Passphrase: ").and_then(|()| screen.flush());
     let hidden = crossterm::terminal::enable_raw_mode().is_ok();
     let typed = if hidden { read_hidden() } else { read_line() };
     if hidden {
         let _ = crossterm::terminal::disable_raw_mode();
     }
-    eprintln!();
+    let _ = writeln!(screen);
     typed
 }
 
@@ -408,5 +428,45 @@ fn read_hidden() -> Result<String, String> {
             KeyCode::Char(c) => typed.push(c),
             _ => {}
         }
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    fn owner(dir: &DataDir) -> (Session, Receiver<Signal>) {
+        let (sender, signals) = mpsc::sync_channel(1_024);
+        let session = Session::open(dir, Setup::default(), &sender).expect("opens");
+        assert!(!session.is_mirror());
+        (session, signals)
+    }
+
+    #[test]
+    fn the_end_of_an_earlier_owner_is_not_taken_for_that_of_the_next() {
+        let temp = tempfile::tempdir().expect("tempdir");
+        let options = Options { data_dir: Some(temp.path().to_owned()), ..Options::default() };
+        let dir = DataDir::open(options.data_dir.clone()).expect("data directory");
+        let first = owner(&dir);
+        let mut client = Client::open(options, Setup::default()).expect("opens");
+        assert!(client.is_mirror());
+        drop(first);
+        let _second = owner(&dir);
+        let reply = client.ask(&Command::Doctor);
+        assert!(matches!(reply, Ok(Reply::Doctor { .. })), "{reply:?}");
+        assert_eq!(client.generation(), 1, "there were two owners");
+    }
+
+    #[test]
+    fn whoever_is_asked_to_end_waits_for_nothing_any_more() {
+        let temp = tempfile::tempdir().expect("tempdir");
+        let options = Options { data_dir: Some(temp.path().to_owned()), ..Options::default() };
+        let mut client = Client::open(options, Setup::default()).expect("opens");
+        client.ask(&Command::CreateCircle { name: "garden club".into(), relay: None }).expect("is made");
+        client.sender.send(Signal::Stop).expect("it listens");
+        let begun = Instant::now();
+        client.until_all_caught_up(Duration::from_secs(60));
+        assert!(begun.elapsed() < DIRECT_PATIENCE && client.is_stopped());
+        assert!(client.ask(&Command::Doctor).is_err());
     }
 }

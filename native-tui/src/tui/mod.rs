@@ -111,13 +111,16 @@ impl Loop {
     /// `false` at the end.
     fn take(&mut self, signal: Signal) -> Result<bool, String> {
         match signal {
-            Signal::Event(event) => self.app.event(*event),
+            Signal::Event(session, event) if self.session.is(session) => self.app.event(*event),
             Signal::Terminal(event) => self.app.terminal(event),
-            Signal::Closed(_) => {
+            Signal::Closed(session, _) if self.session.is(session) => {
                 self.app.reconnect();
                 self.session = Session::open(&self.dir, self.setup, &self.sender)?;
                 self.app.mirror = self.session.is_mirror();
             }
+            Signal::Anew(session) if self.session.is(session) => self.app.reconnect(),
+            // The last words of a session that was followed by another.
+            Signal::Event(..) | Signal::Closed(..) | Signal::Anew(_) => {}
             Signal::Stop => self.app.quit(),
         }
         Ok(self.carry_out())
