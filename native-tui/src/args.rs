@@ -2,9 +2,16 @@
 //!
 //! Parsing only. What a command does is in [`crate::headless`]; without one the screen opens.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    ffi::{OsStr, OsString},
+    net::SocketAddr,
+    path::PathBuf,
+};
 
-use clap::{Args, Parser, Subcommand, builder::FalseyValueParser};
+use clap::{
+    Args, CommandFactory, FromArgMatches, Parser, Subcommand,
+    builder::{FalseyValueParser, Resettable},
+};
 
 use crate::session::Setup;
 
@@ -30,6 +37,23 @@ pub(crate) struct Cli {
     pub(crate) options: Options,
     #[command(subcommand)]
     pub(crate) command: Option<Cmd>,
+}
+
+impl Cli {
+    /// What the process was started with; it ends here where that makes no sense.
+    pub(crate) fn given() -> Self {
+        let command = without_empty(Self::command(), |name| std::env::var_os(name));
+        Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+    }
+}
+
+/// Leaves out variables that say nothing: an empty one is how a shell says that there is none.
+fn without_empty(command: clap::Command, value: impl Fn(&OsStr) -> Option<OsString>) -> clap::Command {
+    command.mut_args(|arg| {
+        let value = arg.get_env().and_then(&value);
+        let empty = value.is_some_and(|value| value.to_str().is_some_and(|text| text.trim().is_empty()));
+        if empty { arg.env(Resettable::Reset) } else { arg }
+    })
 }
 
 /// Goes back to the servers that relays name.
@@ -168,8 +192,6 @@ pub(crate) enum Cmd {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
@@ -187,6 +209,18 @@ mod tests {
             assert_eq!(cli.options.data_dir, Some(PathBuf::from("d")));
             assert!(cli.options.json);
         }
+    }
+
+    #[test]
+    fn a_variable_that_is_empty_is_none() {
+        let said = |value: &'static str| {
+            without_empty(Cli::command(), move |_| Some(value.into()))
+                .get_arguments()
+                .filter(|arg| arg.get_env().is_some())
+                .count()
+        };
+        assert_eq!((said(""), said(" ")), (0, 0));
+        assert!(said("x") > 8);
     }
 
     #[test]

@@ -38,13 +38,12 @@ mod udp;
 use std::process::ExitCode;
 
 use args::{Cli, EXIT_FAILED};
-use clap::Parser;
 
 /// Runs the program named by the command line.
 #[must_use]
 pub fn main() -> ExitCode {
-    let mut cli = Cli::parse();
-    // An empty variable is how a shell says that there is none.
+    let mut cli = Cli::given();
+    // Scripts give variables of their own, which may be empty as well.
     cli.options.relay = cli.options.relay.filter(|relay| !relay.trim().is_empty());
     cli.options.ice_servers.retain(|servers| !servers.trim().is_empty());
     cli.options.name = cli.options.name.filter(|name| !name.trim().is_empty());
