@@ -3,16 +3,12 @@
 //! The order of the checks is part of the protocol: headers, circle, timestamp, signatures, nonce. A nonce counts as
 //! used only once the signatures have been found good, so nobody can use up another's.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
     extract::{FromRequest, Query, Request},
-    http::{HeaderMap, Method, Uri},
+    http::{Extensions, HeaderMap, Method, request::Parts},
 };
 use bytes::{Bytes, BytesMut};
 use felund_core::{
@@ -38,13 +34,19 @@ use crate::{
 const MAX_DISCARDED: usize = 4 * MAX_HTTP_BODY;
 /// How long one may take that is only read to be thrown away.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
-const UNKNOWN_ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Where a request came from; put there by the server for each connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PeerAddress(pub(crate) SocketAddr);
+
+impl PeerAddress {
+    /// Where a request came from.
+    pub(crate) fn of(extensions: &Extensions) -> SocketAddr {
+        extensions.get::<Self>().map_or(SocketAddr::from(([0, 0, 0, 0], 0)), |address| address.0)
+    }
+}
 
 /// The authenticated caller.
 #[derive(Debug)]
@@ -101,15 +103,16 @@ impl<Q: DeserializeOwned, B: FromBody> FromRequest<Arc<App>> for Signed<Q, B> {
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
         let headers = SigningHeaders::read(&parts.headers)?;
-        let address = parts.extensions.get::<PeerAddress>().map_or(UNKNOWN_ADDRESS, |address| address.0.ip());
+        let address = PeerAddress::of(&parts.extensions).ip();
+        let known = app.store.circle(&headers.hint);
         let introduces = parts.method == Method::POST && parts.uri.path() == path::REGISTER;
-        if !introduces && app.store.circle(&headers.hint).is_none() {
+        if known.is_none() && !introduces {
             discard(body).await;
             return Err(ApiError::unknown_circle());
         }
         let mut held = app.memory.hold(address);
         let body = read_body(body, &mut held).await?;
-        let caller = authenticate(app, (&parts.method, &parts.uri), address, &headers, &body).await?;
+        let caller = authenticate(app, known, &parts, &headers, &body).await?;
         app.limits.node(&caller.node, 1)?;
         let Query(query) = Query::<Q>::try_from_uri(&parts.uri)
             .map_err(|e| ApiError::bad_request(format!("the query is not what this endpoint takes: {e}")))?;
@@ -153,21 +156,19 @@ impl SigningHeaders {
 
 async fn authenticate(
     app: &App,
-    (method, uri): (&Method, &Uri),
-    address: IpAddr,
+    known: Option<Arc<Circle>>,
+    parts: &Parts,
     headers: &SigningHeaders,
     body: &[u8],
 ) -> Result<Caller, ApiError> {
-    let known = app.store.circle(&headers.hint);
     let key = match &known {
         Some(circle) => circle.key.clone(),
-        None if method == Method::POST && uri.path() == path::REGISTER => introduced_key(headers, body)?,
-        None => return Err(ApiError::unknown_circle()),
+        None => introduced_key(headers, body)?,
     };
     let canonical = Canonical {
-        method: method.as_str(),
-        path: uri.path(),
-        query: uri.query(),
+        method: parts.method.as_str(),
+        path: parts.uri.path(),
+        query: parts.uri.query(),
         body,
         ts: headers.ts,
         nonce: &headers.nonce,
@@ -178,7 +179,7 @@ async fn authenticate(
     let circle = match known {
         Some(circle) => circle,
         None => {
-            app.limits.circle(address)?;
+            app.limits.circle(PeerAddress::of(&parts.extensions).ip())?;
             app.store.register(key).await.map_err(|e| store_error(&e))?
         }
     };

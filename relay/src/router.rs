@@ -100,8 +100,7 @@ fn preflight() -> Response {
 
 /// The connection's address, or what a trusted proxy says about it.
 fn caller_address(app: &App, request: &Request) -> SocketAddr {
-    let peer = request.extensions().get::<PeerAddress>().map(|address| address.0);
-    let peer = peer.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
+    let peer = PeerAddress::of(request.extensions());
     if app.config.trust_forwarded_for {
         forwarded_for(request.headers()).map_or(peer, |ip| SocketAddr::new(ip, 0))
     } else {

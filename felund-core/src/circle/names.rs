@@ -1,6 +1,6 @@
 //! Which names could be taken for one another.
 
-use super::{Channel, State};
+use super::State;
 use crate::{ids::NodeId, sorted::SortedMap};
 
 /// Stands between a name and the id that tells its bearer from others. A name that has it already is not taken at its
@@ -59,9 +59,7 @@ impl State {
     /// What each channel is called, in their order: as members are, where its name could be taken for another's or for
     /// `general`.
     pub fn channel_labels(&self, general: &str) -> impl Iterator<Item = String> {
-        let named = |channel: &'_ Channel| channel.name().unwrap_or_default().to_owned();
-        let all: Vec<String> = self.channels().map(|(_, channel)| named(channel)).collect();
-        let names = Names::of(all.iter().map(String::as_str).chain([general]));
+        let names = Names::of(self.channels().filter_map(|(_, channel)| channel.name()).chain([general]));
         self.channels().map(move |(id, channel)| names.label(channel.name().unwrap_or_default(), &id.short()))
     }
 }

@@ -38,16 +38,19 @@ impl Node {
     /// Whether the place of an envelope from the future in the relay's log must not be passed: its time comes, or had
     /// come already if the relay is right about it. Otherwise one envelope could hold the place up for ever.
     pub(super) fn is_awaited(&self, relay: &str, created_ts: u64) -> bool {
-        let heard = self.links.get(relay).and_then(|link| link.wall(self.now.mono));
-        created_ts <= heard.unwrap_or(self.now.wall).saturating_add(MAX_EARLY_MS)
+        created_ts <= self.relay_wall(relay).unwrap_or(self.now.wall).saturating_add(MAX_EARLY_MS)
+    }
+
+    /// What a relay's clock shows, unix milliseconds, once it has told it.
+    fn relay_wall(&self, relay: &str) -> Option<u64> {
+        self.links.get(relay)?.wall(self.now.mono)
     }
 
     /// The wall time by which what a circle keeps ages: its relay's where that is the earlier one, and the beginning of
     /// time until the relay has told it. A clock that is ahead is no reason to delete anything.
     pub(super) fn ages_by(&self, id: CircleId) -> u64 {
         let relay = self.circles.get(&id).and_then(|circle| circle.relay.as_ref());
-        let heard = |relay| self.links.get(relay).and_then(|link| link.wall(self.now.mono)).unwrap_or(0);
-        relay.map_or(self.now.wall, |relay| heard(relay).min(self.now.wall))
+        relay.map_or(self.now.wall, |relay| self.relay_wall(relay).unwrap_or(0).min(self.now.wall))
     }
 
     /// The time for something that this node writes, by its hybrid logical clock. Where that ran ahead because the wall

@@ -178,7 +178,7 @@ impl Node {
                     if self.is_sending(conn, id) {
                         return;
                     }
-                    let keys: Vec<Key> = circle.log.within(&window).map(|entry| entry.key).collect();
+                    let keys = circle.log.within(&window).map(|entry| entry.key).collect();
                     self.send_keys(conn, id, keys);
                 } else {
                     let end = first_symbols(ours.count, count);
@@ -313,9 +313,8 @@ impl Node {
     }
 
     /// Loads envelopes and sends them, oldest first and in batches.
-    fn send_keys(&mut self, conn: ConnId, circle: CircleId, keys: impl IntoIterator<Item = Key>) {
-        let mut keys: Vec<Key> = keys.into_iter().collect();
-        keys.sort_unstable();
+    fn send_keys(&mut self, conn: ConnId, circle: CircleId, keys: SortedSet<Key>) {
+        let keys: Vec<Key> = keys.into_iter().collect();
         // Reads see what was handed out for writing before them.
         self.flush_staged_now();
         let mut batches = keys.chunks(MAX_BATCH).peekable();

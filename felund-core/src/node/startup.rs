@@ -226,8 +226,8 @@ impl Node {
         let ids: Vec<CircleId> = self.circles.keys().copied().collect();
         for id in ids {
             self.accept_approvals(id);
-            self.prune(id);
         }
+        self.age();
         self.answer_waiting();
     }
 

@@ -181,7 +181,7 @@ fn an_invite_to_a_circle_one_is_in_brings_its_newer_ways() {
     assert!(matches!(joined, Ok(Reply::Circle { circle_id, .. }) if circle_id == circle), "{joined:?}");
     world.run(10_000);
     assert_eq!(world.texts(1, circle, "general"), ["over here"]);
-    // Also after a restart; and what one has is not replaced by what an invite says.
+    // Also after a restart.
     world.restart(1);
     world.run(5_000);
     assert!(live(&world, 1, circle));
@@ -227,13 +227,12 @@ fn what_is_given_up_before_anybody_got_it_is_said_and_waits_no_more() {
 fn what_nobody_had_confirmed_before_a_restart_is_counted_after_it() {
     let (mut world, circle) = mesh(2);
     world.run(5_000);
-    let other = world.crash(1, true);
+    world.crash(1, true);
     send(&mut world, 0, circle, "hello?");
     world.run(60_000);
     world.restart(0);
     world.run(5_000);
     world.start(1);
-    let _ = other;
     world.run(60_000);
     assert_eq!(world.texts(1, circle, "general"), ["hello?"]);
     assert_eq!(world.history(0, circle, "general")[0].delivery, Delivery::Delivered { to: 1, of: 1 });

@@ -15,7 +15,7 @@ use felund_core::{
     wire::encode_live,
 };
 
-use super::{Hub, room::Batch};
+use super::{Hub, Room, room::Batch};
 use crate::{
     socket::frame,
     store::{Event, Fresh},
@@ -34,18 +34,18 @@ impl Fanout {
     pub(crate) fn start(hub: Arc<Hub>) -> io::Result<(mpsc::Sender<Event>, Self)> {
         let (sender, events) = mpsc::channel::<Event>();
         let thread = std::thread::Builder::new().name("fan-out".into()).spawn(move || {
-            let mut writing = HashMap::new();
+            let mut writing = Vec::new();
             while let Ok(event) = events.recv() {
                 match event {
                     Event::Writing(fresh) => writing = deliver(&hub, fresh),
                     Event::Withdrawn(last) => {
-                        for (hint, _) in writing.drain() {
-                            hub.written(&hint, |room| room.withdraw(last));
+                        for hint in writing.drain(..) {
+                            hub.written(&hint, |room, _| room.withdraw(last));
                         }
                     }
                     Event::Done(group) => {
-                        for (hint, last) in writing.drain() {
-                            hub.written(&hint, |room| room.settle(last));
+                        for hint in writing.drain(..) {
+                            hub.written(&hint, Room::settle);
                         }
                         for done in group {
                             (done.reply)(done.result);
@@ -65,17 +65,17 @@ impl Fanout {
     }
 }
 
-/// Hands out what is being written; the last of it by circle.
-fn deliver(hub: &Hub, group: Vec<Fresh>) -> HashMap<CircleHint, Cursor> {
+/// Hands out what is being written; to which circles it belongs.
+fn deliver(hub: &Hub, group: Vec<Fresh>) -> Vec<CircleHint> {
     let mut fresh: HashMap<CircleHint, Vec<_>> = HashMap::new();
     for (hint, messages) in group {
         fresh.entry(hint).or_default().extend(messages);
     }
-    let last = |messages: &Vec<(Cursor, _)>| messages.last().map_or(Cursor(0), |(cursor, _)| *cursor);
-    let writing = fresh.iter().map(|(hint, messages)| (*hint, last(messages))).collect();
+    let writing = fresh.keys().copied().collect();
     for (hint, messages) in fresh {
+        let last = messages.last().map_or(Cursor(0), |(cursor, _)| *cursor);
         // Without a room nobody is connected; whoever comes reads the log.
-        hub.writing(&hint, last(&messages), |room| {
+        hub.writing(&hint, last, |room| {
             let mut frames = Vec::new();
             let mut starts = Vec::new();
             for (cursor, envelope) in messages {

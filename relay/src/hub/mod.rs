@@ -82,11 +82,12 @@ impl Hub {
         shard.existing(hint, f);
     }
 
-    /// They are on disk, or will never be: `f` tells the room which.
-    fn written(&self, hint: &CircleHint, f: impl FnOnce(&mut Room)) {
+    /// They are on disk, or will never be: `f` tells the room which. It is given the last of them.
+    fn written(&self, hint: &CircleHint, f: impl FnOnce(&mut Room, Cursor)) {
         let mut shard = self.shard(hint);
-        shard.writing.remove(hint);
-        shard.existing(hint, f);
+        if let Some(last) = shard.writing.remove(hint) {
+            shard.existing(hint, |room| f(room, last));
+        }
     }
 
     /// Ends what has expired: presences and signals. `now` in unix seconds.
@@ -148,7 +149,7 @@ mod tests {
             })
         };
         assert_eq!(page(Cursor(4), false), Some(Progress::Reading(Cursor(4))), "it is not in the log yet");
-        hub.written(&hint, |room| room.settle(Cursor(5)));
+        hub.written(&hint, Room::settle);
         assert_eq!(page(Cursor(5), false), Some(Progress::Live));
     }
 
@@ -165,7 +166,7 @@ mod tests {
         hub.writing(&hint, Cursor(5), |room| {
             room.publish(&room::Batch { frames: bytes::Bytes::new(), starts: vec![(Cursor(5), 0)] });
         });
-        hub.written(&hint, |room| room.settle(Cursor(5)));
+        hub.written(&hint, Room::settle);
         let reached = hub.with_existing(&hint, |room| {
             room.attach(&conn, NodeId([2; 32]), Cursor(3), 0);
             assert_eq!(room.progress(conn.id), Progress::Reading(Cursor(3)));

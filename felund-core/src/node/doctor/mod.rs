@@ -155,7 +155,7 @@ impl Node {
         for circle in self.circles.values() {
             let link = circle.relay.as_ref().and_then(|relay| self.links.get(relay));
             let state = link.map_or(LinkView::None, |link| link.view(&circle.hint, self.now.mono));
-            let rtt = link.and_then(|link| link.figures().1);
+            let rtt = link.and_then(crate::route::relay::RelayLink::rtt_ms);
             let (ok, detail, advice) = match state {
                 LinkView::Live => {
                     let rtt = rtt.map(|ms| format!(", round trip {ms} ms")).unwrap_or_default();

@@ -333,9 +333,9 @@ impl RelayLink {
         }
     }
 
-    /// Relay clock minus ours in seconds, and the last measured round trip in milliseconds.
-    pub(crate) const fn figures(&self) -> (i64, Option<u64>) {
-        (self.offset_s, self.rtt_ms)
+    /// The last measured round trip, in milliseconds.
+    pub(crate) const fn rtt_ms(&self) -> Option<u64> {
+        self.rtt_ms
     }
 
     /// What the relay's clock shows now, in unix milliseconds, once it has been heard: it goes on with the monotonic clock,
