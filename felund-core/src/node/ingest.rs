@@ -64,6 +64,7 @@ impl Node {
             | LinkEvent::Ephemeral { hint, .. }
             | LinkEvent::CaughtUp { hint }
             | LinkEvent::Stored { hint, .. }
+            | LinkEvent::Held { hint, .. }
             | LinkEvent::Rejected { hint, .. }
             | LinkEvent::Peers { hint, .. }
             | LinkEvent::Signal { hint, .. }
@@ -91,6 +92,17 @@ impl Node {
                     "The relay refused one of your messages: {reason}. It is kept on this device only."
                 );
                 self.notice(true, text);
+            }
+            LinkEvent::Held { reason, .. } => {
+                let Some(name) = self.circles.get(&id).map(super::Circle::name) else { return };
+                let text = [
+                    "The relay takes no messages of ",
+                    &*name,
+                    " now: ",
+                    &*reason,
+                    ". Yours are kept here and tried again every minute; those of others still arrive.",
+                ];
+                self.notice(true, text.concat());
             }
             LinkEvent::Peers { peers, .. } => {
                 let wall = self.now.wall;

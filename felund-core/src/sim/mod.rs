@@ -34,7 +34,7 @@ pub use device::{Device, End, Traffic};
 pub use dice::Dice;
 pub use disk::Disk;
 pub use network::{Block, Network, Path};
-pub use relay::{RELAY, Relay};
+pub use relay::{Proxy, RELAY, Relay};
 pub use rtc::{WebRtc, own_address};
 pub use run::{Report, run};
 pub use scenario::{

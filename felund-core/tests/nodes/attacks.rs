@@ -17,14 +17,14 @@ use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 use crate::{mesh, send};
 
 /// A member with a client of its own making.
-struct Mallory {
+pub(crate) struct Mallory {
     key: NodeKey,
-    secret: CircleSecret,
+    pub(crate) secret: CircleSecret,
     rng: ChaCha20Rng,
 }
 
 impl Mallory {
-    fn join(world: &mut World, circle: CircleId) -> Self {
+    pub(crate) fn join(world: &mut World, circle: CircleId) -> Self {
         let Ok(Reply::Invite { invite, .. }) = world.ask(0, Command::Invite { circle }) else {
             panic!("no invite")
         };
@@ -44,7 +44,7 @@ impl Mallory {
         seal(draft, &self.secret.epoch_0(), &self.key, &mut self.rng).unwrap().envelope().to_cbor()
     }
 
-    fn post(&mut self, world: &mut World, channel: ChannelId, body: &Body) {
+    pub(crate) fn post(&mut self, world: &mut World, channel: ChannelId, body: &Body) {
         let bytes = self.forge(world, channel, body);
         world.post(self.secret.api_key().hint(), vec![bytes]).expect("well signed");
         world.run(1_000);

@@ -4,7 +4,7 @@ use felund_core::{
     config::{MAX_FUTURE_MS, MAX_TEXT_LEN, MAX_UNWRITTEN_BYTES},
     ids::CircleId,
     io::{Command, Event, Input},
-    sim::{Dice, World},
+    sim::{Dice, Proxy, World},
     view::{Delivery, LinkView},
 };
 
@@ -100,6 +100,57 @@ fn polling_carries_the_chat_while_sockets_are_refused_and_the_socket_comes_back_
     world.run(30_000);
     assert_eq!(world.relay.requests["GET /v1/messages"], polls, "polling has stopped");
     assert_eq!(world.texts(0, circle, "general"), ["by post", "by wire"]);
+}
+
+#[test]
+fn polling_carries_the_chat_while_sockets_open_and_nothing_passes_through_them() {
+    for proxy in [Proxy::Swallows, Proxy::HangsUp] {
+        let mut world = World::new(2);
+        world.relay.proxy = proxy;
+        let circle = world.circle("garden club");
+        world.run(10_000);
+        send(&mut world, 0, circle, "by post");
+        world.run(5_000);
+        assert_eq!(world.texts(1, circle, "general"), ["by post"], "{proxy:?}");
+        assert_eq!(world.devices[0].model.circle(circle).unwrap().link, LinkView::Polling, "{proxy:?}");
+        assert_eq!(world.history(0, circle, "general")[0].delivery, Delivery::Stored);
+        let sockets = world.relay.requests["POST /v1/relay/session"];
+        world.run(60_000);
+        // Each of the two tries it again every five to ten seconds.
+        let tried = world.relay.requests["POST /v1/relay/session"] - sockets;
+        assert!(tried <= 2 * 13, "{proxy:?}: {tried} sockets in a minute");
+        world.relay.proxy = Proxy::Passes;
+        world.run_until("the socket", |world| (0..2).all(|at| live(world, at, circle)));
+    }
+}
+
+#[test]
+fn a_full_relay_is_read_from_and_posted_to_as_soon_as_it_has_room() {
+    for sockets in [true, false] {
+        let mut world = World::new(2);
+        world.relay.sockets_allowed = sockets;
+        let circle = world.circle("garden club");
+        world.run(10_000);
+        send(&mut world, 1, circle, "before");
+        world.run(5_000);
+        world.relay.full = true;
+        send(&mut world, 0, circle, "no room");
+        world.run(5_000);
+        let told = |event: &Event| matches!(event, Event::Notice { error: true, text } if text.contains("it is full") || text.contains("QuotaExceeded"));
+        assert_eq!(world.events(0).filter(|event| told(event)).count(), 1, "it is said once");
+        let mut mallory = crate::attacks::Mallory::join(&mut world, circle);
+        let general = mallory.secret.general();
+        mallory.post(&mut world, general, &felund_core::circle::Body::Text("by another way".into()));
+        world.run(5_000);
+        assert_eq!(world.texts(0, circle, "general"), ["before", "no room", "by another way"]);
+        world.drop_sockets();
+        world.run(5_000);
+        assert_eq!(live(&world, 0, circle), sockets);
+        world.relay.full = false;
+        world.run(60_000);
+        assert_eq!(world.texts(1, circle, "general"), ["before", "no room", "by another way"]);
+        assert_eq!(world.events(0).filter(|event| told(event)).count(), 1);
+    }
 }
 
 #[test]

@@ -346,11 +346,11 @@ impl RelayLink {
                 self.set_clock(error.server_time, cx);
             }
             ErrorCode::RateLimited | ErrorCode::QuotaExceeded => {
-                leg.hold_until = now + response.retry_after_s.unwrap_or(5).clamp(1, 3_600) * 1_000;
+                let hold_ms = response.retry_after_s.unwrap_or(5).clamp(1, 3_600) * 1_000;
                 if asked == Asked::Post {
-                    self.down = Some(error.message);
-                    cx.events.push(LinkEvent::Changed);
+                    return self.hold_posts(hint, hold_ms, error.message, cx);
                 }
+                leg.hold_until = now + hold_ms;
             }
             ErrorCode::NotFound if asked == Asked::Session => self.socket_refused(cx),
             ErrorCode::BadRequest | ErrorCode::TooLarge if asked == Asked::Post => {
@@ -362,13 +362,9 @@ impl RelayLink {
 
     /// HTTP works and the socket does not: poll, and try the socket again now and then.
     pub(super) fn socket_refused(&mut self, cx: &mut Cx<'_>) {
-        self.socket = Socket::Closed;
         self.polling = true;
         self.dial_at = cx.now.mono + cx.jitter(UPGRADE_RETRY_MS);
-        for leg in self.legs.values_mut() {
-            leg.attach = Attach::No;
-        }
-        cx.events.push(LinkEvent::Changed);
+        self.without_socket(cx);
     }
 }
 

@@ -10,7 +10,7 @@ mod wake;
 use std::collections::VecDeque;
 
 use crate::{
-    config::{BACKOFF_MAX_MS, BACKOFF_MIN_MS, HTTP_TIMEOUT_MS, POLL_INTERVAL_MS},
+    config::{BACKOFF_MAX_MS, BACKOFF_MIN_MS, HTTP_TIMEOUT_MS, MAX_POST_HOLD_MS, POLL_INTERVAL_MS},
     ids::{CircleHint, Cursor, MsgId},
     io::{ConnId, HttpId, Output},
     keys::NodeKey,
@@ -75,6 +75,8 @@ pub(crate) enum LinkEvent {
     Stored { hint: CircleHint, ids: Vec<MsgId> },
     /// The relay will never take this envelope of ours.
     Rejected { hint: CircleHint, id: MsgId, reason: String },
+    /// The relay takes no envelopes of ours for now; they are posted again.
+    Held { hint: CircleHint, reason: String },
     /// Who is there now; replaces what was known.
     Peers { hint: CircleHint, peers: Vec<Peer> },
     /// Somebody came or went.
@@ -130,14 +132,29 @@ struct Leg {
     batch: usize,
     /// Nothing is asked for this circle before this time: the relay said so.
     hold_until: u64,
+    /// Nothing is posted before this time: the relay said so, which keeps nobody from reading.
+    post_hold_until: u64,
+    /// The user has been told that the relay takes nothing.
+    held: bool,
     clock_fixes: u32,
 }
 
 #[derive(Debug)]
 enum Socket {
     Closed,
-    Opening { conn: ConnId, hint: CircleHint, token: String, deadline: u64 },
-    Open { conn: ConnId, heard: u64, ping: Option<Ping> },
+    Opening {
+        conn: ConnId,
+        hint: CircleHint,
+        token: String,
+        deadline: u64,
+    },
+    /// `prove_by`: until when the relay has to answer the first attach. A proxy may open a socket and let nothing through.
+    Open {
+        conn: ConnId,
+        heard: u64,
+        ping: Option<Ping>,
+        prove_by: Option<u64>,
+    },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -228,6 +245,8 @@ impl RelayLink {
             outbox: VecDeque::new(),
             batch: crate::config::MAX_BATCH,
             hold_until: 0,
+            post_hold_until: 0,
+            held: false,
             clock_fixes: 0,
             api,
         };
@@ -410,11 +429,13 @@ impl RelayLink {
 
     fn flush_outbox(&mut self, hint: CircleHint, cx: &mut Cx<'_>) {
         let Some(leg) = self.legs.get(&hint) else { return };
-        if leg.post.is_some() || leg.outbox.is_empty() {
+        if leg.post.is_some() || leg.outbox.is_empty() || cx.now.mono < leg.post_hold_until {
             return;
         }
+        // While polling, a socket that has not answered yet is no way to post.
+        let attached = leg.attach == Attach::Live || (leg.attach == Attach::Sent && !self.polling);
         match self.socket {
-            Socket::Open { conn, .. } if leg.attach != Attach::No => self.post_frame(hint, conn, cx),
+            Socket::Open { conn, .. } if attached => self.post_frame(hint, conn, cx),
             _ if self.polling => self.ask(hint, http::Asked::Post, cx),
             _ => {}
         }
@@ -434,6 +455,7 @@ impl RelayLink {
     fn posted(&mut self, hint: CircleHint, count: usize, cx: &mut Cx<'_>) {
         let Some(leg) = self.legs.get_mut(&hint) else { return };
         leg.post = None;
+        leg.held = false;
         leg.batch = crate::config::MAX_BATCH;
         let ids = leg.outbox.drain(..count.min(leg.outbox.len())).map(|(id, _)| id).collect();
         cx.events.push(LinkEvent::Stored { hint, ids });
@@ -448,6 +470,17 @@ impl RelayLink {
             leg.batch = 1;
         } else if let Some((id, _)) = leg.outbox.pop_front() {
             cx.events.push(LinkEvent::Rejected { hint, id, reason });
+        }
+    }
+
+    /// The front of the outbox is refused for now. Reading goes on, and so does everything else.
+    fn hold_posts(&mut self, hint: CircleHint, ms: u64, reason: String, cx: &mut Cx<'_>) {
+        let Some(leg) = self.legs.get_mut(&hint) else { return };
+        leg.post = None;
+        leg.post_hold_until = cx.now.mono + ms.clamp(1_000, MAX_POST_HOLD_MS);
+        // What is over in a moment is no news.
+        if ms > MAX_POST_HOLD_MS && !std::mem::replace(&mut leg.held, true) {
+            cx.events.push(LinkEvent::Held { hint, reason });
         }
     }
 
@@ -492,8 +525,9 @@ impl RelayLink {
             if self.polling && !leg.unknown && leg.attach != Attach::Live && leg.poll.is_none() {
                 due.push(leg.poll_at);
             }
-            if !leg.outbox.is_empty() && leg.post.is_none() && now < leg.hold_until {
-                due.push(leg.hold_until);
+            let held_until = leg.hold_until.max(leg.post_hold_until);
+            if !leg.outbox.is_empty() && leg.post.is_none() && now < held_until {
+                due.push(held_until);
             }
             at.extend(due.into_iter().map(|due| due.max(self.retry_at).max(leg.hold_until)));
         }

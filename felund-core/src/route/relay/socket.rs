@@ -17,7 +17,8 @@ impl RelayLink {
     pub(crate) fn connected(&mut self, cx: &mut Cx<'_>) {
         if let Socket::Opening { conn, hint, token, .. } = std::mem::replace(&mut self.socket, Socket::Closed)
         {
-            self.socket = Socket::Open { conn, heard: cx.now.mono, ping: None };
+            let prove_by = Some(cx.now.mono + PONG_TIMEOUT_MS);
+            self.socket = Socket::Open { conn, heard: cx.now.mono, ping: None, prove_by };
             self.attach(hint, conn, token, cx);
         }
     }
@@ -45,7 +46,8 @@ impl RelayLink {
     /// The socket is gone or could not be opened.
     pub(crate) fn disconnected(&mut self, cx: &mut Cx<'_>) {
         match std::mem::replace(&mut self.socket, Socket::Closed) {
-            Socket::Opening { .. } => self.not_opened(cx),
+            // What opens and carries nothing is as good as refused.
+            Socket::Opening { .. } | Socket::Open { prove_by: Some(_), .. } => self.not_opened(cx),
             Socket::Open { .. } => self.lost(cx),
             Socket::Closed => {}
         }
@@ -61,8 +63,13 @@ impl RelayLink {
     }
 
     fn lost(&mut self, cx: &mut Cx<'_>) {
-        self.socket = Socket::Closed;
         self.dial_at = cx.now.mono + cx.jitter(100);
+        self.without_socket(cx);
+    }
+
+    /// What was under way on the socket is not any more.
+    pub(super) fn without_socket(&mut self, cx: &mut Cx<'_>) {
+        self.socket = Socket::Closed;
         for leg in self.legs.values_mut() {
             leg.attach = Attach::No;
             if matches!(leg.post, Some(Post::Socket(..))) {
@@ -79,13 +86,24 @@ impl RelayLink {
         }
     }
 
-    /// Deadlines of the socket: connecting, silence, an unanswered probe.
+    /// As [`RelayLink::close`], for what the other end did; also if that was nothing at all.
+    fn give_up(&mut self, reason: &'static str, cx: &mut Cx<'_>) {
+        if let Socket::Open { conn, .. } = self.socket {
+            cx.out.push_back(Output::Close(conn, reason));
+            self.disconnected(cx);
+        }
+    }
+
+    /// Deadlines of the socket: connecting, the first answer, silence, an unanswered probe.
     pub(super) fn check_socket(&mut self, cx: &mut Cx<'_>) {
         let now = cx.now.mono;
         match &self.socket {
             Socket::Opening { deadline, conn, .. } if now >= *deadline => {
                 cx.out.push_back(Output::Close(*conn, "connecting took too long"));
                 self.not_opened(cx);
+            }
+            Socket::Open { prove_by: Some(by), .. } if now >= *by => {
+                self.give_up("nothing comes through it", cx);
             }
             Socket::Open { ping: Some(ping), .. } if now >= ping.deadline => {
                 self.tickets = self.socket_url.is_some();
@@ -116,12 +134,14 @@ impl RelayLink {
         }
     }
 
-    pub(super) const fn socket_deadline(&self) -> Option<u64> {
+    pub(super) fn socket_deadline(&self) -> Option<u64> {
         match &self.socket {
             Socket::Closed => None,
             Socket::Opening { deadline, .. } => Some(*deadline),
-            Socket::Open { ping: Some(ping), .. } => Some(ping.deadline),
-            Socket::Open { heard, ping: None, .. } => Some(*heard + PING_INTERVAL_MS),
+            Socket::Open { heard, ping, prove_by, .. } => {
+                let silence = ping.map_or(*heard + PING_INTERVAL_MS, |ping| ping.deadline);
+                Some(prove_by.map_or(silence, |by| by.min(silence)))
+            }
         }
     }
 
@@ -135,10 +155,13 @@ impl RelayLink {
 
     pub(crate) fn received(&mut self, bytes: &[u8], cx: &mut Cx<'_>) {
         let Ok(frame) = ServerFrame::from_bytes(bytes) else {
-            return self.close("the relay sent a malformed frame", cx);
+            return self.give_up("the relay sent a malformed frame", cx);
         };
-        if let Socket::Open { heard, ping, .. } = &mut self.socket {
+        if let Socket::Open { heard, ping, prove_by, .. } = &mut self.socket {
             *heard = cx.now.mono;
+            if matches!(frame, ServerFrame::Attached { .. } | ServerFrame::Refused { .. }) {
+                *prove_by = None;
+            }
             if let (ServerFrame::Pong { id }, Some(sent)) = (&frame, ping.as_ref())
                 && sent.id == *id
             {
@@ -182,7 +205,8 @@ impl RelayLink {
             }
             ServerFrame::Pong { .. } => {}
             ServerFrame::Refused { hint, seq, message, retryable, retry_after_ms, .. } => {
-                self.frame_refused(hint, seq, message, retryable, retry_after_ms, cx);
+                let retry_after_ms = retryable.then_some(retry_after_ms);
+                self.frame_refused(hint, seq, message, retry_after_ms, cx);
             }
         }
     }
@@ -192,28 +216,25 @@ impl RelayLink {
         hint: Option<CircleHint>,
         seq: Option<u64>,
         message: String,
-        retryable: bool,
-        retry_after_ms: u64,
+        retry_after_ms: Option<u64>,
         cx: &mut Cx<'_>,
     ) {
-        let hold_until = cx.now.mono + retry_after_ms.clamp(1_000, 3_600_000);
+        let hold_until = cx.now.mono + retry_after_ms.unwrap_or(0).clamp(1_000, 3_600_000);
         let Some((hint, leg)) = hint.and_then(|hint| Some((hint, self.legs.get_mut(&hint)?))) else {
             // An attach whose token had expired names no circle: those that wait for an answer ask again.
             for leg in self.legs.values_mut().filter(|leg| leg.attach == Attach::Sent) {
                 leg.attach = Attach::No;
                 leg.hold_until = hold_until;
+                // What was posted behind the attach is refused with it, and is to be posted again.
+                leg.post = leg.post.filter(|post| matches!(post, Post::Http(..)));
             }
             return;
         };
         match leg.post {
-            Some(Post::Socket(of, count)) if seq == Some(of) => {
-                if retryable {
-                    leg.post = None;
-                    leg.hold_until = hold_until;
-                } else {
-                    self.post_refused(hint, count, message, cx);
-                }
-            }
+            Some(Post::Socket(of, count)) if seq == Some(of) => match retry_after_ms {
+                Some(after) => self.hold_posts(hint, after, message, cx),
+                None => self.post_refused(hint, count, message, cx),
+            },
             _ if leg.attach == Attach::Sent => {
                 leg.attach = Attach::No;
                 leg.hold_until = hold_until;

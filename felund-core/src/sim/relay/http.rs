@@ -1,6 +1,6 @@
 //! The relay's HTTP API.
 
-use super::{MAX_ENDPOINTS, Present, RELAY, Relay, unix_s};
+use super::{FULL_S, MAX_ENDPOINTS, Present, RELAY, Relay, unix_s};
 use crate::{
     config::PRESENCE_TTL_S,
     envelope::Envelope,
@@ -44,7 +44,8 @@ impl Relay {
                 (status, json(&error), Cursor(0))
             }
         };
-        (HttpResponse { status, retry_after_s: None, body }, until)
+        let retry_after_s = (status == 429).then_some(FULL_S);
+        (HttpResponse { status, retry_after_s, body }, until)
     }
 
     fn try_serve(&mut self, request: &HttpRequest, now: u64) -> Result<(Vec<u8>, Cursor), Refusal> {
@@ -70,6 +71,7 @@ impl Relay {
                 let relay_url = path::SOCKET.into();
                 json(&SessionResponse { ok: true, relay_url, session_id, token, expires_at, server_time })
             }
+            ("POST", path::MESSAGES) if self.full => return Err((429, ErrorCode::QuotaExceeded)),
             ("POST", path::MESSAGES) => {
                 let post: PostMessages = serde_json::from_slice(&request.body).map_err(|_| BAD)?;
                 let sealed = post.messages.iter().map(Envelope::to_cbor).collect();

@@ -25,6 +25,8 @@ mod http;
 pub const RELAY: &str = "http://relay.test";
 /// Addresses a member may register, as real relays have it.
 const MAX_ENDPOINTS: usize = 16;
+/// When a full relay is to be asked again, in seconds.
+const FULL_S: u64 = 3_600;
 
 struct Entry {
     cursor: Cursor,
@@ -60,6 +62,17 @@ impl Room {
     }
 }
 
+/// What becomes of a socket's frames between a device and the relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proxy {
+    /// They arrive.
+    Passes,
+    /// They are lost, and nobody is told.
+    Swallows,
+    /// The first one ends the socket.
+    HangsUp,
+}
+
 /// What is said once a post is durable.
 pub(super) enum Answer {
     Frame(End, ServerFrame),
@@ -71,6 +84,10 @@ pub struct Relay {
     pub(super) up: bool,
     /// WebSockets are accepted.
     pub sockets_allowed: bool,
+    /// What a proxy on the way does to them once they are open.
+    pub proxy: Proxy,
+    /// There is no room for further envelopes.
+    pub full: bool,
     /// Requests by method and path.
     pub requests: BTreeMap<String, usize>,
     /// What nodes did that they must not do.
@@ -116,6 +133,8 @@ impl Relay {
         Self {
             up: true,
             sockets_allowed: true,
+            proxy: Proxy::Passes,
+            full: false,
             requests: BTreeMap::new(),
             faults: Vec::new(),
             secrets: Vec::new(),
@@ -361,6 +380,19 @@ impl Relay {
                 let attached = self.rooms.get(&hint).is_some_and(|room| room.attached.contains_key(&from));
                 if !attached || envelopes.len() > MAX_BATCH {
                     self.faults.push(format!("{} envelopes, attached: {attached}", envelopes.len()));
+                }
+                if self.full {
+                    let (code, message) = ("QUOTA_EXCEEDED".into(), "it is full".into());
+                    let (hint, seq) = (Some(hint), Some(seq));
+                    let refused = ServerFrame::Refused {
+                        hint,
+                        seq,
+                        code,
+                        message,
+                        retryable: true,
+                        retry_after_ms: FULL_S * 1_000,
+                    };
+                    return self.pushes.push((from, refused));
                 }
                 match self.accept(hint, envelopes.into_iter().map(|sealed| sealed.0).collect()) {
                     Ok((stored, until)) => {

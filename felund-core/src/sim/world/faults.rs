@@ -6,7 +6,7 @@ use crate::{
     io::{ConnId, Input},
     model::Model,
     relay_api::Stored,
-    sim::{Block, End},
+    sim::{Block, End, Proxy},
 };
 
 /// When a relay notices a socket whose device vanished without a word, in milliseconds.
@@ -92,6 +92,7 @@ impl World {
         self.network.heal();
         self.set_relay_up(true);
         self.relay.sockets_allowed = true;
+        (self.relay.proxy, self.relay.full) = (Proxy::Passes, false);
         for device in &mut self.devices {
             device.disk.full = None;
             device.disk.held = false;

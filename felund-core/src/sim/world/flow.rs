@@ -5,7 +5,7 @@ use crate::{
     config::CONNECT_TIMEOUT_MS,
     io::{BatchId, ConnId, HttpId, HttpRequest, Input, Origin, Output},
     sim::{
-        Block, End,
+        Block, End, Proxy,
         device::{Pipe, Stream},
         network::Fate,
         relay::Answer,
@@ -211,7 +211,9 @@ impl World {
             }
             Happening::Dial(end, protocols) => self.dialed(end, &protocols),
             Happening::Frame(end, bytes) => {
-                if self.open.contains(&end) {
+                if self.open.contains(&end) && self.relay.proxy == Proxy::HangsUp {
+                    self.cut_socket(end, "connection reset");
+                } else if self.open.contains(&end) && self.relay.proxy == Proxy::Passes {
                     self.relay.frame(end, &bytes, self.now);
                     self.flush_relay();
                 }
