@@ -122,6 +122,30 @@ fn a_ticket_is_checked_as_every_signed_request_is() {
 }
 
 #[test]
+fn made_up_devices_lock_nobody_out_of_a_circle() {
+    let (_dir, relay) = relay(&[]);
+    let circle = Circle::new();
+    let mut alice = Member::registered(relay.address, &circle);
+    let _there = alice.live_socket();
+    let mut flood = Member::new(relay.address, &circle);
+    for i in 0..600 {
+        let mut body = flood.register_body();
+        body["endpoints"] = (0..16).map(|at| format!("{at:0>120}:4000")).collect();
+        assert_eq!(flood.post_json("/v1/register", &body).status, 200, "{i}");
+        flood.become_another();
+    }
+    let mut bob = Member::registered(relay.address, &circle);
+    let mut socket = bob.socket(Cursor(0));
+    let attached = socket.next();
+    let size = attached.to_bytes().len();
+    assert!(size < 640 * 1024, "{size} bytes: clients take no more than 1 MiB");
+    let ServerFrame::Attached { peers, .. } = attached else { panic!() };
+    assert_eq!(peers[0].node_id, alice.node(), "who has a socket comes first");
+    let listed = bob.get("/v1/peers").json();
+    assert_eq!(listed["peers"][0]["node_id"], alice.node().to_string());
+}
+
+#[test]
 fn a_post_reaches_everyone_including_its_sender() {
     let (_dir, relay) = relay(&[]);
     let circle = Circle::new();

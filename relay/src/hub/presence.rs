@@ -5,6 +5,7 @@
 //! goes on by polling stays: each poll prolongs its registration a little.
 
 use felund_core::{
+    config::MAX_ENDPOINTS,
     ids::NodeId,
     relay_api::{Capabilities, Peer},
 };
@@ -15,6 +16,16 @@ use super::room::Room;
 const AFTER_SOCKET_S: u64 = 10;
 /// How long a poll keeps a registered node present, in seconds.
 const AFTER_POLL_S: u64 = 30;
+/// Most members that are told of at once.
+const MAX_PEERS: usize = 1_024;
+/// About the most bytes that they take, so that they fit into a frame with room to spare: members could otherwise lock others
+/// out of a circle by registering devices that they make up.
+const MAX_PEERS_BYTES: usize = 512 * 1024;
+/// Bytes of a member beside its endpoints, and of an endpoint beside its text, rounded up.
+const PEER_BYTES: usize = 64;
+const ENDPOINT_BYTES: usize = 4;
+/// Most registrations in a circle; further ones say nothing of who is there.
+const MAX_MEMBERS: usize = 4_096;
 
 #[derive(Debug)]
 pub(super) struct Member {
@@ -25,17 +36,26 @@ pub(super) struct Member {
 }
 
 impl Room {
-    /// Live members, without the one who asks.
+    /// Live members, without the one who asks: those with a socket first, and of each no more endpoints than anybody takes.
     pub(crate) fn peers(&self, caller: &NodeId) -> Vec<Peer> {
-        let mut peers: Vec<Peer> =
-            self.members.values().filter(|m| m.peer.node_id != *caller).map(|m| m.peer.clone()).collect();
-        peers.sort_by_key(|peer| peer.node_id);
-        peers
+        let mut members: Vec<&Member> = self.members.values().filter(|m| m.peer.node_id != *caller).collect();
+        members.sort_unstable_by_key(|m| (m.sockets == 0, m.peer.node_id));
+        let mut bytes = 0;
+        let told = members.into_iter().take(MAX_PEERS).map(|m| {
+            let endpoints = m.peer.endpoints.iter().take(MAX_ENDPOINTS).cloned().collect();
+            Peer { endpoints, ..m.peer.clone() }
+        });
+        told.take_while(|peer| {
+            bytes += PEER_BYTES + peer.endpoints.iter().map(|e| ENDPOINT_BYTES + e.len()).sum::<usize>();
+            bytes <= MAX_PEERS_BYTES
+        })
+        .collect()
     }
 
     /// Presence over HTTP.
     pub(crate) fn register(&mut self, peer: Peer, expires_at: u64) {
         let node = peer.node_id;
+        let full = self.members.len() >= MAX_MEMBERS;
         let news = match self.members.get_mut(&node) {
             Some(member) => {
                 let news =
@@ -44,6 +64,7 @@ impl Room {
                 member.expires_at = expires_at;
                 news
             }
+            None if full => false,
             None => {
                 self.members.insert(node, Member { peer: peer.clone(), sockets: 0, expires_at });
                 true

@@ -110,6 +110,9 @@ impl Conn {
     }
 
     fn put(&self, out: &mut Out, frames: Bytes) -> Sent {
+        if out.bytes + frames.len() > QUEUE_LIMIT {
+            return Sent::Full;
+        }
         if out.queue.is_empty() {
             let written = match self.tcp.try_write(&frames) {
                 Ok(written) => written,
@@ -129,9 +132,6 @@ impl Conn {
             out.queue.push_back(frames);
             self.wake.notify_one();
             return Sent::Yes;
-        }
-        if out.bytes + frames.len() > QUEUE_LIMIT {
-            return Sent::Full;
         }
         out.bytes += frames.len();
         out.queue.push_back(frames);

@@ -219,6 +219,11 @@ impl Member {
         Self { key: SigningKey::from_bytes(&seed), circle: circle.clone(), address, http: None }
     }
 
+    /// Goes on over the same connection as another device.
+    pub fn become_another(&mut self) {
+        self.key = Self::new(self.address, &self.circle).key;
+    }
+
     /// A member that has registered.
     pub fn registered(address: SocketAddr, circle: &Circle) -> Self {
         let mut member = Self::new(address, circle);
