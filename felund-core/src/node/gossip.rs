@@ -359,7 +359,12 @@ impl Node {
         }
         let now = self.now.mono;
         let Some(circle) = self.circles.get_mut(&id) else { return };
-        if more || news.is_empty() {
+        if news.is_empty() {
+            return;
+        }
+        if more {
+            // Told on once no more comes for a while: the connection may end before the last frame does.
+            (circle.brought, circle.tell_at) = (true, now + SUMMARY_INTERVAL_MS);
             return;
         }
         circle.brought |= news.len() > FEW || now < circle.tell_at;

@@ -2,7 +2,7 @@
 
 use felund_core::{
     ids::CircleId,
-    io::Command,
+    io::{Command, Event},
     sim::World,
     store::MemoryStore,
     view::{Delivery, Reach, Reply},
@@ -115,6 +115,41 @@ fn a_member_that_was_away_catches_up_from_another_than_the_author() {
     world.set_reachable(1, 2, true);
     world.run_until("the third has all", |world| has(world, 2, circle, 500));
     assert_eq!(world.texts(2, circle, "general").len(), 500);
+}
+
+/// Three members in a line; the last one has more than fits into one frame, and the connection to it stands again.
+fn a_line_and_more_than_a_frame() -> (World, CircleId) {
+    let (mut world, circle) = mesh(3);
+    world.run_until("a mesh", |world| (0..3).all(|at| direct(world, at, circle) >= 1));
+    world.run(5_000);
+    world.set_reachable(0, 2, false);
+    world.set_reachable(1, 2, false);
+    world.run(1_000);
+    for i in 0..258 {
+        send(&mut world, 2, circle, &format!("message {i}"));
+    }
+    world.set_reachable(1, 2, true);
+    (world, circle)
+}
+
+#[test]
+fn what_came_in_several_frames_is_told_on_whole() {
+    let (mut world, circle) = a_line_and_more_than_a_frame();
+    world.run_until("the second has all", |world| has(world, 1, circle, 258));
+    world.run(5_000);
+    assert!(has(&world, 0, circle, 258));
+}
+
+#[test]
+fn what_came_before_a_connection_ended_is_told_on() {
+    let (mut world, circle) = a_line_and_more_than_a_frame();
+    world.run_until("the first frame", |world| {
+        world.events(1).filter(|event| matches!(event, Event::Message(_))).count() >= 256
+    });
+    world.set_reachable(1, 2, false);
+    world.run(5_000);
+    assert!(has(&world, 1, circle, 256), "the last frame did not come");
+    assert!(has(&world, 0, circle, 256));
 }
 
 #[test]
