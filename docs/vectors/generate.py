@@ -276,8 +276,11 @@ BODIES = [
         "can_anchor": True, "public_reachable": True, "is_mobile": False, "uptime": 20,
         "endpoints": ["192.0.2.1:4700"], "present": [min(NODE, OTHER).hex()], "serves": [NODE.hex(), OTHER.hex()],
         "elected": OTHER.hex()}),
-    ("receipt", [[sha256(b"chat")[:16], sha256(b"reply")[:16]]], {
-        "ids": [sha256(b"chat")[:16].hex(), sha256(b"reply")[:16].hex()]}),
+    ("receipt", [[sha256(b"chat")[:16], sha256(b"reply")[:16]], NODE[:8] + OTHER[:8]], {
+        "ids": [sha256(b"chat")[:16].hex(), sha256(b"reply")[:16].hex()], "authors": [NODE.hex(), OTHER.hex()]}),
+    # As earlier versions write it: of whom is not said.
+    ("receipt", [[sha256(b"chat")[:16]]], {"ids": [sha256(b"chat")[:16].hex()], "authors": [bytes(32).hex()],
+        "earlier": True}),
 ]
 write("bodies", [{"type": t, "cbor": cbor(body).hex(), "means": means} for t, body, means in BODIES])
 

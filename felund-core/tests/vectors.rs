@@ -170,7 +170,10 @@ fn event_bodies_mean_what_they_say() {
     for v in list(&vectors!("bodies")) {
         let (kind, cbor, means) = (text(&v["type"]), bytes(&v["cbor"]), &v["means"]);
         let body = Body::from_cbor(kind, &cbor).unwrap();
-        assert_eq!(hex::encode(body.to_cbor()), text(&v["cbor"]), "{kind}");
+        // What earlier versions wrote is read and not written.
+        if means["earlier"] != true {
+            assert_eq!(hex::encode(body.to_cbor()), text(&v["cbor"]), "{kind}");
+        }
         let channel = |id: &ChannelId| assert_eq!(id.0, array(&means["channel_id"]));
         match &body {
             Body::Text(said) => assert_eq!(said, text(&means["text"])),
@@ -210,9 +213,11 @@ fn event_bodies_mean_what_they_say() {
                 assert_eq!(announce.elected, Some(short(&NodeId(array(&means["elected"])))));
                 assert_eq!(announce.serves, Announce::list(&nodes(&means["serves"])));
             }
-            Body::Receipt(ids) => {
-                let told: Vec<MsgId> = list(&means["ids"]).iter().map(|v| MsgId(array(v))).collect();
-                assert_eq!(*ids, told);
+            Body::Receipt(received) => {
+                let ids = list(&means["ids"]).iter().map(|v| MsgId(array(v)));
+                let authors = list(&means["authors"]).iter().map(|v| short(&NodeId(array(v))));
+                let told: Vec<_> = ids.zip(authors).collect();
+                assert_eq!(*received, told);
             }
             other => panic!("{other:?} has no vector form"),
         }

@@ -108,6 +108,12 @@ pub fn is_ephemeral(kind: &str) -> bool {
     matches!(kind, ANNOUNCE | RECEIPT)
 }
 
+/// An envelope as receipts name it: its id, and [`crate::anchor::short`] of its author. An id alone may have been copied.
+pub type Received = (MsgId, [u8; 8]);
+
+/// The author in a receipt of an earlier version, which does not say it.
+pub const UNSAID: [u8; 8] = [0; 8];
+
 /// One event, understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
@@ -132,7 +138,7 @@ pub enum Body {
     /// `ANCHOR_ANNOUNCE`, ephemeral
     Announce(Box<Announce>),
     /// `receipt`, ephemeral: envelopes its author has received and keeps, at most 256.
-    Receipt(Vec<MsgId>),
+    Receipt(Vec<Received>),
     /// A type this build does not know: kept and replicated, not applied.
     Unknown,
 }
@@ -205,7 +211,11 @@ impl Body {
             }
             Self::Rename(id, name) => minicbor::to_vec((id, name)),
             Self::Announce(announce) => minicbor::to_vec(announce),
-            Self::Receipt(ids) => minicbor::to_vec((ids,)),
+            Self::Receipt(received) => {
+                let ids: Vec<MsgId> = received.iter().map(|(id, _)| *id).collect();
+                let authors: Vec<u8> = received.iter().flat_map(|(_, author)| *author).collect();
+                minicbor::to_vec((ids, <&minicbor::bytes::ByteSlice>::from(&authors[..])))
+            }
             Self::Unknown => Ok(Vec::new()),
         };
         written.expect("writing to a Vec is infallible")
@@ -247,10 +257,20 @@ impl Body {
                 announce if announce.fits() => Self::Announce(Box::new(announce)),
                 _ => return Err(BodyError("announcement over its limits".into())),
             },
-            RECEIPT => match fields.next::<Vec<MsgId>>()? {
-                ids if ids.len() <= MAX_BATCH => Self::Receipt(ids),
-                _ => return Err(BodyError(format!("more than {MAX_BATCH} ids in a receipt"))),
-            },
+            RECEIPT => {
+                let ids: Vec<MsgId> = fields.next()?;
+                if ids.len() > MAX_BATCH {
+                    return Err(BodyError(format!("more than {MAX_BATCH} ids in a receipt")));
+                }
+                let authors = match fields.left {
+                    Some(0) => vec![UNSAID; ids.len()],
+                    _ => fields.next::<&minicbor::bytes::ByteSlice>()?.as_chunks().0.to_vec(),
+                };
+                if authors.len() != ids.len() {
+                    return Err(BodyError("a receipt does not name an author for each id".into()));
+                }
+                Self::Receipt(ids.into_iter().zip(authors).collect())
+            }
             _ => Self::Unknown,
         })
     }
@@ -317,7 +337,7 @@ mod tests {
                 serves: Announce::list(&[NodeId([7; 32]), NodeId([8; 32])]),
                 elected: Some([7; 8]),
             })),
-            Body::Receipt(vec![MsgId([9; 16]), MsgId([10; 16])]),
+            Body::Receipt(vec![(MsgId([9; 16]), [7; 8]), (MsgId([10; 16]), [8; 8])]),
         ] {
             assert_eq!(Body::from_cbor(body.kind(), &body.to_cbor()), Ok(body));
         }
@@ -329,6 +349,10 @@ mod tests {
         assert_eq!(Body::from_cbor("chat.text", &longer), Ok(Body::Text("hi".into())));
         assert!(Body::from_cbor("chat.text", &[0x80]).is_err());
         assert_eq!(Body::from_cbor("poll.create", &[0xff]), Ok(Body::Unknown));
+        let unsaid = minicbor::to_vec((vec![MsgId([9; 16])],)).unwrap();
+        assert_eq!(Body::from_cbor(RECEIPT, &unsaid), Ok(Body::Receipt(vec![(MsgId([9; 16]), UNSAID)])));
+        let other = <&minicbor::bytes::ByteSlice>::from(&[7; 16][..]);
+        assert!(Body::from_cbor(RECEIPT, &minicbor::to_vec((vec![MsgId([9; 16])], other)).unwrap()).is_err());
     }
 
     #[test]

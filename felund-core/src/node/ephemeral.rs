@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 
 use super::{Node, circle::EPOCH_0};
 use crate::{
-    circle::{Body, is_ephemeral},
+    anchor::short,
+    circle::{Body, Received, UNSAID, is_ephemeral},
     config::{
         EPHEMERAL_TTL_MS, MAX_BATCH, MAX_EPHEMERAL_SEEN, MAX_FUTURE_MS, MAX_UPSTREAM, RECEIPT_DELAY_MS,
         RECEIPT_MEMBERS, RELAY_RECEIPT_MEMBERS, REPEATED_MS,
@@ -34,8 +35,8 @@ pub(super) enum Way {
 /// Something of each of the last `N` envelopes.
 #[derive(Debug)]
 struct Recent<T, const N: usize> {
-    of: SortedMap<MsgId, T>,
-    order: VecDeque<MsgId>,
+    of: SortedMap<Received, T>,
+    order: VecDeque<Received>,
 }
 
 impl<T, const N: usize> Default for Recent<T, N> {
@@ -46,7 +47,7 @@ impl<T, const N: usize> Default for Recent<T, N> {
 
 impl<T, const N: usize> Recent<T, N> {
     /// Whether the envelope was not among them.
-    fn insert(&mut self, id: MsgId, value: T) -> bool {
+    fn insert(&mut self, id: Received, value: T) -> bool {
         let news = self.of.insert(id, value).is_none();
         if news {
             self.order.push_back(id);
@@ -59,7 +60,7 @@ impl<T, const N: usize> Recent<T, N> {
         news
     }
 
-    fn get(&self, id: &MsgId) -> Option<&T> {
+    fn get(&self, id: &Received) -> Option<&T> {
         self.of.get(id)
     }
 }
@@ -71,7 +72,7 @@ pub(super) struct Passing {
     /// Which way envelopes came, for receipts to go back.
     upstream: Recent<Way, MAX_UPSTREAM>,
     /// Envelopes whose authors are to be told that they are here.
-    owed: Vec<MsgId>,
+    owed: Vec<Received>,
     /// When they are told.
     owed_at: u64,
     /// Members whose receipts came through others, and until when that counts; monotonic milliseconds.
@@ -81,7 +82,7 @@ pub(super) struct Passing {
 }
 
 impl Passing {
-    fn owe(&mut self, id: MsgId, now: u64) {
+    fn owe(&mut self, id: Received, now: u64) {
         if self.owed.is_empty() {
             self.owed_at = now + RECEIPT_DELAY_MS;
         }
@@ -151,13 +152,13 @@ impl Node {
         let ours =
             header.circle_id == id && header.channel_id == circle.control && header.author_node_id != me;
         // The cheap checks first: floods bring every envelope more than once.
-        if !fresh || !ours || !is_ephemeral(&header.kind) || circle.passing.seen.get(&header.msg_id).is_some()
-        {
+        let name = (header.msg_id, UNSAID);
+        if !fresh || !ours || !is_ephemeral(&header.kind) || circle.passing.seen.get(&name).is_some() {
             return;
         }
         let Ok(verified) = envelope.verify() else { return };
         let header = verified.header();
-        if !circle.passing.seen.insert(header.msg_id, ()) {
+        if !circle.passing.seen.insert(name, ()) {
             return;
         }
         let cbor = circle.open(&verified);
@@ -167,7 +168,7 @@ impl Node {
             Some(Body::Announce(announce)) if self.heard_announcement(id, author, ts, &announce) => {
                 self.pass_on(id, bytes, way);
             }
-            Some(Body::Receipt(ids)) => {
+            Some(Body::Receipt(received)) => {
                 if let Way::Session(conn) = way
                     && !self.is_from(conn, author)
                     && let Some(circle) = self.circles.get_mut(&id)
@@ -175,7 +176,7 @@ impl Node {
                 {
                     self.dirty.insert(id);
                 }
-                self.receipt(id, author, &ids, bytes, way);
+                self.receipt(id, author, received, bytes, way);
             }
             _ => {}
         }
@@ -216,11 +217,12 @@ impl Node {
         let now = self.now.mono;
         let told = matches!(way, Way::Session(conn) if self.is_from(conn, author));
         let Some(circle) = self.circles.get_mut(&id) else { return };
-        circle.passing.upstream.insert(msg, way);
+        let name = (msg, short(&author));
+        circle.passing.upstream.insert(name, way);
         let limit = if way == Way::Relay { RELAY_RECEIPT_MEMBERS } else { RECEIPT_MEMBERS };
         // A session with the author confirms by itself.
         if !told && circle.state.members().nth(limit).is_none() {
-            circle.passing.owe(msg, now);
+            circle.passing.owe(name, now);
         }
     }
 
@@ -231,7 +233,7 @@ impl Node {
         let ids: Vec<CircleId> = self.circles.values().filter(due).map(|circle| circle.id).collect();
         for id in ids {
             let Some(circle) = self.circles.get_mut(&id) else { continue };
-            let mut by_way: SortedMap<Way, Vec<MsgId>> = SortedMap::new();
+            let mut by_way: SortedMap<Way, Vec<Received>> = SortedMap::new();
             let mut owed = std::mem::take(&mut circle.passing.owed);
             // Who has just joined a large circle has learned only now how large it is.
             if circle.state.members().nth(RECEIPT_MEMBERS).is_some() {
@@ -266,12 +268,16 @@ impl Node {
     }
 
     /// A member has envelopes: this device's own are counted, and others' authors told over the way those came.
-    fn receipt(&mut self, id: CircleId, by: NodeId, ids: &[MsgId], bytes: &[u8], way: Way) {
-        let Some(circle) = self.circles.get(&id) else { return };
-        let ids: SortedSet<MsgId> = ids.iter().copied().collect();
-        let own: Vec<Key> = circle.confirms.keys().filter(|key| ids.contains(&key.id)).copied().collect();
+    fn receipt(&mut self, id: CircleId, by: NodeId, received: Vec<Received>, bytes: &[u8], way: Way) {
+        let (Some(circle), Some(me)) = (self.circles.get(&id), self.my_id()) else { return };
+        let received: SortedSet<Received> = received.into_iter().collect();
+        let named =
+            |id: MsgId, author: [u8; 8]| received.contains(&(id, author)) || received.contains(&(id, UNSAID));
+        let me = short(&me);
+        let own: Vec<Key> = circle.confirms.keys().filter(|key| named(key.id, me)).copied().collect();
+        let upstream = circle.passing.upstream.of.iter();
         let back: SortedSet<Way> =
-            ids.iter().filter_map(|id| circle.passing.upstream.get(id)).copied().collect();
+            upstream.filter(|((id, author), _)| named(*id, *author)).map(|(_, way)| *way).collect();
         self.confirmed_by(id, by, &own);
         for back in back.into_iter().filter(|back| *back != way) {
             self.send_back(id, bytes.to_vec(), back);

@@ -240,6 +240,22 @@ fn whoever_copies_a_messages_place_has_nobody_told_that_it_was_delivered() {
 }
 
 #[test]
+fn a_receipt_for_a_copy_is_none_for_the_original() {
+    let mut world = World::new(2);
+    let circle = world.circle("garden club");
+    world.run(5_000);
+    let mallory = Mallory::join(&mut world, circle);
+    let (hint, general) = (mallory.secret.api_key().hint(), mallory.secret.general());
+    // The copy is at the relay while the original is on its way there: Bob has it first, and says so at once.
+    send(&mut world, 0, circle, "the original");
+    let copy = copy_of(&mallory, &said(&world, 0, circle), general);
+    world.post(hint, vec![copy]).expect("the relay takes both");
+    world.run(10_000);
+    assert_eq!(world.texts(1, circle, "general"), ["in its place"]);
+    assert_eq!(world.history(0, circle, "general")[0].delivery, Delivery::Stored);
+}
+
+#[test]
 fn a_copied_place_in_another_channel_keeps_nobody_from_settling() {
     let (mut world, circle) = mesh(2);
     world.run(5_000);
