@@ -43,13 +43,15 @@ pub(crate) enum Refusal {
 
 pub(crate) struct Nonces {
     dir: PathBuf,
-    /// Timestamps up to this one may have been used in a time whose journal is lost.
-    floor: u64,
+    /// What the marker says while this process runs.
+    boot: String,
     inner: Mutex<Inner>,
 }
 
 #[derive(Default)]
 struct Inner {
+    /// Timestamps up to this one may have been used in a time whose journal is lost.
+    floor: u64,
     buckets: BTreeMap<u64, Bucket>,
     len: usize,
     broken: bool,
@@ -88,18 +90,25 @@ impl Nonces {
             inner.len += seen.len();
             inner.buckets.insert(bucket, Bucket { seen, journal: None });
         }
-        let floor = if complete { before } else { now + ALLOWANCE_S };
-        write_marker(&marker, boot.as_deref().unwrap_or("unknown"), floor)?;
-        Ok(Self { dir: dir.into(), floor, inner: Mutex::new(inner) })
+        inner.floor = if complete { before } else { now + ALLOWANCE_S };
+        let boot = boot.unwrap_or_else(|| "unknown".into());
+        let nonces = Self { dir: dir.into(), boot, inner: Mutex::default() };
+        nonces.lower_floor(&mut inner, now);
+        write_marker(&marker, &nonces.boot, inner.floor)?;
+        Ok(Self { inner: Mutex::new(inner), ..nonces })
     }
 
     /// Takes a nonce whose request's signatures have been checked and whose timestamp is within the window.
     pub(crate) fn accept(&self, node: &NodeId, nonce: &str, ts: u64, now: u64) -> Result<(), Refusal> {
-        if ts <= self.floor {
-            return Err(Refusal::BeforeStart);
-        }
         let key = key(node, nonce);
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.lower_floor(&mut inner, now) {
+            // Unwritten, the next start refuses for some minutes more; nothing else depends on it.
+            let _ = write_marker(&self.dir.join("state"), &self.boot, inner.floor);
+        }
+        if ts <= inner.floor {
+            return Err(Refusal::BeforeStart);
+        }
         self.expire(&mut inner, now);
         if inner.len >= MAX_NONCES {
             return Err(Refusal::TooMany);
@@ -119,6 +128,21 @@ impl Nonces {
             tracing::error!(unmarked = unmarked.is_ok(), "the nonce journal cannot be written: {e}");
         }
         Ok(())
+    }
+
+    /// A floor that the clock is far from was set by a start with a clock that was ahead, and would keep everybody out until
+    /// then. What was signed by right clocks in that time is no later than what the clock lets in now.
+    fn lower_floor(&self, inner: &mut Inner, now: u64) -> bool {
+        let latest = now + MAX_REQUEST_SKEW_S;
+        if inner.floor <= latest {
+            return false;
+        }
+        tracing::warn!(
+            "this machine's clock was {} seconds ahead at an earlier start; requests are refused for the next {MAX_REQUEST_SKEW_S}",
+            inner.floor - now
+        );
+        inner.floor = latest;
+        true
     }
 
     fn append(&self, bucket: &mut Bucket, ts: u64, key: &Key, sync: bool) -> io::Result<()> {
@@ -153,7 +177,7 @@ impl Nonces {
         let synced = inner.buckets.values().filter_map(|b| b.journal.as_ref()).try_for_each(File::sync_data);
         if !inner.broken && synced.is_ok() {
             // Unmarked, the next start is cautious for a few seconds; nothing else depends on it.
-            let _ = write_marker(&self.dir.join("state"), CLEAN, self.floor);
+            let _ = write_marker(&self.dir.join("state"), CLEAN, inner.floor);
         }
     }
 }
@@ -224,6 +248,32 @@ mod tests {
         }
         let nonces = Nonces::open(&path, 1_021).unwrap();
         assert_eq!(nonces.accept(&NODE, "b", 1_010, 1_021), Err(Refusal::BeforeStart));
+    }
+
+    #[test]
+    fn a_start_with_the_clock_ahead_refuses_requests_for_minutes_only() {
+        for restarted in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("nonces");
+            drop(Nonces::open(&path, 10_000).unwrap());
+            fs::write(path.join("state"), "another boot").unwrap();
+            let mut nonces = Nonces::open(&path, 10_000).unwrap();
+            if restarted {
+                nonces = Nonces::open(&path, 1_000).unwrap();
+            }
+            assert_eq!(nonces.accept(&NODE, "a", 1_300, 1_000), Err(Refusal::BeforeStart));
+            assert_eq!(nonces.accept(&NODE, "a", 1_301, 1_301), Ok(()));
+            for orderly in [false, true] {
+                let nonces = Nonces::open(&path, 1_302).unwrap();
+                assert_eq!(nonces.accept(&NODE, "b", 1_300, 1_302), Err(Refusal::BeforeStart));
+                assert_eq!(nonces.accept(&NODE, "a", 1_301, 1_302), Err(Refusal::Replay));
+                if orderly {
+                    nonces.close();
+                }
+            }
+            let nonces = Nonces::open(&path, 1_302).unwrap();
+            assert_eq!(nonces.accept(&NODE, "b", 1_302, 1_302), Ok(()));
+        }
     }
 
     #[test]
