@@ -65,6 +65,7 @@ impl Node {
             | LinkEvent::CaughtUp { hint }
             | LinkEvent::Stored { hint, .. }
             | LinkEvent::Held { hint, .. }
+            | LinkEvent::Back { hint, .. }
             | LinkEvent::Rejected { hint, .. }
             | LinkEvent::Peers { hint, .. }
             | LinkEvent::Signal { hint, .. }
@@ -81,6 +82,7 @@ impl Node {
         match event {
             LinkEvent::Envelope { cursor, bytes, .. } => self.arrived(id, url, cursor, &bytes),
             LinkEvent::Ephemeral { bytes, .. } => self.ephemeral(id, &bytes, Way::Relay),
+            LinkEvent::Back { cursor, .. } => self.note_place(id, url, cursor),
             LinkEvent::CaughtUp { .. } => self.accept_approvals(id),
             LinkEvent::Stored { ids, .. } => ids.iter().for_each(|msg| self.stored_at_relay(id, msg)),
             LinkEvent::Rejected { id: msg, reason, .. } => {
@@ -157,9 +159,13 @@ impl Node {
         };
         let Some(circle) = self.circles.get_mut(&id) else { return };
         circle.skipped |= later;
-        if circle.skipped {
-            return;
+        if !circle.skipped {
+            self.note_place(id, url, cursor);
         }
+    }
+
+    fn note_place(&mut self, id: CircleId, url: &str, cursor: Cursor) {
+        let Some(circle) = self.circles.get_mut(&id) else { return };
         circle.cursor = cursor;
         let record = records::cbor(&records::CursorRecord { relay: url.to_owned(), cursor });
         let name = records::cursor(&id);

@@ -154,6 +154,32 @@ fn a_full_relay_is_read_from_and_posted_to_as_soon_as_it_has_room() {
 }
 
 #[test]
+fn a_relay_that_lost_its_log_and_gives_out_lower_cursors_is_heard() {
+    for sockets in [true, false] {
+        let mut world = World::new(2);
+        world.relay.sockets_allowed = sockets;
+        let circle = world.circle("garden club");
+        for i in 0..20 {
+            send(&mut world, 0, circle, &i.to_string());
+        }
+        world.run(10_000);
+        world.replace_relay();
+        world.run(60_000);
+        send(&mut world, 0, circle, "over here");
+        world.run(20_000);
+        assert_eq!(world.texts(1, circle, "general").len(), 21, "sockets: {sockets}");
+        let polls = |world: &World| world.relay.requests.get("GET /v1/messages").copied().unwrap_or(0);
+        let before = polls(&world);
+        world.restart(1);
+        world.run(20_000);
+        send(&mut world, 0, circle, "and here");
+        world.run(10_000);
+        assert_eq!(world.texts(1, circle, "general").len(), 22, "sockets: {sockets}");
+        assert!(polls(&world) - before < 60, "{} polls in half a minute", polls(&world) - before);
+    }
+}
+
+#[test]
 fn sockets_cut_again_and_again_lose_and_repeat_nothing() {
     let mut world = World::new(3);
     let circle = world.circle("garden club");

@@ -6,7 +6,7 @@ use crate::{
         CONNECT_TIMEOUT_MS, HTTP_TIMEOUT_MS, MAX_BATCH, MAX_FUTURE_MS, PRESENCE_TTL_S, UPGRADE_RETRY_MS,
     },
     envelope::Envelope,
-    ids::CircleHint,
+    ids::{CircleHint, Cursor},
     io::{ConnId, HttpId, HttpRequest, HttpResponse, Output},
     keys::random,
     relay_api::{
@@ -67,6 +67,7 @@ impl RelayLink {
             }
             Asked::Poll => {
                 leg.poll = Some(id);
+                leg.poll_after = leg.cursor;
                 ("GET", path::MESSAGES, Some(format!("after={}&limit={MAX_BATCH}", leg.cursor)), Vec::new())
             }
             Asked::Peers => {
@@ -236,6 +237,8 @@ impl RelayLink {
             }
             Asked::Poll => {
                 let answer: MessagesResponse = serde_json::from_slice(body).ok()?;
+                let first = answer.messages.first().map(|stored| Cursor(stored.cursor.0.saturating_sub(1)));
+                self.read_to(hint, self.legs.get(&hint)?.poll_after, first.unwrap_or(answer.next), cx);
                 for stored in answer.messages {
                     self.arrived(hint, stored.cursor, stored.envelope.to_cbor(), cx);
                 }

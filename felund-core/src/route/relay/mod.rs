@@ -69,6 +69,8 @@ pub(crate) enum LinkEvent {
     Envelope { hint: CircleHint, cursor: Cursor, bytes: Vec<u8> },
     /// An ephemeral envelope, not yet verified.
     Ephemeral { hint: CircleHint, bytes: Vec<u8> },
+    /// The relay's log is another than it was, and reading has come to this place in it.
+    Back { hint: CircleHint, cursor: Cursor },
     /// The backlog is through.
     CaughtUp { hint: CircleHint },
     /// Envelopes of ours are durable at the relay.
@@ -113,6 +115,9 @@ enum Post {
 struct Leg {
     api: ApiKey,
     cursor: Cursor,
+    /// The cursors that the socket's reading, and the poll under way, began with.
+    after: Cursor,
+    poll_after: Cursor,
     attach: Attach,
     /// The relay said that it has no key for this circle, or was never read from: registering comes first.
     unknown: bool,
@@ -230,6 +235,8 @@ impl RelayLink {
     pub(crate) fn add(&mut self, api: ApiKey, cursor: Cursor) {
         let leg = Leg {
             cursor,
+            after: cursor,
+            poll_after: cursor,
             attach: Attach::No,
             unknown: cursor == Cursor::default(),
             register_at: 0,

@@ -26,6 +26,7 @@ impl RelayLink {
     pub(super) fn attach(&mut self, hint: CircleHint, conn: ConnId, token: String, cx: &mut Cx<'_>) {
         let Some(leg) = self.legs.get_mut(&hint) else { return };
         leg.attach = Attach::Sent;
+        leg.after = leg.cursor;
         send(conn, &ClientFrame::Attach { token, after: leg.cursor }, cx);
     }
 
@@ -153,6 +154,19 @@ impl RelayLink {
         }
     }
 
+    /// Reading has come to `cursor`. Where that does not lie behind what was asked for, the relay has lost its log and has
+    /// another, which is read from its beginning: its places count now.
+    pub(super) fn read_to(&mut self, hint: CircleHint, after: Cursor, cursor: Cursor, cx: &mut Cx<'_>) {
+        let Some(leg) = self.legs.get_mut(&hint).filter(|_| cursor < after) else { return };
+        (leg.cursor, leg.after) = (cursor, cursor);
+        cx.events.push(LinkEvent::Back { hint, cursor });
+    }
+
+    /// The cursor that the socket's reading of a circle began with.
+    fn asked_after(&self, hint: &CircleHint) -> Cursor {
+        self.legs.get(hint).map(|leg| leg.after).unwrap_or_default()
+    }
+
     pub(crate) fn received(&mut self, bytes: &[u8], cx: &mut Cx<'_>) {
         let Ok(frame) = ServerFrame::from_bytes(bytes) else {
             return self.give_up("the relay sent a malformed frame", cx);
@@ -183,8 +197,15 @@ impl RelayLink {
                     cx.events.push(LinkEvent::Changed);
                 }
             }
-            ServerFrame::Live { hint, cursor, envelope } => self.arrived(hint, cursor, envelope.0, cx),
-            ServerFrame::CaughtUp { hint, .. } => cx.events.push(LinkEvent::CaughtUp { hint }),
+            ServerFrame::Live { hint, cursor, envelope } => {
+                // One lower than the message's own place: it is still to be taken in.
+                self.read_to(hint, self.asked_after(&hint), Cursor(cursor.0.saturating_sub(1)), cx);
+                self.arrived(hint, cursor, envelope.0, cx);
+            }
+            ServerFrame::CaughtUp { hint, cursor } => {
+                self.read_to(hint, self.asked_after(&hint), cursor, cx);
+                cx.events.push(LinkEvent::CaughtUp { hint });
+            }
             ServerFrame::Stored { hint, seq, stored } => {
                 let post = self.legs.get(&hint).and_then(|leg| leg.post);
                 if let Some(Post::Socket(of, count)) = post

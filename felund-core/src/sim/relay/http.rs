@@ -81,6 +81,7 @@ impl Relay {
             ("GET", path::MESSAGES) => {
                 let after = query.and_then(|q| q.split('&').find_map(|pair| pair.strip_prefix("after=")));
                 let after: Cursor = after.map_or(Ok(Cursor(0)), |after| after.parse().map_err(|_| BAD))?;
+                let after = self.in_log(after);
                 let room = self.rooms.entry(hint).or_default();
                 if let Some(present) = room.present.get_mut(&node) {
                     present.until = present.until.max(server_time + PRESENCE_TTL_S / 2);

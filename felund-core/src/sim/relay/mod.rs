@@ -204,6 +204,17 @@ impl Relay {
         }
     }
 
+    /// Its disk is lost, and its clock is behind: it begins with no circle and with lower cursors than before.
+    pub(super) fn lose_disk(&mut self) {
+        self.rooms.clear();
+        (self.last_cursor, self.durable_to) = (Cursor(0), Cursor(0));
+    }
+
+    /// A client's cursor, or the log's beginning if this log never gave it out.
+    fn in_log(&self, after: Cursor) -> Cursor {
+        if after <= self.last_cursor { after } else { Cursor(0) }
+    }
+
     /// Every socket is cut; tokens that wait to be used go with them.
     pub(super) fn drop_sockets(&mut self) {
         self.tokens.clear();
@@ -466,6 +477,7 @@ impl Relay {
             return self.refuse(from, None, None, "INVALID_TOKEN", "the token is not known".into());
         };
         let (peers, server_time) = (self.peers(hint, node, now), unix_s(now));
+        let after = self.in_log(after);
         self.pushes.push((from, ServerFrame::Attached { hint, peers, server_time }));
         let room = self.rooms.entry(hint).or_default();
         let news = !room.is_attached(&node);

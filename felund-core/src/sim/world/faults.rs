@@ -2,7 +2,7 @@
 
 use super::{Happening, World};
 use crate::{
-    ids::CircleHint,
+    ids::{CircleHint, Cursor},
     io::{ConnId, Input},
     model::Model,
     relay_api::Stored,
@@ -186,6 +186,14 @@ impl World {
         self.trace.note(self.now, "relay stops", 0, &[]);
         self.relay.stop(power);
         self.drop_sockets();
+    }
+
+    /// The relay begins anew with nothing, not even its cursors.
+    pub fn replace_relay(&mut self) {
+        self.stop_relay(true);
+        self.relay.lose_disk();
+        self.writing = Cursor(0);
+        self.set_relay_up(true);
     }
 
     /// Cuts every socket, as a proxy or a network change would.
