@@ -39,13 +39,17 @@ pub(crate) struct Memory(Mutex<Used>);
 pub(crate) struct Buffered {
     memory: Arc<Memory>,
     address: IpAddr,
+    /// Of this machine.
+    own: bool,
     bytes: usize,
 }
 
 impl Memory {
     /// Nothing yet, of an address.
     pub(crate) fn hold(self: &Arc<Self>, address: IpAddr) -> Buffered {
-        Buffered { memory: self.clone(), address: network(address), bytes: 0 }
+        // `::1` is in a /64 of its own, whose first address is no loopback one.
+        let own = address.to_canonical().is_loopback();
+        Buffered { memory: self.clone(), address: network(address), own, bytes: 0 }
     }
 
     fn used(&self) -> MutexGuard<'_, Used> {
@@ -58,7 +62,7 @@ impl Buffered {
     pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), ApiError> {
         let mut used = self.memory.used();
         let share = used.by_address.get(&self.address).copied().unwrap_or(0) + bytes;
-        let fair = share <= SHARE || self.address.is_loopback();
+        let fair = share <= SHARE || self.own;
         if !fair || used.total + bytes > TOTAL {
             return Err(ApiError::unavailable(
                 "the relay has no memory left for this; nothing was done, try again later",
@@ -71,6 +75,29 @@ impl Buffered {
         Ok(())
     }
 
+    /// Takes so much in all, be it less than before.
+    pub(crate) fn resize(&mut self, bytes: usize) -> Result<(), ApiError> {
+        match bytes.checked_sub(self.bytes) {
+            Some(more) => self.grow(more),
+            None => {
+                self.give_back(self.bytes - bytes);
+                Ok(())
+            }
+        }
+    }
+
+    fn give_back(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+        let mut used = self.memory.used();
+        used.total -= bytes;
+        if let Some(share) = used.by_address.get_mut(&self.address) {
+            *share -= bytes;
+            if *share == 0 {
+                used.by_address.remove(&self.address);
+            }
+        }
+    }
+
     /// An answer's body, which is held until the connection has taken it.
     pub(crate) fn body(mut self, bytes: Vec<u8>) -> Result<Body, ApiError> {
         self.grow(bytes.len())?;
@@ -80,14 +107,7 @@ impl Buffered {
 
 impl Drop for Buffered {
     fn drop(&mut self) {
-        let mut used = self.memory.used();
-        used.total -= self.bytes;
-        if let Some(share) = used.by_address.get_mut(&self.address) {
-            *share -= self.bytes;
-            if *share == 0 {
-                used.by_address.remove(&self.address);
-            }
-        }
+        self.give_back(self.bytes);
     }
 }
 
@@ -134,10 +154,16 @@ mod tests {
             assert!(held.grow(1).is_err());
         }
         assert!(memory.hold(address(9)).grow(1).is_err(), "nothing is left");
+        held[0].resize(1).unwrap();
+        memory.hold(address(9)).grow(SHARE - 1).unwrap();
         held.remove(0);
         memory.hold(address(9)).grow(SHARE).unwrap();
         drop(held);
         let used = memory.used();
         assert_eq!((used.total, used.by_address.len()), (0, 0), "all of it was given back");
+        drop(used);
+        for proxy in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
+            memory.hold(proxy.parse().unwrap()).grow(SHARE + 1).unwrap();
+        }
     }
 }

@@ -2,11 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::{
-    extract::State,
-    http::header::CONTENT_TYPE,
-    response::{IntoResponse as _, Response},
-};
+use axum::{extract::State, response::Response};
 use felund_core::{
     config::MAX_BATCH,
     envelope::Envelope,
@@ -16,7 +12,7 @@ use felund_core::{
 use serde::Deserialize;
 use tokio::sync::oneshot;
 
-use super::{Answer, ok};
+use super::{Answer, ok, ok_held};
 use crate::{
     app::App,
     auth::{JsonBody, NoBody, NoQuery, Signed},
@@ -98,8 +94,5 @@ pub(crate) async fn list(
             Err(e) => tracing::error!("a stored envelope is damaged on disk and was left out: {e}"),
         }
     }
-    let answer = serde_json::to_vec(&MessagesResponse { ok: true, messages, next, more: page.more });
-    let answer = answer.map_err(|e| ApiError::unavailable(format!("the answer cannot be written: {e}")))?;
-    // Whoever asks for much and reads nothing of it must not fill the memory.
-    Ok(([(CONTENT_TYPE, "application/json")], held.body(answer)?).into_response())
+    ok_held(held, &MessagesResponse { ok: true, messages, next, more: page.more })
 }

@@ -9,17 +9,25 @@ pub(crate) mod signal;
 
 use axum::{
     Json,
+    http::header::CONTENT_TYPE,
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
 
-use crate::error::ApiError;
+use crate::{error::ApiError, memory::Buffered};
 
 /// What every handler answers.
 pub(crate) type Answer<T> = Result<Json<T>, ApiError>;
 
 pub(crate) fn ok<T: Serialize>(value: T) -> Answer<T> {
     Ok(Json(value))
+}
+
+/// An answer that may be large: whoever asks for much and reads nothing of it must not fill the memory.
+pub(crate) fn ok_held<T: Serialize>(held: Buffered, value: &T) -> Result<Response, ApiError> {
+    let answer = serde_json::to_vec(value);
+    let answer = answer.map_err(|e| ApiError::unavailable(format!("the answer cannot be written: {e}")))?;
+    Ok(([(CONTENT_TYPE, "application/json")], held.body(answer)?).into_response())
 }
 
 /// For paths under `/v1` that lead nowhere.

@@ -2,14 +2,14 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use axum::{Extension, extract::State};
+use axum::{Extension, extract::State, response::Response};
 use felund_core::{
     config::{PRESENCE_TTL_MAX_S, PRESENCE_TTL_MIN_S},
     relay_api::{Peer, PeersResponse, RegisterRequest, RegisterResponse},
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, ok};
+use super::{Answer, ok, ok_held};
 use crate::{
     app::App,
     auth::{JsonBody, NoBody, NoQuery, PeerAddress, Signed},
@@ -90,8 +90,8 @@ pub(crate) struct PeersQuery {
     responses((status = 200, description = "members seen lately", body = PeersResponse), crate::error::Refused))]
 pub(crate) async fn peers(
     State(app): State<Arc<App>>,
-    Signed { caller, query, .. }: Signed<PeersQuery, NoBody>,
-) -> Answer<PeersResponse> {
+    Signed { caller, query, held, .. }: Signed<PeersQuery, NoBody>,
+) -> Result<Response, ApiError> {
     let mut peers = app
         .hub
         .with_existing(&caller.circle.hint, |room| {
@@ -100,5 +100,5 @@ pub(crate) async fn peers(
         })
         .unwrap_or_default();
     peers.truncate(query.limit.unwrap_or(MAX_PEERS).min(MAX_PEERS));
-    ok(PeersResponse { ok: true, peers })
+    ok_held(held, &PeersResponse { ok: true, peers })
 }

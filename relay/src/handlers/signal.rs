@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::{extract::State, response::Response};
 use felund_core::{
     ids::Cursor,
     relay_api::{SignalAccepted, SignalRequest, SignalsResponse},
 };
 use serde::Deserialize;
 
-use super::{Answer, ok};
+use super::{Answer, ok, ok_held};
 use crate::{
     app::{App, check_session_id},
     auth::{JsonBody, NoBody, NoQuery, Signed},
     clock,
+    error::ApiError,
 };
 
 /// Hands a sealed signaling message to a member; it waits up to two minutes.
@@ -40,8 +41,8 @@ pub(crate) struct SignalsQuery {
     responses((status = 200, description = "signals for the caller", body = SignalsResponse), crate::error::Refused))]
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
-    Signed { caller, query, .. }: Signed<SignalsQuery, NoBody>,
-) -> Answer<SignalsResponse> {
+    Signed { caller, query, held, .. }: Signed<SignalsQuery, NoBody>,
+) -> Result<Response, ApiError> {
     if let Some(session) = &query.session_id {
         check_session_id(session)?;
     }
@@ -53,5 +54,5 @@ pub(crate) async fn list(
         })
         .unwrap_or_default();
     let next = signals.last().map_or(after, |signal| signal.cursor);
-    ok(SignalsResponse { ok: true, signals, next })
+    ok_held(held, &SignalsResponse { ok: true, signals, next })
 }

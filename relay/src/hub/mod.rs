@@ -13,8 +13,8 @@ use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
     sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -23,6 +23,7 @@ use felund_core::ids::{CircleHint, Cursor};
 
 pub(crate) use fanout::Fanout;
 pub(crate) use room::{Progress, Room};
+use signals::Mailbox;
 
 const SHARDS: usize = 64;
 
@@ -39,6 +40,8 @@ pub(crate) struct Hub {
     shards: Vec<Mutex<Shard>>,
     hasher: RandomState,
     next_signal: AtomicU64,
+    /// Bytes of all mailboxes.
+    signal_bytes: Arc<AtomicUsize>,
 }
 
 impl Hub {
@@ -49,6 +52,7 @@ impl Hub {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
             next_signal: AtomicU64::new(u64::try_from(micros).unwrap_or(1)),
+            signal_bytes: Arc::default(),
         }
     }
 
@@ -62,7 +66,8 @@ impl Hub {
     pub(crate) fn with<T>(&self, hint: &CircleHint, f: impl FnOnce(&mut Room) -> T) -> T {
         let mut shard = self.shard(hint);
         let writing = shard.writing.get(hint).copied().unwrap_or_default();
-        let room = shard.rooms.entry(*hint).or_insert_with(|| Room::new(*hint, writing));
+        let mailbox = || Mailbox::new(self.signal_bytes.clone());
+        let room = shard.rooms.entry(*hint).or_insert_with(|| Room::new(*hint, writing, mailbox()));
         let result = f(room);
         if room.is_empty() {
             shard.rooms.remove(hint);
@@ -120,8 +125,6 @@ impl Shard {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use felund_core::{
         ids::{Base64, NodeId},
         relay_api::{Capabilities, Peer, Signal, SignalKind},
@@ -225,7 +228,9 @@ mod tests {
         hub.sweep(1_060);
         assert_eq!(hub.with_existing(&hint, |room| room.peers(&bob).len()), Some(0));
         assert_eq!(hub.with_existing(&hint, |room| room.signals_for(&bob, None, 0, 1_119).len()), Some(1));
+        assert_eq!(hub.signal_bytes.load(Ordering::Relaxed), 1);
         hub.sweep(1_120);
         assert_eq!(hub.with_existing(&hint, |_| ()), None);
+        assert_eq!(hub.signal_bytes.load(Ordering::Relaxed), 0);
     }
 }

@@ -66,14 +66,14 @@ pub(super) struct Batch {
 
 impl Room {
     /// `writing`: the last message of the circle that is on its way to the disk.
-    pub(super) fn new(hint: CircleHint, writing: Cursor) -> Self {
+    pub(super) fn new(hint: CircleHint, writing: Cursor, mailbox: Mailbox) -> Self {
         Self {
             hint,
             published: writing,
             settled: Cursor(0),
             listeners: Vec::new(),
             members: HashMap::new(),
-            mailbox: Mailbox::default(),
+            mailbox,
         }
     }
 

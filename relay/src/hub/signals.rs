@@ -3,6 +3,11 @@
 //! A signal that arrives at a connected recipient is pushed; it also stays until it expires, for a recipient that
 //! polls. A restart loses what is waiting, which signaling survives by its own retries.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
 use felund_core::{
     config::MAX_SIGNAL_LEN,
     ids::{CircleHint, NodeId},
@@ -17,11 +22,15 @@ use crate::socket::frame;
 const MAX_PER_RECIPIENT: usize = 128;
 /// Most bytes waiting in one circle.
 const MAX_BYTES: usize = 256 * MAX_SIGNAL_LEN;
+/// Most bytes waiting in all circles together: anybody can make circles.
+const MAX_ALL_BYTES: usize = 256 * 1024 * 1024;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Mailbox {
     waiting: Vec<Waiting>,
     bytes: usize,
+    /// The bytes of all mailboxes.
+    all: Arc<AtomicUsize>,
 }
 
 #[derive(Debug)]
@@ -31,18 +40,24 @@ struct Waiting {
     pushed: bool,
 }
 
-/// The recipient's or the circle's mailbox is full.
+/// The recipient's or the circle's mailbox is full, or all together are.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct MailboxFull;
 
 impl Mailbox {
+    pub(super) const fn new(all: Arc<AtomicUsize>) -> Self {
+        Self { waiting: Vec::new(), bytes: 0, all }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
     pub(super) fn expire(&mut self, now: u64) {
         self.waiting.retain(|waiting| waiting.signal.expires_at > now);
-        self.bytes = self.waiting.iter().map(|waiting| waiting.signal.payload.0.len()).sum();
+        let left = self.waiting.iter().map(|waiting| waiting.signal.payload.0.len()).sum();
+        self.all.fetch_sub(self.bytes - left, Ordering::Relaxed);
+        self.bytes = left;
     }
 
     pub(super) fn unpushed(&mut self, node: &NodeId) -> Vec<Signal> {
@@ -68,7 +83,9 @@ impl Room {
         self.mailbox.expire(now);
         let size = signal.payload.0.len();
         let theirs = self.mailbox.waiting.iter().filter(|waiting| waiting.to == to).count();
-        if theirs >= MAX_PER_RECIPIENT || self.mailbox.bytes + size > MAX_BYTES {
+        let all = self.mailbox.all.load(Ordering::Relaxed);
+        if theirs >= MAX_PER_RECIPIENT || self.mailbox.bytes + size > MAX_BYTES || all + size > MAX_ALL_BYTES
+        {
             return Err(MailboxFull);
         }
         let mut pushed = false;
@@ -81,6 +98,7 @@ impl Room {
             pushed = true;
         }
         self.mailbox.bytes += size;
+        self.mailbox.all.fetch_add(size, Ordering::Relaxed);
         self.mailbox.waiting.push(Waiting { to, signal, pushed });
         Ok(())
     }

@@ -60,6 +60,11 @@ struct Head {
 }
 
 impl FrameReader {
+    /// Bytes of what is not whole yet.
+    pub(super) fn held(&self) -> usize {
+        self.partial.len() + self.message.as_ref().map_or(0, Vec::len)
+    }
+
     /// Takes bytes and appends what they complete to `out`.
     pub(super) fn feed(&mut self, data: &[u8], out: &mut Vec<Incoming>) -> Result<(), Violation> {
         if self.partial.is_empty() {
@@ -282,6 +287,11 @@ mod tests {
     fn fragments_do_not_add_up_past_the_limit() {
         let mut reader = FrameReader::default();
         let half = vec![0; MAX_SOCKET_FRAME / 2 + 1];
+        assert_eq!(read(&mut reader, &client(false, BINARY, &half)), Ok(vec![]));
+        assert_eq!(reader.held(), half.len());
+        assert_eq!(read(&mut reader, &client(true, 0, &half[..200])[..100]), Ok(vec![]));
+        assert_eq!(reader.held(), half.len() + 100, "what has not arrived whole counts");
+        reader = FrameReader::default();
         assert_eq!(read(&mut reader, &client(false, BINARY, &half)), Ok(vec![]));
         assert_eq!(read(&mut reader, &client(true, 0, &half)).unwrap_err().code, close::TOO_BIG);
     }

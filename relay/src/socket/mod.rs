@@ -127,12 +127,13 @@ pub(crate) async fn upgrade(State(app): State<Arc<App>>, mut request: Request) -
     }
     let upgrading = hyper::upgrade::on(&mut request);
     let held = request.extensions_mut().remove::<Arc<Held>>();
+    let memory = app.memory.hold(auth::PeerAddress::of(request.extensions()).ip());
     tokio::spawn(async move {
         let Ok(upgraded) = upgrading.await else { return };
         // The server puts nothing but a TcpStream under hyper, so this is one.
         let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else { return };
         let conn = app.sockets.add(parts.io.into_inner());
-        task::run(app, conn, parts.read_buf).await;
+        task::run(app, conn, memory, parts.read_buf).await;
         drop(held);
     });
     let mut response = Response::new(Body::empty());

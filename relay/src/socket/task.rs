@@ -23,6 +23,7 @@ use crate::{
     clock,
     error::ApiError,
     hub::Progress,
+    memory::Buffered,
     metrics::METRICS,
     store::{Append, Circle, Item, Reply, StoreError},
     verify,
@@ -32,6 +33,8 @@ use crate::{
 const READ: usize = 16 * 1024;
 /// Most bytes of the log read at a time for one socket.
 const PAGE_BYTES: usize = 256 * 1024;
+/// What a socket may hold of messages that have not arrived whole without being counted; hardly any message is larger.
+const UNCOUNTED: usize = 64 * 1024;
 /// How long a closing socket may take for what is queued.
 const CLOSE_GRACE: Duration = Duration::from_secs(2);
 /// Pause before the log is read again for messages that are being written.
@@ -62,6 +65,8 @@ struct Task {
     app: Arc<App>,
     conn: Arc<Conn>,
     reader: FrameReader,
+    /// For what the reader holds.
+    held: Buffered,
     attached: Vec<Attached>,
     /// How often it has asked to be attached.
     attaches: u32,
@@ -70,11 +75,12 @@ struct Task {
 }
 
 /// Serves a socket until it ends. `first`: bytes that came with the upgrade.
-pub(super) fn run(app: Arc<App>, conn: Arc<Conn>, first: Bytes) -> impl Future<Output = ()> {
+pub(super) fn run(app: Arc<App>, conn: Arc<Conn>, held: Buffered, first: Bytes) -> impl Future<Output = ()> {
     let mut task = Task {
         app,
         conn,
         reader: FrameReader::default(),
+        held,
         attached: Vec::new(),
         attaches: 0,
         behind: VecDeque::new(),
@@ -151,6 +157,11 @@ impl Task {
                 self.conn.close(violation.code, violation.reason);
                 return true;
             }
+        }
+        let held = self.reader.held();
+        if self.held.resize(if held > UNCOUNTED { held } else { 0 }).is_err() {
+            self.conn.close(close::TRY_AGAIN, "the relay has no memory left for this; send less at a time");
+            return true;
         }
         if incoming.is_empty() {
             return true;
