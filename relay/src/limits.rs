@@ -22,7 +22,7 @@ use crate::{config::Config, error::ApiError, metrics::METRICS};
 
 /// A burst may be this many seconds' worth: a client that comes back sends its outbox at once.
 const BURST_S: u32 = 10;
-/// New circles per second and address, and at once: a circle stays for a month, though nobody writes in it.
+/// New circles per second and address, and at once: a circle stays for a day, though nobody writes in it.
 const RATE_CIRCLES: u32 = 1;
 const BURST_CIRCLES: u32 = 64;
 /// Questions to the STUN server per second and address: a device asks a few for each connection.

@@ -230,7 +230,7 @@ impl Store {
         let durable = (journal, pending.clone());
         let mut writer = Writer::new(connection, circles.clone(), durable, shared_next.clone(), quota, sink);
         writer.catch_up();
-        writer.forget_idle(idle_before).map_err(|e| OpenError::Other(e.to_string()))?;
+        writer.forget_idle(idle_before, 0, i64::MAX).map_err(|e| OpenError::Other(e.to_string()))?;
         let writer = std::thread::Builder::new()
             .name("writer".into())
             .spawn(move || writer.run(inbox))

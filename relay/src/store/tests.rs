@@ -162,6 +162,33 @@ async fn what_was_accepted_outlasts_a_crash_under_its_cursor_and_once() {
 }
 
 #[tokio::test]
+async fn circles_without_a_message_are_forgotten_after_a_day_unless_somebody_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(Store::open(dir.path(), QUOTA, 0, sink()).unwrap());
+    let key = |n| ApiKey::from_bytes([n; 32]);
+    let hints = [1, 2, 3, 4].map(|n| key(n).hint());
+    let written = store.register(key(1)).await.unwrap();
+    append(&store, &written, &[1], 100).await.unwrap();
+    drop(written);
+    store.register(key(2)).await.unwrap();
+    let attached = store.register(key(3)).await.unwrap();
+    while store.prune(0).await.unwrap() {}
+    assert_eq!(store.circle_count(), 3, "all of them are young");
+    let database = Connection::open(dir.path().join("relay.sqlite")).unwrap();
+    database.execute("UPDATE circles SET created_at = 0", []).unwrap();
+    store.register(key(4)).await.unwrap();
+    while store.prune(0).await.unwrap() {}
+    assert_eq!(hints.map(|hint| store.circle(&hint).is_some()), [true, false, true, true]);
+    append(&store, &attached, &[1], 100).await.unwrap();
+    drop(attached);
+    store.register(key(2)).await.unwrap();
+    store.stop();
+    let again = Store::open(dir.path(), QUOTA, 0, sink()).unwrap();
+    assert_eq!(again.circle_count(), 4);
+    again.stop();
+}
+
+#[tokio::test]
 async fn a_database_that_is_full_gets_what_was_accepted_once_there_is_room() {
     let dir = tempfile::tempdir().unwrap();
     let (store, circle) = cramped(dir.path(), 20).await;

@@ -41,6 +41,9 @@ const QUIET: Duration = Duration::from_millis(500);
 /// Messages removed, and circles looked at, per transaction, so that pruning never holds up posts for long.
 const PRUNE_STEP: i64 = 500;
 const PRUNE_CIRCLES: i64 = 500;
+/// A circle that holds no message is forgotten after this long, in seconds: its members register again by themselves, and who
+/// makes up circles must not fill the relay with them.
+const IDLE_S: u64 = 24 * 60 * 60;
 
 pub(super) struct Writer {
     connection: Connection,
@@ -351,18 +354,33 @@ impl Writer {
         }
     }
 
-    /// Forgets circles registered before a time (unix seconds) that hold no message.
-    pub(super) fn forget_idle(&self, idle_before: u64) -> Result<(), StoreError> {
+    /// Forgets circles registered before a time (unix seconds) that hold no message, of those after an id and up to another.
+    pub(super) fn forget_idle(&mut self, idle_before: u64, after: i64, to: i64) -> Result<(), StoreError> {
         if !self.pending.is_empty() {
             return Ok(());
         }
-        let mut forget = self.connection.prepare(
-            "DELETE FROM circles WHERE created_at < ?1
-             AND NOT EXISTS (SELECT 1 FROM messages WHERE circle = circles.id) RETURNING hint",
-        )?;
+        let transaction = self.connection.transaction()?;
+        let idle: Vec<(i64, CircleHint)> = transaction
+            .prepare_cached(
+                "SELECT id, hint FROM circles WHERE id > ?1 AND id <= ?2 AND created_at < ?3
+                 AND NOT EXISTS (SELECT 1 FROM messages WHERE circle = circles.id)",
+            )?
+            .query_map(params![after, to, to_sql(idle_before)], |row| {
+                Ok((row.get(0)?, CircleHint(row.get(1)?)))
+            })?
+            .collect::<Result<_, _>>()?;
         let mut circles = self.circles.write().unwrap_or_else(PoisonError::into_inner);
-        for hint in forget.query_map([to_sql(idle_before)], |row| row.get(0))? {
-            circles.remove(&CircleHint(hint?));
+        // Sockets, tokens and requests hold on to theirs, and may be about to post.
+        let unused =
+            |hint: &CircleHint| circles.get(hint).is_none_or(|circle| Arc::strong_count(circle) == 1);
+        let idle: Vec<(i64, CircleHint)> = idle.into_iter().filter(|(_, hint)| unused(hint)).collect();
+        for (id, _) in &idle {
+            transaction.prepare_cached("DELETE FROM circles WHERE id = ?1")?.execute([id])?;
+        }
+        transaction.commit()?;
+        for (id, hint) in idle {
+            circles.remove(&hint);
+            self.usage.remove(&id);
         }
         Ok(())
     }
@@ -398,7 +416,7 @@ impl Writer {
         Ok(circle)
     }
 
-    /// Removes the oldest messages of some circles; true when there may be more to remove.
+    /// Removes the oldest messages of some circles, and idle ones of these; true when there may be more to remove.
     fn prune(&mut self, stored_before: u64) -> Result<bool, StoreError> {
         self.catch_up();
         let next = to_sql(self.next);
@@ -431,6 +449,7 @@ impl Writer {
         }
         transaction.commit()?;
         METRICS.pruned.add(removed as u64);
+        self.forget_idle(clock::unix_seconds().saturating_sub(IDLE_S), self.pruned_to, pruned_to)?;
         self.pruned_to = if circles.is_empty() { 0 } else { pruned_to };
         Ok(!circles.is_empty())
     }
