@@ -10,7 +10,7 @@ use felund_core::{
     ids::{ChannelId, CircleHint, CircleId, Cursor, MsgId, NodeId},
     keys::{MessageKey, NodeKey, StoreKey},
     redact::Secret,
-    wire::{ClientFrame, Sealed, ServerFrame, encode_live},
+    wire::{ClientFrame, Have, PeerFrame, Sealed, ServerFrame, Window, encode_live},
 };
 use proptest::prelude::*;
 
@@ -175,6 +175,26 @@ fn lengths_are_refused_before_memory_is_taken() {
             assert!(ClientFrame::from_bytes(&bytes).is_err());
             assert!(ServerFrame::from_bytes(&bytes).is_err());
         }
+    }
+}
+
+#[test]
+fn a_window_of_more_channels_than_a_circle_has_is_refused() {
+    let floors = |count: u8| (0..=count).map(|n| (ChannelId([n; 16]), 1)).collect::<Vec<_>>();
+    let window = |floors| Window { horizon: 0, floors };
+    let summary = |window| Have::Summary { count: 1, fingerprint: [0; 16], window };
+    let symbols = |window| Have::Symbols { count: 1, start: 0, symbols: vec![], window };
+    let all = floors(255);
+    let more = [&all[..], &[(ChannelId([9; 16]), 2)]].concat();
+    let both = [&all[..], &all].concat();
+    for (have, is_read) in [
+        (summary(window(all)), true),
+        (summary(window(more.clone())), false),
+        (symbols(window(both.clone())), true),
+        (symbols(window([both, more].concat())), false),
+    ] {
+        let frame = PeerFrame::MsgsHave { circle: 0, have };
+        assert_eq!(PeerFrame::from_bytes(&frame.to_bytes()).is_ok(), is_read);
     }
 }
 

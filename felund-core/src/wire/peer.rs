@@ -7,7 +7,7 @@ use minicbor::{Decode, Encode};
 
 use super::{Sealed, WireError, relay::parse};
 use crate::{
-    config::{MAX_BATCH, MAX_SIGNAL_LEN},
+    config::{MAX_BATCH, MAX_CHANNELS, MAX_SIGNAL_LEN},
     ids::{ChannelId, MsgId, NodeId},
     sorted::SortedMap,
 };
@@ -79,6 +79,17 @@ pub enum Have {
         #[n(0)]
         end: u64,
     },
+}
+
+impl Have {
+    /// A window names no more channels than a circle has, that of both sides no more than both.
+    const fn has_too_many_floors(&self) -> bool {
+        match self {
+            Self::Summary { window, .. } => window.floors.len() > MAX_CHANNELS,
+            Self::Symbols { window, .. } => window.floors.len() > 2 * MAX_CHANNELS,
+            Self::Same | Self::More { .. } => false,
+        }
+    }
 }
 
 /// Where a member can be reached.
@@ -200,6 +211,7 @@ impl PeerFrame {
         match &frame {
             Self::MsgsSend { envelopes, .. } if envelopes.len() > MAX_BATCH => Err(WireError::too_many()),
             Self::Confirm { ids, .. } if ids.len() > MAX_BATCH => Err(WireError::too_many()),
+            Self::MsgsHave { have, .. } if have.has_too_many_floors() => Err(WireError::too_many()),
             Self::Signal { payload, .. } if payload.len() > MAX_SIGNAL_LEN => Err(WireError::too_many()),
             _ => Ok(frame),
         }
