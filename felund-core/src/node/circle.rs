@@ -247,11 +247,25 @@ impl Circle {
     /// The other members that a channel's messages are for.
     pub(super) fn recipients(&self, channel: &ChannelId) -> SortedSet<NodeId> {
         let mut others: SortedSet<NodeId> = match self.state.channel(channel) {
-            Some(found) if found.access() != Some(Access::Public) => channel_members(found).collect(),
+            Some(found) if found.access() != Some(Access::Public) => self.channel_members(found),
             _ => self.state.members().map(|(id, _)| *id).collect(),
         };
         others.remove(&self.me);
         others
+    }
+
+    /// Members of a channel that is not everyone's, as far as its events tell.
+    fn channel_members(&self, channel: &Channel) -> SortedSet<NodeId> {
+        let owner = channel.owner();
+        let mut members: SortedSet<NodeId> = channel.members(Standing::Joined).collect();
+        members.extend(owner);
+        if channel.access() == Some(Access::Invite) {
+            // Who is let in reads from then on, without another word. An owner can let in whom it makes up, too.
+            members.extend(channel.approved().filter(|member| self.state.member(member).is_some()));
+            members.retain(|member| Some(*member) == owner || channel.approval(member).is_some());
+        }
+        members.retain(|member| channel.standing(member) != Some(Standing::Left));
+        members
     }
 
     /// Takes note of a member's confirmation of an own message; whether it is news.
@@ -356,7 +370,7 @@ impl Circle {
                     view.requests = asks.filter(|member| channel.approval(member).is_none()).collect();
                 }
                 if access != Access::Public {
-                    view.members = channel_members(channel).collect();
+                    view.members = self.channel_members(channel).into_iter().collect();
                 }
                 view
             })
@@ -428,18 +442,4 @@ impl Circle {
         }
         opened
     }
-}
-
-/// Members of a channel that is not everyone's, as far as its events tell.
-fn channel_members(channel: &Channel) -> impl Iterator<Item = NodeId> {
-    let owner = channel.owner();
-    let mut members: SortedSet<NodeId> = channel.members(Standing::Joined).collect();
-    members.extend(owner);
-    // Who is let in reads from then on, without another word.
-    members.extend(channel.approved());
-    members.retain(|member| channel.standing(member) != Some(Standing::Left));
-    if channel.access() == Some(Access::Invite) {
-        members.retain(|member| Some(*member) == owner || channel.approval(member).is_some());
-    }
-    members.into_iter()
 }

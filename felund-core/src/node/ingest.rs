@@ -297,6 +297,11 @@ impl Node {
             let Some(up_to) = keys.last().copied() else { continue };
             for key in keys.iter().filter(|key| circle.outbox.remove(*key)) {
                 self.staged.push(Op::DeleteRecord(records::outbox(&id, key)));
+                // It is said to be gone, so nobody is to get it after that.
+                self.ladder.take(id, key);
+                if let Some(link) = circle.relay.as_ref().and_then(|relay| self.links.get_mut(relay)) {
+                    link.cancel(&circle.hint, key.id);
+                }
                 unsent += 1;
             }
             self.staged.push(Op::DeleteEnvelopes(id, keys));

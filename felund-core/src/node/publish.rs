@@ -14,8 +14,11 @@ use crate::{
     io::{BatchId, Event},
     keys::MessageKey,
     log::Merge,
-    route::ladder::{self, Step},
-    sorted::SortedSet,
+    route::{
+        ladder::{self, Step},
+        relay::RelayLink,
+    },
+    sorted::{SortedMap, SortedSet},
     store::{Op, Query, Row},
     view::{Key, Reply},
 };
@@ -168,12 +171,7 @@ impl Node {
             Step::AskRelay => {
                 let Some(sealed) = self.ladder.take(id, key) else { return };
                 let Some(circle) = self.circles.get_mut(&id) else { return };
-                match circle.relay.as_ref().and_then(|relay| self.links.get_mut(relay)) {
-                    Some(link) if link.carries(&circle.hint) => link.enqueue(&circle.hint, key.id, sealed),
-                    // It is just being moved to another relay.
-                    Some(_) | None if circle.relay.is_some() => circle.unqueued.push((key.id, sealed)),
-                    Some(_) | None => {}
-                }
+                enqueue(circle, &mut self.links, key, sealed);
             }
             Step::Settled => {
                 let everyone = recipients.is_subset(confirmed);
@@ -219,9 +217,7 @@ impl Node {
         for (key, sealed) in rows {
             circle.outbox.insert(key);
             self.staged.push(Op::PutRecord(records::outbox(&id, &key), Vec::new()));
-            if let Some(link) = circle.relay.as_ref().and_then(|relay| self.links.get_mut(relay)) {
-                link.enqueue(&circle.hint, key.id, sealed);
-            }
+            enqueue(circle, &mut self.links, &key, sealed);
         }
     }
 
@@ -242,6 +238,16 @@ impl Node {
             self.notice(true, text);
             self.store_fault = Some(cause.into());
         }
+    }
+}
+
+/// Hands an own envelope to the circle's relay, if it has one.
+fn enqueue(circle: &mut Circle, links: &mut SortedMap<String, RelayLink>, key: &Key, sealed: Vec<u8>) {
+    match circle.relay.as_ref().and_then(|relay| links.get_mut(relay)) {
+        Some(link) if link.carries(&circle.hint) => link.enqueue(&circle.hint, key.id, sealed),
+        // It is just being moved to another relay.
+        Some(_) | None if circle.relay.is_some() => circle.unqueued.push((key.id, sealed)),
+        Some(_) | None => {}
     }
 }
 

@@ -224,6 +224,28 @@ fn what_is_given_up_before_anybody_got_it_is_said_and_waits_no_more() {
 }
 
 #[test]
+fn what_was_said_to_be_given_up_is_not_posted_after_that() {
+    let mut world = World::new(1);
+    let circle = world.circle("garden club");
+    world.run(5_000);
+    world.set_relay_up(false);
+    world.ask(0, Command::SetRetention { circle, retention: Retention { messages: 3, days: 30 } }).unwrap();
+    for i in 0..5 {
+        send(&mut world, 0, circle, &i.to_string());
+        // Some wait for the relay, the last ones for members.
+        world.run(if i < 3 { 2_000 } else { 1 });
+    }
+    world.set_relay_up(true);
+    world.run(120_000);
+    let sent = world.events(0).filter_map(|event| match event {
+        Event::Message(message) => Some(message.msg_id),
+        _ => None,
+    });
+    let held: Vec<bool> = sent.map(|id| world.relay.holds(&id)).collect();
+    assert_eq!(held, [false, false, true, true, true]);
+}
+
+#[test]
 fn what_nobody_had_confirmed_before_a_restart_is_counted_after_it() {
     let (mut world, circle) = mesh(2);
     world.run(5_000);
