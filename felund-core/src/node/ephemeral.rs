@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Node, circle::EPOCH_0};
+use super::{Node, circle::EPOCH_0, staging::Claim};
 use crate::{
     anchor::short,
     circle::{Body, Received, UNSAID, is_ephemeral},
@@ -223,6 +223,7 @@ impl Node {
         // A session with the author confirms by itself.
         if !told && circle.state.members().nth(limit).is_none() {
             circle.passing.owe(name, now);
+            self.owe();
         }
     }
 
@@ -256,11 +257,11 @@ impl Node {
     fn send_back(&mut self, id: CircleId, sealed: Vec<u8>, way: Way) {
         match way {
             Way::Here => {}
-            Way::Relay => self.fan_out(id, sealed),
+            // A receipt is for what is durable, as a confirmation is.
+            Way::Relay => self.claim_once_durable(Claim::Receipt(id, sealed)),
             Way::Session(conn) => {
                 let sharing = self.direct.sharing(id);
                 if let Some((_, _, circle)) = sharing.into_iter().find(|(other, ..)| *other == conn) {
-                    // A receipt is for what is durable, as a confirmation is.
                     self.claim(conn, PeerFrame::Ephemeral { circle, envelope: Sealed(sealed) });
                 }
             }

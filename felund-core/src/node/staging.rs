@@ -4,17 +4,27 @@
 use super::{Node, records};
 use crate::{
     config::{MAX_UNWRITTEN_BYTES, STORE_RETRY_MS},
+    ids::CircleId,
     io::{BatchId, ConnId, Output},
     sorted::SortedMap,
     store::{Batch, Op},
     wire::PeerFrame,
 };
 
+/// Something that rests on what is held being durable.
+#[derive(Debug)]
+pub(super) enum Claim {
+    /// For a member.
+    Frame(ConnId, PeerFrame),
+    /// A sealed receipt, for whoever is connected to a circle's relay.
+    Receipt(CircleId, Vec<u8>),
+}
+
 /// A batch that may still be refused, and what it holds up.
 #[derive(Debug)]
 struct InFlight {
     ops: Vec<Op>,
-    claims: Vec<(ConnId, PeerFrame)>,
+    claims: Vec<Claim>,
 }
 
 /// What is between being taken in and being durable.
@@ -22,7 +32,9 @@ struct InFlight {
 pub(super) struct Staging {
     in_flight: SortedMap<BatchId, InFlight>,
     /// Said once what is gathered now is durable.
-    claims: Vec<(ConnId, PeerFrame)>,
+    claims: Vec<Claim>,
+    /// A receipt will be sent for what is gathered now.
+    owed: bool,
     /// Storage refused: it is not tried again before this, monotonic milliseconds.
     retry_at: u64,
     /// More has been refused than may be kept in memory.
@@ -33,13 +45,31 @@ impl Node {
     /// Says what rests on envelopes being held, once they are: a member that has been told so will not offer them again,
     /// and its author spares the relay.
     pub(super) fn claim(&mut self, conn: ConnId, frame: PeerFrame) {
+        self.claim_once_durable(Claim::Frame(conn, frame));
+    }
+
+    /// As [`Node::claim`], to a member or through a relay.
+    pub(super) fn claim_once_durable(&mut self, claim: Claim) {
         if !self.staged.is_empty() {
-            self.staging.claims.push((conn, frame));
+            self.staging.claims.push(claim);
         } else if let Some(last) = self.staging.in_flight.values_mut().next_back() {
-            last.claims.push((conn, frame));
+            last.claims.push(claim);
         } else {
-            self.send_frame(conn, &frame);
+            self.say(claim);
         }
+    }
+
+    fn say(&mut self, claim: Claim) {
+        match claim {
+            Claim::Frame(conn, frame) => self.send_frame(conn, &frame),
+            Claim::Receipt(circle, sealed) => self.fan_out(circle, sealed),
+        }
+    }
+
+    /// A receipt is sent a little later, when there may be nothing to wait for any more: what it rests on is written as for a
+    /// claim.
+    pub(super) const fn owe(&mut self) {
+        self.staging.owed = true;
     }
 
     /// Whether nothing more can be taken in until storage works again.
@@ -65,15 +95,15 @@ impl Node {
         let ops = std::mem::take(&mut self.staged);
         let claims = std::mem::take(&mut self.staging.claims);
         // What others are told must survive power loss; the rest is had from them again.
-        let strict = !claims.is_empty();
+        let strict = !claims.is_empty() | std::mem::take(&mut self.staging.owed);
         self.outputs.push_back(Output::Store(id, Batch { ops: ops.clone(), strict }));
         self.staging.in_flight.insert(id, InFlight { ops, claims });
     }
 
     pub(super) fn staged_committed(&mut self, id: BatchId) {
         let Some(batch) = self.staging.in_flight.remove(&id) else { return };
-        for (conn, frame) in batch.claims {
-            self.send_frame(conn, &frame);
+        for claim in batch.claims {
+            self.say(claim);
         }
         // What was not taken in meanwhile nobody offers again by itself.
         if std::mem::take(&mut self.staging.full) {
@@ -102,6 +132,7 @@ impl Node {
         });
         batch.ops.append(&mut self.staged);
         batch.claims.append(&mut self.staging.claims);
+        self.owe();
         (self.staged, self.staging.claims) = (batch.ops, batch.claims);
         self.staging.retry_at = self.now.mono + STORE_RETRY_MS;
         let bytes = |op: &Op| if let Op::PutEnvelope(row) = op { row.sealed.len() } else { 0 };

@@ -3,7 +3,8 @@
 use felund_core::{
     ids::CircleId,
     io::{Command, Event},
-    sim::World,
+    node::Platform,
+    sim::{Disk, World},
     store::MemoryStore,
     view::{Delivery, Reach, Reply},
 };
@@ -206,6 +207,26 @@ fn nothing_is_confirmed_before_it_is_durable() {
     world.run(5_000);
     assert_eq!(world.texts(1, circle, "general"), ["still in memory"]);
     assert_eq!(world.history(0, circle, "general")[0].delivery, Delivery::Delivered { to: 1, of: 1 });
+}
+
+#[test]
+fn nothing_is_confirmed_through_the_relay_before_it_is_durable() {
+    for seed in 0..6 {
+        let mut world = World::seeded(seed);
+        for _ in 0..2 {
+            world.add_device(Platform::default(), Disk::slow(MemoryStore::default()));
+        }
+        let circle = world.circle("garden club");
+        world.run(5_000);
+        send(&mut world, 0, circle, "over the relay");
+        let key = world.history(0, circle, "general")[0].key();
+        world.run_until("a receipt", |world| {
+            world.events(0).any(|event| {
+                matches!(event, Event::Delivery { delivery: Delivery::Delivered { .. }, msg_id, .. } if *msg_id == key.id)
+            })
+        });
+        assert!(world.devices[1].disk.is_durable(circle, key), "seed {seed}");
+    }
 }
 
 #[test]
