@@ -2,13 +2,14 @@
 //!
 //! The index that a circle opens with is covered by one B-tree, so that ten thousand rows are read without
 //! touching the sealed bytes. A batch is one transaction. Nothing is ever deleted because it could not be read:
-//! a damaged file is named and left as it is.
+//! a damaged file is named and left as it is. What is deleted is overwritten, and a key that another form took the place of
+//! is in none of the files any more.
 
 use std::path::{Path, PathBuf};
 
 use felund_core::{
     ids::{ChannelId, CircleId, MsgId, NodeId},
-    store::{Batch, IndexRow, Loaded, Op, Query, Row, Store},
+    store::{Batch, IDENTITY, IndexRow, Loaded, Op, Query, Row, Store},
     view::Key,
 };
 use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, ffi, params};
@@ -16,6 +17,8 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, ff
 use crate::datadir;
 
 const SCHEMA_VERSION: i64 = 1;
+/// Stands in the file as its application's id while no earlier key may be left in it.
+const WIPED: i64 = 1;
 const SCHEMA: &str = "
 CREATE TABLE records (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE envelopes (
@@ -25,7 +28,10 @@ CREATE TABLE envelopes (
 CREATE INDEX by_order ON envelopes (circle, ts, id, channel, author, chat);
 CREATE INDEX by_channel ON envelopes (circle, channel, ts, id);
 PRAGMA user_version = 1;
+PRAGMA application_id = 1;
 ";
+/// A file system with less room is full: a transaction takes some pages in the log, and more in the file.
+const ROOM: u64 = 64 * 1024;
 
 /// Flips the sign bit, so that SQLite's signed order is the order of the unsigned numbers.
 const SIGN: u64 = 1 << 63;
@@ -65,11 +71,19 @@ impl Sqlite {
                 path.display()
             ));
         }
+        // One of before, or one that had no room for it. Without it everything else works, and there is a next start.
+        if !store.is_wiped().map_err(|e| explain(path, &e))? {
+            let _ = store.wipe();
+        }
         Ok(store)
     }
 
     fn prepare(&self) -> rusqlite::Result<()> {
+        // The folder is this process's own. Otherwise SQLite would share the log's index through a mapped file, and a full disk
+        // that has no blocks for a mapped page kills whoever touches it.
+        self.db.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
         self.db.pragma_update(None, "journal_mode", "WAL")?;
+        self.db.pragma_update(None, "secure_delete", true)?;
         self.db.pragma_update(None, "synchronous", "FULL")?;
         // Pages are small and the operating system caches them; what is kept here counts as resident memory.
         self.db.pragma_update(None, "cache_size", -512)?;
@@ -86,20 +100,45 @@ impl Sqlite {
     /// # Errors
     /// A text for people.
     pub fn write(&mut self, batches: &[Batch]) -> Result<(), String> {
-        self.write_raw(batches).map_err(|e| explain(&self.path, &e))
+        let replaced = self.write_raw(batches).map_err(|e| explain(&self.path, &e))?;
+        if replaced {
+            // What was to be written is. Where there is no room for this it is done at a later start.
+            let _ = self.wipe();
+        }
+        Ok(())
     }
 
-    fn write_raw(&mut self, batches: &[Batch]) -> rusqlite::Result<()> {
+    /// Answers whether an earlier key was replaced.
+    fn write_raw(&mut self, batches: &[Batch]) -> rusqlite::Result<bool> {
         let strict = batches.iter().any(|batch| batch.strict);
         if strict != self.strict {
             self.db.pragma_update(None, "synchronous", if strict { "FULL" } else { "NORMAL" })?;
             self.strict = strict;
         }
         let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut replaced = false;
         for op in batches.iter().flat_map(|batch| &batch.ops) {
+            replaced |= replaces_key(&transaction, op)?;
             apply(&transaction, op)?;
         }
-        transaction.commit()
+        if replaced {
+            transaction.pragma_update(None, "application_id", 0)?;
+        }
+        transaction.commit()?;
+        Ok(replaced)
+    }
+
+    fn is_wiped(&self) -> rusqlite::Result<bool> {
+        self.db.query_row("PRAGMA application_id", [], |row| Ok(row.get::<_, i64>(0)? == WIPED))
+    }
+
+    /// Leaves nothing in the files but what is kept: neither in the log nor in the pages, where even overwriting leaves what was
+    /// once moved to another page.
+    fn wipe(&self) -> rusqlite::Result<()> {
+        let empty_log = "PRAGMA wal_checkpoint(TRUNCATE)";
+        let wiped = self.db.execute_batch(&format!("{empty_log}; VACUUM; PRAGMA application_id = {WIPED}"));
+        // Also after a failure: what it wrote until then takes up the room that was lacking.
+        wiped.and(self.db.execute_batch(empty_log))
     }
 
     /// Answers a query.
@@ -187,6 +226,18 @@ impl Sqlite {
     }
 }
 
+/// Whether this puts another form of the device's key in the place of one that is there.
+fn replaces_key(db: &Connection, op: &Op) -> rusqlite::Result<bool> {
+    match op {
+        Op::PutRecord(key, value) if key == IDENTITY => db
+            .prepare_cached("SELECT value <> ?2 FROM records WHERE key = ?1")?
+            .query_row(params![key, value], |row| row.get(0))
+            .optional()
+            .map(Option::unwrap_or_default),
+        _ => Ok(false),
+    }
+}
+
 fn apply(db: &Connection, op: &Op) -> rusqlite::Result<()> {
     match op {
         Op::PutRecord(key, value) => {
@@ -219,10 +270,11 @@ fn apply(db: &Connection, op: &Op) -> rusqlite::Result<()> {
 
 fn explain(path: &Path, error: &rusqlite::Error) -> String {
     let file = path.display();
+    let full =
+        || format!("the disk is full: nothing new was written to {file}, what is in it is safe. Make room");
     match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => {
-            format!("the disk is full: nothing new was written to {file}, what is in it is safe. Make room")
-        }
+        Some(ErrorCode::DiskFull) => full(),
+        Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) if is_full(path) => full(),
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => format!(
             "{file} is damaged ({error}). It was left as it is: keep a copy, then restore it from a backup, or move \
              it away and join your circles again"
@@ -238,6 +290,17 @@ fn explain(path: &Path, error: &rusqlite::Error) -> String {
             _ => format!("{file} holds something unexpected ({error}); nothing was deleted"),
         },
     }
+}
+
+/// Whether the file system says so: SQLite does not see in every call what it failed for.
+#[cfg(unix)]
+fn is_full(path: &Path) -> bool {
+    rustix::fs::statvfs(path).is_ok_and(|fs| fs.f_bavail.saturating_mul(fs.f_frsize) < ROOM)
+}
+
+#[cfg(not(unix))]
+fn is_full(_: &Path) -> bool {
+    false
 }
 
 impl Store for Sqlite {
@@ -278,6 +341,76 @@ mod tests {
         Sqlite::open(&path).expect("open").write(&[put]).expect("write");
         let loaded = Sqlite::open(&path).expect("open").read(&Query::Records);
         assert_eq!(loaded, Ok(Loaded::Records(vec![("a".into(), vec![1])])));
+    }
+
+    fn put(key: &str, value: &[u8]) -> Batch {
+        Batch { ops: vec![Op::PutRecord(key.into(), value.to_vec())], strict: true }
+    }
+
+    /// Whether any file beside the database holds it.
+    fn is_somewhere(dir: &Path, value: &[u8]) -> bool {
+        let files = std::fs::read_dir(dir).expect("folder").map(|file| file.expect("file").path());
+        files
+            .map(|file| std::fs::read(file).expect("read"))
+            .any(|bytes| bytes.windows(value.len()).any(|window| window == value))
+    }
+
+    #[test]
+    fn a_key_that_was_replaced_is_in_no_file() {
+        let temp = tempfile::tempdir().expect("tempdir");
+        let path = temp.path().join("felund.db");
+        let (seed, sealed, again) = ([0x5e; 40], [0x5f; 90], [0x60; 90]);
+        let mut store = Sqlite::open(&path).expect("open");
+        store.write(&[put(IDENTITY, &seed)]).expect("write");
+        for n in 0..200_u32 {
+            store.write(&[put(&format!("a{n}"), &[1; 60]), put(&format!("z{n}"), &[1; 60])]).expect("write");
+        }
+        assert!(is_somewhere(temp.path(), &seed));
+        store.write(&[put("a", &[1; 60]), put(IDENTITY, &sealed)]).expect("write");
+        assert!(!is_somewhere(temp.path(), &seed) && is_somewhere(temp.path(), &sealed), "while it runs");
+        store.write(&[put(IDENTITY, &again)]).expect("write");
+        assert!(!is_somewhere(temp.path(), &sealed), "an earlier passphrase's form goes as well");
+        drop(store);
+        assert!(!is_somewhere(temp.path(), &seed) && is_somewhere(temp.path(), &again), "and at rest");
+    }
+
+    #[test]
+    fn what_an_earlier_version_left_of_a_key_goes_at_the_next_start() {
+        let temp = tempfile::tempdir().expect("tempdir");
+        let path = temp.path().join("felund.db");
+        let (seed, sealed) = ([0x5e; 40], [0x5f; 90]);
+        let store = Sqlite::open(&path).expect("open");
+        store.db.pragma_update(None, "secure_delete", false).expect("pragma");
+        store.db.pragma_update(None, "application_id", 0).expect("pragma");
+        for (key, value) in [(IDENTITY, &seed[..]), ("profile", &[1; 60]), (IDENTITY, &sealed)] {
+            apply(&store.db, &Op::PutRecord(key.into(), value.to_vec())).expect("write");
+        }
+        drop(store);
+        assert!(is_somewhere(temp.path(), &seed));
+        drop(Sqlite::open(&path).expect("open"));
+        assert!(!is_somewhere(temp.path(), &seed) && is_somewhere(temp.path(), &sealed));
+    }
+
+    #[test]
+    fn no_mapped_file_lies_beside_the_database() {
+        let temp = tempfile::tempdir().expect("tempdir");
+        let mut store = Sqlite::open(&temp.path().join("felund.db")).expect("open");
+        store.write(&[put("a", &[1])]).expect("write");
+        let names =
+            std::fs::read_dir(temp.path()).expect("folder").map(|file| file.expect("file").file_name());
+        let mut names: Vec<_> = names.collect();
+        names.sort();
+        assert_eq!(names, ["felund.db", "felund.db-wal"], "a full disk could not back its pages");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_is_called_that_whatever_call_it_failed_in() {
+        let error = rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_IOERR_FSYNC), None);
+        let temp = tempfile::tempdir().expect("tempdir");
+        assert!(explain(temp.path(), &error).contains("could not be read or written"));
+        // No file system has less room than this one.
+        assert!(explain(Path::new("/proc/version"), &error).starts_with("the disk is full"));
     }
 
     #[test]

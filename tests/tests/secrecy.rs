@@ -137,9 +137,12 @@ fn a_passphrase_keeps_a_thief_out_of_the_keys() {
     let alice = Felund::new("alice", Some(&relay.url()));
     let circle = alice.create("garden club");
     alice.send("garden club", "before the lock");
+    let seed = open_key(&alice);
     {
         let _runs = alice.tail(None);
         alice.control().ask(Command::SetPassphrase { passphrase: Some(PASSPHRASE.to_owned()) });
+        let secrets = Secrets::default().key("the device's key", &seed);
+        secrets.assert_absent_under("a client's data from the moment it is locked", alice.data_dir());
     }
     let refused = alice.refused(&["history", "garden club"]);
     assert!(refused.contains("FELUND_PASSPHRASE"), "{refused}");
@@ -149,7 +152,16 @@ fn a_passphrase_keeps_a_thief_out_of_the_keys() {
     assert!(right.code == 0 && right.stdout.contains("before the lock"), "{right:?}");
     let secret = Invite::parse(&circle.invite).expect("an invite").secret;
     let secrets = Secrets::default().text(PASSPHRASE).key("the circle's secret", secret.expose());
+    let secrets = secrets.key("the device's key", &seed);
     secrets.assert_absent_under("a locked client's data", alice.data_dir());
+}
+
+/// The seed of a device without a passphrase, which is the end of its record (`docs/protocol.md` §11).
+fn open_key(device: &Felund) -> Vec<u8> {
+    let db = rusqlite::Connection::open(device.database()).expect("the database opens");
+    let query = "SELECT value FROM records WHERE key = 'identity'";
+    let record: Vec<u8> = db.query_row(query, [], |row| row.get(0)).expect("a record");
+    record[record.len() - 32..].to_vec()
 }
 
 #[test]

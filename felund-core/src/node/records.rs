@@ -5,6 +5,7 @@
 use minicbor::{Decode, Encode};
 use rand_core::CryptoRng;
 
+pub(super) use crate::store::IDENTITY;
 use crate::{
     ids::{ChannelId, CircleId, Cursor, NodeId},
     keys::{NodeKey, StoreKey, random},
@@ -12,7 +13,6 @@ use crate::{
     view::Key,
 };
 
-pub(super) const IDENTITY: &str = "identity";
 pub(super) const PROFILE: &str = "profile";
 /// Whether the user opted in to anchoring.
 pub(super) const ANCHOR: &str = "anchor";

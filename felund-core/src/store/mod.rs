@@ -17,6 +17,10 @@ use crate::{
     view::Key,
 };
 
+/// The record of the device's key, open or under a passphrase. As far as a platform can, nothing that was in it before is left
+/// once it holds something else.
+pub const IDENTITY: &str = "identity";
+
 /// One envelope at rest: cleartext headers for the index, sealed bytes for the rest.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Row {
