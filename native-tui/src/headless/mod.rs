@@ -138,9 +138,9 @@ fn create(client: &mut Client, name: String, relay: Option<String>, json: bool) 
     // At once: a relay may take its time, and whoever is tired of that has the invite.
     let printed = output::print(&text);
     client.until_caught_up(id, JOIN_PATIENCE);
-    if let LinkView::Down { reason, .. } = &client.circle(id)?.link {
+    if let Some(trouble) = wait::trouble(client.circle(id)?) {
         notice(&format!(
-            "the circle is made, but its relay cannot be reached ({reason}); others can join once it can"
+            "the circle is made, but its relay {trouble}; others can join as soon as it answers"
         ));
     }
     printed.map(|()| String::new())
@@ -151,10 +151,8 @@ fn join(client: &mut Client, code: &str, relay: Option<String>, json: bool) -> R
     let Reply::Circle { circle_id, name, invite } = reply else { return Err(wait::UNEXPECTED.to_owned()) };
     client.until_caught_up(circle_id, JOIN_PATIENCE);
     let circle = client.circle(circle_id)?;
-    if let LinkView::Down { reason, .. } = &circle.link {
-        notice(&format!(
-            "joined, but the relay cannot be reached ({reason}); history comes the next time it can"
-        ));
+    if let Some(trouble) = wait::trouble(circle) {
+        notice(&format!("joined, but the relay {trouble}; history comes as soon as it answers"));
     }
     let name = if circle.name.is_empty() { name } else { circle.name.clone() };
     Ok(print::circle(&Reply::Circle { circle_id, name, invite }, json)?.1)
@@ -178,7 +176,8 @@ fn send(client: &mut Client, wanted: &str, text: &[String], json: bool) -> Resul
             return Ok(print::sent(msg_id, delivery, json).into());
         }
         if !client.step(until)? {
-            return Ok(Done { text: String::new(), code: kept(client, circle, msg_id) });
+            say_kept(client, circle, msg_id);
+            return Ok(Done { text: print::kept(msg_id, json), code: ExitCode::from(EXIT_KEPT) });
         }
     }
 }
@@ -212,7 +211,7 @@ fn newest(client: &mut Client, circle: CircleId, channel: ChannelId) -> Result<V
     }
 }
 
-fn kept(client: &Client, circle: CircleId, msg_id: MsgId) -> ExitCode {
+fn say_kept(client: &Client, circle: CircleId, msg_id: MsgId) {
     let why = match client.circle(circle).map(|circle| circle.link.clone()) {
         Ok(LinkView::Down { reason, .. }) => format!("the relay cannot be reached: {reason}"),
         Ok(LinkView::None) => "the circle has no relay, and no member is connected".to_owned(),
@@ -221,7 +220,6 @@ fn kept(client: &Client, circle: CircleId, msg_id: MsgId) -> ExitCode {
     notice(&format!(
         "{why}. Nothing is lost: message {msg_id} is kept here and is sent the next time Felund runs"
     ));
-    ExitCode::from(EXIT_KEPT)
 }
 
 /// A text without the line breaks at its end.
@@ -252,8 +250,8 @@ fn read_text(mut from: impl Read) -> Result<String, String> {
 fn history(client: &mut Client, wanted: &str, limit: u32) -> Result<String, String> {
     let (circle, _) = client.channel(wanted)?;
     client.until_caught_up(circle, CATCH_UP_PATIENCE);
-    if let LinkView::Down { reason, .. } = &client.circle(circle)?.link {
-        notice(&format!("the relay cannot be reached ({reason}); this is what is kept here"));
+    if let Some(trouble) = wait::trouble(client.circle(circle)?) {
+        notice(&format!("the relay {trouble}; this is what is kept here"));
     }
     let (circle, channel) = client.channel(wanted)?;
     match client.ask(&Command::History { circle, channel, before: None, limit })? {

@@ -46,6 +46,11 @@ pub(crate) fn sent(msg_id: MsgId, delivery: Delivery, json: bool) -> String {
     }
 }
 
+/// A message that is on this device only; people are told elsewhere, with the reason.
+pub(crate) fn kept(msg_id: MsgId, json: bool) -> String {
+    if json { line(&json!({ "msg_id": msg_id, "delivery": { "state": "waiting" } })) } else { String::new() }
+}
+
 /// A line, in JSON always.
 pub(crate) fn message(message: &MessageView) -> String {
     line(&json!({
@@ -192,5 +197,17 @@ fn reach(reach: Reach) -> String {
         Reach::Relay => "via the relay".to_owned(),
         Reach::Offline { last_seen: Some(at) } => format!("offline since {}", crate::text::utc(at)),
         Reach::Offline { last_seen: None } => "offline".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_that_waits_is_a_line_for_programs() {
+        let id = MsgId([0xab; 16]);
+        let line = format!("{{\"delivery\":{{\"state\":\"waiting\"}},\"msg_id\":\"{id}\"}}\n");
+        assert_eq!((kept(id, true), kept(id, false)), (line, String::new()));
     }
 }

@@ -50,8 +50,8 @@ pub(crate) struct Client {
     /// Counts sessions: a question of an earlier one is not answered any more.
     generation: u32,
     replies: HashMap<u64, Result<Reply, String>>,
-    /// Why the node will not get ready.
-    fault: Option<String>,
+    /// What went wrong before the node was ready: what it left out, or why it will not get ready.
+    warnings: Vec<String>,
     /// Whether the process was asked to end.
     stopped: bool,
 }
@@ -78,7 +78,7 @@ impl Client {
             closed: false,
             generation: 0,
             replies: HashMap::new(),
-            fault: None,
+            warnings: Vec::new(),
             stopped: false,
         };
         match client.until_ready() {
@@ -108,9 +108,17 @@ impl Client {
 
     fn until_ready(&mut self) -> Result<(), String> {
         let until = Instant::now() + ANSWER;
+        // What is asked in a mirror's name has no number.
+        let mut asked = 0;
         while !self.model.ready {
-            if let Some(fault) = self.fault.take() {
+            if let Some(Err(fault)) = self.replies.remove(&asked) {
+                self.warnings.retain(|warning| *warning != fault);
+                self.say_warnings();
                 return Err(fault);
+            }
+            // A node that is broken refuses whatever it is asked; one that left something out answers when it is ready.
+            if asked == 0 && !self.warnings.is_empty() {
+                asked = self.session.ask(Command::Snapshot).unwrap_or(asked);
             }
             if self.model.locked {
                 self.model.locked = false;
@@ -119,7 +127,14 @@ impl Client {
                 return Err("Felund did not get ready within a minute; nothing was changed".to_owned());
             }
         }
+        self.say_warnings();
         Ok(())
+    }
+
+    fn say_warnings(&mut self) {
+        for warning in self.warnings.drain(..) {
+            notice(&warning);
+        }
     }
 
     fn unlock(&mut self, passphrase: String, until: Instant) -> Result<(), String> {
@@ -228,7 +243,7 @@ impl Client {
             Event::Delivery { msg_id, delivery, .. } => {
                 self.delivered.insert(msg_id, delivery);
             }
-            Event::Notice { error: true, text } if !self.model.ready => self.fault = Some(text),
+            Event::Notice { error: true, text } if !self.model.ready => self.warnings.push(text),
             Event::Notice { error: true, text } => notice(&text),
             Event::Message(_) => self.early.push_back(event),
             _ => {}
@@ -313,7 +328,7 @@ impl Client {
         loop {
             let Some(view) = self.model.circle(circle) else { return };
             match &view.link {
-                _ if view.members.iter().any(|member| member.reach == Reach::Direct) => {
+                _ if has_direct(view) => {
                     quiet_until.get_or_insert_with(|| Instant::now() + QUIET);
                 }
                 LinkView::Down { .. } => return,
@@ -375,6 +390,20 @@ const fn is_repeatable(command: &Command) -> bool {
             | Command::History { .. }
             | Command::Doctor
     )
+}
+
+/// What keeps a circle from its relay, in the words that follow "the relay". One that has not answered yet is missed only where
+/// no member serves as well.
+pub(crate) fn trouble(circle: &CircleView) -> Option<String> {
+    match &circle.link {
+        LinkView::Down { reason, .. } => Some(format!("cannot be reached ({reason})")),
+        LinkView::Connecting if !has_direct(circle) => Some("has not answered so far".to_owned()),
+        LinkView::Connecting | LinkView::None | LinkView::Live | LinkView::Polling => None,
+    }
+}
+
+fn has_direct(circle: &CircleView) -> bool {
+    circle.members.iter().any(|member| member.reach == Reach::Direct)
 }
 
 fn is_up(link: &LinkView) -> bool {
@@ -455,6 +484,61 @@ mod tests {
         let reply = client.ask(&Command::Doctor);
         assert!(matches!(reply, Ok(Reply::Doctor { .. })), "{reply:?}");
         assert_eq!(client.generation(), 1, "there were two owners");
+    }
+
+    /// A data directory with a circle in it.
+    fn with_circle(dir: &std::path::Path) -> (Options, CircleId) {
+        let options = Options { data_dir: Some(dir.to_owned()), ..Options::default() };
+        let mut client = Client::open(options.clone(), Setup::default()).expect("opens");
+        let made = client.ask(&Command::CreateCircle { name: "garden club".into(), relay: None });
+        let Ok(Reply::Circle { circle_id, .. }) = made else { panic!("{made:?}") };
+        (options, circle_id)
+    }
+
+    fn damage(dir: &std::path::Path, record: &str) {
+        let mut store = crate::storage::Sqlite::open(&dir.join("felund.db")).expect("opens");
+        let op = felund_core::store::Op::PutRecord(record.to_owned(), vec![0]);
+        store.write(&[felund_core::store::Batch { ops: vec![op], strict: true }]).expect("writes");
+    }
+
+    #[test]
+    fn a_record_that_was_left_out_stops_no_command() {
+        let temp = tempfile::tempdir().expect("tempdir");
+        let (options, circle) = with_circle(temp.path());
+        damage(temp.path(), &format!("cursor/{circle}"));
+        let mut client = Client::open(options, Setup::default()).expect("opens");
+        assert!(client.circle(circle).is_ok());
+        let reply = client.ask(&Command::Invite { circle });
+        assert!(matches!(reply, Ok(Reply::Invite { .. })), "{reply:?}");
+    }
+
+    #[test]
+    fn a_node_that_is_broken_is_waited_for_by_nobody() {
+        let temp = tempfile::tempdir().expect("tempdir");
+        let (options, _) = with_circle(temp.path());
+        damage(temp.path(), felund_core::store::IDENTITY);
+        let broken = owner(&DataDir::open(options.data_dir.clone()).expect("data directory"));
+        let begun = Instant::now();
+        let mirror = Client::open(options.clone(), Setup::default()).err();
+        drop(broken);
+        let alone = Client::open(options, Setup::default()).err();
+        for error in [mirror, alone] {
+            assert!(error.as_ref().is_some_and(|error| error.contains("identity")), "{error:?}");
+        }
+        assert!(begun.elapsed() < ANSWER / 2);
+    }
+
+    #[test]
+    fn a_relay_that_never_answers_is_missed_like_one_that_cannot_be_reached() {
+        let temp = tempfile::tempdir().expect("tempdir");
+        let (options, id) = with_circle(temp.path());
+        let client = Client::open(options, Setup::default()).expect("opens");
+        let mut circle = client.circle(id).expect("there").clone();
+        assert_eq!(trouble(&circle), None, "it has no relay");
+        circle.link = LinkView::Connecting;
+        assert!(trouble(&circle).is_some_and(|trouble| trouble.contains("not answered")));
+        circle.members[0].reach = Reach::Direct;
+        assert_eq!(trouble(&circle), None, "somebody is there all the same");
     }
 
     #[test]
