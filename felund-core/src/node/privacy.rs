@@ -23,6 +23,8 @@ impl Node {
     pub(super) fn hide_or_show(&mut self) {
         let hidden = self.is_hidden();
         self.outputs.push_back(Output::Reachable(!hidden));
+        // It says by which addresses this device connects.
+        self.checked = None;
         self.direct.dials = self.platform.dials && !hidden;
         let conns: Vec<ConnId> = self.direct.conns().filter(|conn| hidden || self.rtc.owns(*conn)).collect();
         let why =

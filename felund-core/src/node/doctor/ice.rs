@@ -21,6 +21,7 @@ pub(super) fn findings<'a>(
     asked: &IceProbe,
     report: &IceReport,
     unusable: impl Iterator<Item = &'a String>,
+    hidden: bool,
 ) -> Vec<Finding> {
     let mut findings: Vec<Finding> = report.servers(asked).map(|server| {
         let subject = format!("{} {}", if server.turn { "TURN server" } else { "STUN server" }, server.url);
@@ -76,13 +77,17 @@ pub(super) fn findings<'a>(
             ),
         ));
     }
-    findings.push(candidates(report));
+    findings.push(candidates(report, hidden));
     findings.push(nat(asked, report));
     findings
 }
 
-fn candidates(report: &IceReport) -> Finding {
-    let kinds = report.kinds();
+/// A device that hides its address uses, and tells members, no other address than one of a TURN server.
+fn candidates(report: &IceReport, hidden: bool) -> Finding {
+    let mut kinds = report.kinds();
+    if hidden {
+        kinds.retain(|kind| *kind == CandidateKind::Relay);
+    }
     let word = |kind: &CandidateKind| match kind {
         CandidateKind::Host => "the device's own (host)",
         CandidateKind::Srflx | CandidateKind::Prflx => "one its router shows (srflx)",
@@ -90,7 +95,8 @@ fn candidates(report: &IceReport) -> Finding {
     };
     let words: Vec<&str> = kinds.iter().map(word).collect();
     let (ok, detail, advice) = if words.is_empty() {
-        (false, "none".to_owned(), Some("Without any network, nobody is reached directly."))
+        let advice = "Without any network, nobody is reached directly.";
+        (hidden, "none".to_owned(), (!hidden).then_some(advice))
     } else {
         (true, words.join(", "), None)
     };
@@ -188,7 +194,7 @@ mod tests {
             complete: true,
             ..IceReport::default()
         };
-        let told = findings(&asked, &report, [].iter());
+        let told = findings(&asked, &report, [].iter(), false);
         let nat = of(&told, "NAT");
         assert!(!nat.ok && nat.advice.as_ref().is_some_and(|advice| advice.contains("TURN")), "{nat:?}");
         let figures = nat.figures.as_ref().expect("figures");
@@ -198,7 +204,7 @@ mod tests {
         );
         assert_eq!(of(&told, "STUN server stun:a").figures.as_ref().expect("figures").rtt_ms, Some(12));
         report.found.push(found(CandidateKind::Relay, "198.51.100.9:5", "turn:t.example"));
-        assert!(of(&findings(&asked, &report, [].iter()), "NAT").ok, "a TURN server carries it");
+        assert!(of(&findings(&asked, &report, [].iter(), false), "NAT").ok, "a TURN server carries it");
     }
 
     #[test]
@@ -209,7 +215,7 @@ mod tests {
             ..IceReport::default()
         };
         let unusable = ["turns:t.example".to_owned()];
-        let told = findings(&asked, &report, unusable.iter());
+        let told = findings(&asked, &report, unusable.iter(), false);
         assert_eq!(
             (of(&told, "TURN server turn:t").ok, of(&told, "TURN server turn:t").detail.as_str()),
             (false, "401: Unauthorized")
@@ -227,11 +233,36 @@ mod tests {
             complete: true,
             ..IceReport::default()
         };
-        let told = findings(&asked(&[]), &report, [].iter());
+        let told = findings(&asked(&[]), &report, [].iter(), false);
         assert!(told.iter().all(|finding| finding.ok), "{told:?}");
         assert_eq!(
             of(&told, "addresses").figures.as_ref().expect("figures").candidates,
             Some(vec!["host".to_owned()])
+        );
+    }
+
+    #[test]
+    fn a_device_that_hides_is_not_said_to_connect_by_an_address_of_its_own() {
+        let asked = asked(&["stun:a.example", "turn:t.example"]);
+        let mut report = IceReport {
+            found: vec![
+                found(CandidateKind::Host, "192.168.1.2:4000", ""),
+                found(CandidateKind::Srflx, "203.0.113.7:1", "stun:a.example"),
+            ],
+            complete: true,
+            ..IceReport::default()
+        };
+        let told = findings(&asked, &report, [].iter(), true);
+        let addresses = of(&told, "addresses");
+        assert_eq!(
+            (addresses.ok, addresses.detail.as_str()),
+            (true, "none"),
+            "hiding is no fault: {addresses:?}"
+        );
+        report.found.push(found(CandidateKind::Relay, "198.51.100.9:5", "turn:t.example"));
+        assert_eq!(
+            of(&findings(&asked, &report, [].iter(), true), "addresses").detail,
+            "one of a TURN server (relay)"
         );
     }
 

@@ -90,10 +90,11 @@ impl Node {
 
     /// What the platform found of STUN and TURN servers.
     pub(super) fn probed(&mut self, id: ProbeId, report: &IceReport) {
+        let hidden = self.is_hidden();
         for checkup in &mut self.checkups {
             match &checkup.ice {
                 Ice::Asked(asked, probe, _) if *asked == id => {
-                    let findings = ice::findings(probe, report, self.rtc.servers.unusable());
+                    let findings = ice::findings(probe, report, self.rtc.servers.unusable(), hidden);
                     let (probe, at) = (probe.clone(), self.now.mono);
                     self.checked = Some(Found { probe, at, findings: findings.clone() });
                     checkup.ice = Ice::Done(findings);
@@ -105,7 +106,7 @@ impl Node {
 
     /// Lets checks begin with the servers once relays have named them, and answers those that are done.
     pub(super) fn advance_checkups(&mut self) {
-        let now = self.now;
+        let (now, hidden) = (self.now, self.is_hidden());
         let named = self.links.values().all(|link| !link.awaits_ice());
         for checkup in &mut self.checkups {
             let answered = checkup.relays.values().all(|asked| asked.findings.is_some());
@@ -124,7 +125,8 @@ impl Node {
             match &checkup.ice {
                 Ice::Asked(_, probe, until) if *until <= now.mono => {
                     let nothing = IceReport::default();
-                    checkup.ice = Ice::Done(ice::findings(probe, &nothing, self.rtc.servers.unusable()));
+                    let unusable = self.rtc.servers.unusable();
+                    checkup.ice = Ice::Done(ice::findings(probe, &nothing, unusable, hidden));
                 }
                 _ => {}
             }
