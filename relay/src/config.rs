@@ -1,8 +1,16 @@
 //! What an operator can set: each option is a flag and an environment variable of the same name.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    ffi::{OsStr, OsString},
+    net::SocketAddr,
+    path::PathBuf,
+};
 
-use clap::{ArgAction, Parser, builder::RangedU64ValueParser};
+use clap::{
+    ArgAction, CommandFactory as _, FromArgMatches as _, Parser,
+    builder::{RangedU64ValueParser, Resettable},
+};
+use felund_core::relay_api::{ServerUri, clean_relay_url};
 
 /// Felund's blind relay: stores and forwards sealed envelopes it cannot open, and serves the web app.
 #[derive(Debug, Clone, Parser)]
@@ -17,7 +25,7 @@ pub struct Config {
     pub data_dir: PathBuf,
 
     /// The address people reach this relay by, such as `https://relay.example`; used for the WebSocket's URL.
-    #[arg(long, env = "FELUND_RELAY_PUBLIC_URL")]
+    #[arg(long, env = "FELUND_RELAY_PUBLIC_URL", value_parser = clean_relay_url)]
     pub public_url: Option<String>,
 
     /// Serve the web app from this folder instead of the one built into the program.
@@ -71,11 +79,11 @@ pub struct Config {
     pub stun_listen: Option<SocketAddr>,
 
     /// More STUN servers for /v1/ice, such as stun:stun.example:3478; repeat or separate by commas.
-    #[arg(long, env = "FELUND_RELAY_STUN", value_delimiter = ',')]
+    #[arg(long, env = "FELUND_RELAY_STUN", value_delimiter = ',', value_parser = stun_server)]
     pub stun: Vec<String>,
 
     /// TURN servers for /v1/ice, such as turn:turn.example:3478; repeat or separate by commas.
-    #[arg(long, env = "FELUND_RELAY_TURN", value_delimiter = ',', requires = "turn_secret")]
+    #[arg(long, env = "FELUND_RELAY_TURN", value_delimiter = ',', value_parser = turn_server, requires = "turn_secret")]
     pub turn: Vec<String>,
 
     /// The secret shared with the TURN servers (coturn: use-auth-secret, static-auth-secret).
@@ -123,10 +131,98 @@ impl std::str::FromStr for TurnSecret {
     }
 }
 
+fn stun_server(text: &str) -> Result<String, String> {
+    server(text, false)
+}
+
+fn turn_server(text: &str) -> Result<String, String> {
+    server(text, true)
+}
+
+fn server(text: &str, turn: bool) -> Result<String, String> {
+    let text = text.trim();
+    match ServerUri::parse(text)?.is_turn() {
+        is_turn if is_turn == turn => Ok(text.to_owned()),
+        true => Err("it is a TURN server's, which belongs to --turn".to_owned()),
+        false => Err("it is a STUN server's, which belongs to --stun".to_owned()),
+    }
+}
+
+/// Leaves out variables that say nothing: an empty one is how a shell, or a line `NAME=` in a file, says that there is none.
+fn without_empty(command: clap::Command, value: impl Fn(&OsStr) -> Option<OsString>) -> clap::Command {
+    command.mut_args(|arg| {
+        let value = arg.get_env().and_then(&value);
+        let empty = value.is_some_and(|value| value.to_str().is_some_and(|text| text.trim().is_empty()));
+        if empty { arg.env(Resettable::Reset) } else { arg }
+    })
+}
+
 impl Config {
+    /// What the process was started with; it ends here where that makes no sense.
+    #[must_use]
+    pub fn given() -> Self {
+        let command = without_empty(Self::command(), |name| std::env::var_os(name));
+        Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+    }
+
     /// Whether `/v1/metrics` answers.
     pub(crate) fn metrics_enabled(&self) -> bool {
         let local = self.listen.ip().is_loopback() && self.public_url.is_none() && !self.trust_forwarded_for;
         self.metrics.unwrap_or(local)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(options: &[&str]) -> Result<Config, clap::Error> {
+        Config::try_parse_from([&["felund-relay"], options].concat())
+    }
+
+    #[test]
+    fn a_variable_that_is_empty_is_none() {
+        let left = |value: &'static str| {
+            let command = without_empty(Config::command(), move |_| Some(value.into()));
+            command.get_arguments().filter(|arg| arg.get_env().is_some()).count()
+        };
+        assert_eq!((left(""), left(" ")), (0, 0));
+        assert!(left("x") > 15);
+    }
+
+    #[test]
+    fn addresses_that_nobody_could_use_are_refused() {
+        for options in [
+            ["--public-url", "nonsense"],
+            ["--public-url", "chat.example"],
+            ["--public-url", "wss://chat.example"],
+            ["--stun", "chat.example:3478"],
+            ["--stun", "turn:chat.example"],
+            ["--stun", "stun:a.example,stun://b.example"],
+        ] {
+            assert!(parse(&options).is_err(), "{options:?}");
+        }
+        for turn in ["chat.example", "stun:chat.example", "turn:chat.example?transport=sctp"] {
+            assert!(parse(&["--turn", turn, "--turn-secret", "x"]).is_err(), "{turn}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_taken_as_the_handbook_gives_them() {
+        let config = parse(&[
+            "--public-url",
+            "https://chat.example/",
+            "--stun",
+            "stun:chat.example:3478, stun:[2001:db8::1]",
+            "--turn",
+            "turn:chat.example:3478?transport=udp,turns:chat.example:5349?transport=tcp",
+            "--turn-secret",
+            "x",
+        ])
+        .unwrap();
+        assert_eq!(config.public_url.as_deref(), Some("https://chat.example"));
+        assert_eq!(config.stun, ["stun:chat.example:3478", "stun:[2001:db8::1]"]);
+        let turn = ["turn:chat.example:3478?transport=udp", "turns:chat.example:5349?transport=tcp"];
+        assert_eq!(config.turn, turn);
     }
 }

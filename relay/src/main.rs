@@ -2,12 +2,11 @@
 
 use std::{io::Write as _, process::ExitCode};
 
-use clap::Parser as _;
 use felund_relay::{Config, Relay};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    let config = Config::parse();
+    let config = Config::given();
     let filter = match EnvFilter::try_new(&config.log) {
         // What strangers send must not fill the disk: this library warns of each packet that is none.
         Ok(filter) => filter.add_directive("stun_types=off".parse().unwrap_or_default()),

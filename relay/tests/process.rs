@@ -99,6 +99,36 @@ fn every_option_has_an_environment_variable() {
     assert!(count >= 15, "{help}");
 }
 
+#[test]
+fn variables_that_are_empty_count_as_not_set() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("file"), b"").unwrap();
+    let mut relay = Command::new(PROGRAM);
+    for name in ["RATE_NODE", "MESSAGE_TTL", "PUBLIC_URL", "STUN", "TURN", "METRICS", "STUN_LISTEN", "LOG"] {
+        relay.env(format!("FELUND_RELAY_{name}"), "");
+    }
+    // It gets as far as the data folder: wrong usage would end it with 2.
+    let Output { status, stderr, .. } = relay
+        .arg("--data-dir")
+        .arg(dir.path().join("file/data"))
+        .args(["--listen", "127.0.0.1:0"])
+        .output()
+        .unwrap();
+    let error = String::from_utf8(stderr).unwrap();
+    assert!(status.code() == Some(1) && error.contains("cannot write to the data folder"), "{error}");
+}
+
+#[test]
+fn an_address_that_nobody_could_use_is_wrong_usage() {
+    let dir = tempfile::tempdir().unwrap();
+    for (option, value) in [("--public-url", "chat.example"), ("--stun", "chat.example:3478")] {
+        let Output { status, stderr, .. } =
+            Command::new(PROGRAM).arg("--data-dir").arg(dir.path()).args([option, value]).output().unwrap();
+        let error = String::from_utf8(stderr).unwrap();
+        assert!(status.code() == Some(2) && error.contains(option), "{error}");
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_log_that_cannot_be_written_ends_nothing() {

@@ -4,10 +4,9 @@
 mod candidate;
 mod probe;
 mod servers;
-mod uri;
 
+pub use crate::relay_api::{Scheme, ServerUri};
 pub use candidate::Candidate;
 pub use probe::{Filtering, Gathered, IceProbe, IceReport, Mapping, ServerReport, Shown};
 pub(crate) use servers::{Servers, has_turn, without_turn};
 pub use servers::{parse_servers, servers_text};
-pub use uri::{Scheme, ServerUri};
