@@ -212,20 +212,23 @@ impl Store {
         idle_before: u64,
         sink: Sink,
     ) -> Result<Self, OpenError> {
-        let circles = Arc::new(RwLock::new(schema::load_circles(&connection)?));
-        let journaled_from = schema::meta(&connection, JOURNALED_FROM)?.map_or(Cursor(0), schema::from_sql);
-        let (journal, mut records) = open_journal(&path.with_file_name("journal"));
+        let at_path = |e: rusqlite::Error| OpenError::of(path, &e);
+        let circles = Arc::new(RwLock::new(schema::load_circles(&connection).map_err(at_path)?));
+        let journaled_from = schema::meta(&connection, JOURNALED_FROM).map_err(at_path)?;
+        let journaled_from = journaled_from.map_or(Cursor(0), schema::from_sql);
+        let key = schema::journal_key(&connection).map_err(at_path)?;
+        let (journal, records) = open_journal(&path.with_file_name("journal"), key, journaled_from);
         let last = records.last().map_or(0, |record| record.seq.0);
-        records.retain(|record| record.seq >= journaled_from);
         let pending = Arc::new(Pending::default());
         pending.add(records);
         // Cursors also start at the clock: a relay that lost its database, or got an old backup back, gives out
         // higher ones than before, and clients miss nothing. The step beyond the last one on disk is for those that
         // were pushed but not written when an earlier process died.
-        let next = schema::next_seq(&connection)?.max(last + 1);
+        let next = schema::next_seq(&connection).map_err(at_path)?.max(last + 1).max(journaled_from.0);
         let next = (next + (1 << CLOCK_SHIFT)).max(clock::unix_seconds() << CLOCK_SHIFT);
         let shared_next = Arc::new(AtomicU64::new(next));
-        let readers = (0..READERS).map(|_| schema::open_reader(path)).collect::<Result<Vec<_>, _>>()?;
+        let readers = (0..READERS).map(|_| schema::open_reader(path)).collect::<Result<_, _>>();
+        let readers = readers.map_err(at_path)?;
         let (jobs, inbox) = mpsc::channel();
         let durable = (journal, pending.clone());
         let mut writer = Writer::new(connection, circles.clone(), durable, shared_next.clone(), quota, sink);
@@ -332,11 +335,22 @@ impl Store {
 }
 
 /// The journal and what lies in it. Without one, every group waits for the database: slower, and just as safe.
-fn open_journal(path: &Path) -> (Option<Journal>, Vec<Record>) {
-    match Journal::open(path) {
-        Ok((journal, records)) => (Some(journal), records),
+fn open_journal(path: &Path, key: journal::Key, from: Cursor) -> (Option<Journal>, Vec<Record>) {
+    let file = path.display();
+    match Journal::open(path, key, from) {
+        Ok((journal, found)) => {
+            if found.damaged > 0 {
+                tracing::error!(
+                    "{} bytes of the journal {file} are damaged: unless they were being written when the power went, \
+                     messages that the relay had accepted are lost but for the members who have them. What follows them \
+                     was read; check the disk",
+                    found.damaged
+                );
+            }
+            (Some(journal), found.records)
+        }
         Err(e) => {
-            tracing::error!("the journal {} cannot be used: {e}; posts will take longer", path.display());
+            tracing::error!("the journal {file} cannot be used: {e}; posts will take longer");
             (None, Vec::new())
         }
     }

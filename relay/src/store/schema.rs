@@ -12,11 +12,14 @@ use felund_core::{
     ids::{CircleHint, Cursor},
     relay_api::signing::ApiKey,
 };
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 
 use super::{Circle, Page, StoreError};
 
-const MIGRATIONS: &[&str] = &[include_str!("../../migrations/0001_messages.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/0001_messages.sql"),
+    include_str!("../../migrations/0002_journal_key.sql"),
+];
 
 /// Why the database cannot be used. The texts say what to do.
 #[derive(Debug)]
@@ -34,8 +37,9 @@ impl fmt::Display for OpenError {
         match self {
             Self::Corrupt { path, what } => write!(
                 f,
-                "{} is damaged or not a relay database ({what}). It was left as it is. Move it away to start \
-                 with an empty relay (members send again what the relay lacks), or restore a backup",
+                "{} is damaged or not a relay database ({what}). It was left as it is. Restore a backup, or \
+                 move it away to start with an empty relay: members keep what they have fetched, and what only the relay \
+                 had is gone",
                 path.display()
             ),
             Self::Newer { path, found } => write!(
@@ -52,21 +56,22 @@ impl fmt::Display for OpenError {
 
 impl std::error::Error for OpenError {}
 
-impl From<rusqlite::Error> for OpenError {
-    fn from(e: rusqlite::Error) -> Self {
-        Self::Other(e.to_string())
+impl OpenError {
+    /// What SQLite says of the file, or of what it found in a file that no relay would have written.
+    pub(super) fn of(path: &Path, e: &rusqlite::Error) -> Self {
+        match e.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) | None => {
+                Self::Corrupt { path: path.into(), what: e.to_string() }
+            }
+            _ => Self::Other(format!("{}: {e}", path.display())),
+        }
     }
 }
 
 pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
     prepare_writer(path).map_err(|e| match e {
         Failure::Newer(found) => OpenError::Newer { path: path.into(), found },
-        Failure::Sql(e) => match e.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
-                OpenError::Corrupt { path: path.into(), what: e.to_string() }
-            }
-            _ => OpenError::Other(format!("{}: {e}", path.display())),
-        },
+        Failure::Sql(e) => OpenError::of(path, &e),
     })
 }
 
@@ -105,7 +110,7 @@ fn prepare_writer(path: &Path) -> Result<Connection, Failure> {
     Ok(connection)
 }
 
-pub(super) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
+pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(Duration::from_secs(5))?;
@@ -113,23 +118,28 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
     Ok(connection)
 }
 
-pub(super) fn load_circles(connection: &Connection) -> Result<HashMap<CircleHint, Arc<Circle>>, OpenError> {
+pub(super) fn load_circles(connection: &Connection) -> rusqlite::Result<HashMap<CircleHint, Arc<Circle>>> {
     let mut statement = connection.prepare("SELECT id, hint, signing_key FROM circles")?;
     let rows = statement.query_map([], |row| {
         let circle =
             Circle { id: row.get(0)?, hint: CircleHint(row.get(1)?), key: ApiKey::from_bytes(row.get(2)?) };
         Ok((circle.hint, Arc::new(circle)))
     })?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    rows.collect()
+}
+
+/// What records of the journal are sealed under.
+pub(super) fn journal_key(connection: &Connection) -> rusqlite::Result<[u8; 32]> {
+    connection.query_row("SELECT key FROM journal_key", [], |row| row.get(0))
 }
 
 /// One of the numbers kept beside the messages.
-pub(super) fn meta(connection: &Connection, name: &str) -> Result<Option<i64>, OpenError> {
-    Ok(connection.query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get(0)).optional()?)
+pub(super) fn meta(connection: &Connection, name: &str) -> rusqlite::Result<Option<i64>> {
+    connection.query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get(0)).optional()
 }
 
 /// The first row number not given out yet.
-pub(super) fn next_seq(connection: &Connection) -> Result<u64, OpenError> {
+pub(super) fn next_seq(connection: &Connection) -> rusqlite::Result<u64> {
     let stored = meta(connection, "next_seq")?;
     let last: Option<i64> = connection.query_row(
         "SELECT max((SELECT max(seq) FROM messages WHERE circle = circles.id)) FROM circles",
@@ -137,7 +147,7 @@ pub(super) fn next_seq(connection: &Connection) -> Result<u64, OpenError> {
         |row| row.get(0),
     )?;
     let next = last.map_or(1, |last| last + 1).max(stored.unwrap_or(1));
-    u64::try_from(next).map_err(|_| OpenError::Other("negative row numbers in the log".into()))
+    u64::try_from(next).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(0, next))
 }
 
 pub(super) fn read_page(

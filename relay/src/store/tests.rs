@@ -220,3 +220,38 @@ async fn without_a_journal_posts_are_stored_all_the_same() {
     assert_eq!(in_database(dir.path()), 2);
     store.stop();
 }
+
+#[tokio::test]
+async fn a_damaged_journal_costs_the_damaged_message_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(Store::open(dir.path(), QUOTA, 0, sink()).unwrap());
+    let circle = store.register(ApiKey::from_bytes([1; 32])).await.unwrap();
+    append(&store, &circle, &[1], 100).await.unwrap();
+    append(&store, &circle, &[2, 3], 100).await.unwrap();
+    let crashed = as_after_a_crash(dir.path());
+    store.stop();
+    let journal = crashed.path().join("journal");
+    let mut bytes = std::fs::read(&journal).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(&journal, bytes).unwrap();
+    let store = Arc::new(Store::open(crashed.path(), QUOTA, 0, sink()).unwrap());
+    let circle = store.circle(&circle.hint).unwrap();
+    let left: Vec<u8> = all(&store, &circle).await.iter().map(|(_, envelope)| envelope[0]).collect();
+    assert_eq!(left, [2, 3]);
+    store.stop();
+}
+
+#[tokio::test]
+async fn damage_in_the_middle_of_the_database_is_named_with_its_file_and_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(Store::open(dir.path(), QUOTA, 0, sink()).unwrap());
+    store.register(ApiKey::from_bytes([1; 32])).await.unwrap();
+    store.stop();
+    drop(store);
+    let path = dir.path().join("relay.sqlite");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[4096..].fill(0xff);
+    std::fs::write(&path, bytes).unwrap();
+    let error = Store::open(dir.path(), QUOTA, 0, sink()).err().unwrap().to_string();
+    assert!(error.contains("relay.sqlite is damaged") && error.contains("Restore a backup"), "{error}");
+}
