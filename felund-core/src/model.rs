@@ -7,7 +7,7 @@ use crate::{
     ids::{ChannelId, CircleId},
     io::Event,
     sorted::SortedMap,
-    view::{CircleView, IdentityView, Key, Membership, MessageView, Reach},
+    view::{CircleView, IdentityView, Key, Membership, MessageView, Reach, Reply},
 };
 
 /// Messages of one channel that have been loaded, a contiguous newest part of its history.
@@ -16,6 +16,8 @@ pub struct Timeline {
     messages: Vec<MessageView>,
     /// Where the contiguous part begins; `None`: with the first. What came in late and belongs before it waits for its page.
     from: Option<Key>,
+    /// The newest message that was not kept before the first page.
+    dropped: Option<Key>,
     /// Whether the oldest message kept is among them.
     pub start_reached: bool,
     /// Whether a first page has been loaded; before that there are only messages that have just come in.
@@ -35,6 +37,26 @@ impl Timeline {
             Ok(at) => self.messages[at] = message,
             Err(at) => self.messages.insert(at, message),
         }
+    }
+
+    /// Takes in a page that begins at `from`.
+    fn read(&mut self, page: &[MessageView], from: Option<Key>, start_reached: bool) {
+        for message in page {
+            self.upsert(message.clone());
+        }
+        // What was dropped may have come after the page was read: then the next one ends where nothing was.
+        if let Some(dropped) = self.dropped.take().filter(|dropped| from <= Some(*dropped)) {
+            let kept = self.messages.partition_point(|message| message.key() <= dropped);
+            self.from = self.messages.get(kept).map(MessageView::key);
+        } else {
+            self.start_reached |= start_reached;
+            if self.start_reached {
+                self.from = None;
+            } else if !self.loaded || from < self.from {
+                self.from = from;
+            }
+        }
+        self.loaded = true;
     }
 }
 
@@ -81,12 +103,15 @@ impl Model {
                 // A first page that is on its way may have been read before this message came, so it is kept for
                 // when the page is there; of a channel that nobody opens only that many.
                 if !timeline.loaded && timeline.messages.len() > HISTORY_PAGE as usize {
-                    timeline.messages.remove(0);
+                    let oldest = timeline.messages.remove(0).key();
+                    timeline.dropped = timeline.dropped.max(Some(oldest));
                 }
             }
             Event::Delivery { circle_id, channel_id, msg_id, delivery } => {
                 if let Some(timeline) = self.timelines.get_mut(&(*circle_id, *channel_id))
-                    && let Some(message) = timeline.messages.iter_mut().rev().find(|m| m.msg_id == *msg_id)
+                    // Members may write messages of the same id.
+                    && let Some(message) =
+                        timeline.messages.iter_mut().rev().find(|m| m.mine && m.msg_id == *msg_id)
                 {
                     message.delivery = *delivery;
                 }
@@ -94,32 +119,18 @@ impl Model {
             Event::Pruned { circle_id, channel_id, up_to } => {
                 if let Some(timeline) = self.timelines.get_mut(&(*circle_id, *channel_id)) {
                     timeline.messages.retain(|message| message.key() > *up_to);
+                    timeline.dropped = timeline.dropped.filter(|dropped| dropped > up_to);
                 }
             }
             Event::Notice { .. } | Event::Reply { .. } => {}
         }
     }
 
-    /// Takes in a page of [`crate::view::Reply::History`].
-    pub fn apply_history(
-        &mut self,
-        circle: CircleId,
-        channel: ChannelId,
-        page: &[MessageView],
-        start_reached: bool,
-    ) {
-        let timeline = self.timelines.entry((circle, channel)).or_default();
-        for message in page {
-            timeline.upsert(message.clone());
+    /// Takes in a page of history; another reply is none.
+    pub fn apply_history(&mut self, circle: CircleId, channel: ChannelId, page: &Reply) {
+        if let Reply::History { messages, start_reached, from } = page {
+            self.timelines.entry((circle, channel)).or_default().read(messages, *from, *start_reached);
         }
-        timeline.start_reached |= start_reached;
-        let first = page.first().map(MessageView::key);
-        if timeline.start_reached {
-            timeline.from = None;
-        } else if !timeline.loaded || first < timeline.from {
-            timeline.from = first;
-        }
-        timeline.loaded = true;
     }
 
     /// Circles in the order they became known.
@@ -140,12 +151,12 @@ impl Model {
         self.timelines.get(&(circle, channel))
     }
 
-    /// The oldest loaded message of a channel: pass as `before` for the next page. None before the first page, which
+    /// Where the loaded part of a channel begins: pass as `before` for the next page. None before the first page, which
     /// is the newest one.
     #[must_use]
     pub fn oldest(&self, circle: CircleId, channel: ChannelId) -> Option<Key> {
         let timeline = self.timeline(circle, channel).filter(|timeline| timeline.loaded)?;
-        timeline.messages().first().map(MessageView::key)
+        timeline.from.or_else(|| timeline.messages().first().map(MessageView::key))
     }
 
     /// Unread messages in all circles.
@@ -189,8 +200,10 @@ mod tests {
         }
     }
 
-    fn page(ts: impl IntoIterator<Item = u64>) -> Vec<MessageView> {
-        ts.into_iter().map(message).collect()
+    fn page(ts: impl IntoIterator<Item = u64>, start_reached: bool) -> Reply {
+        let messages: Vec<MessageView> = ts.into_iter().map(message).collect();
+        let from = messages.first().map(MessageView::key);
+        Reply::History { messages, start_reached, from }
     }
 
     fn times(model: &Model) -> Vec<u64> {
@@ -210,23 +223,86 @@ mod tests {
             "of a channel that nobody opens only a page is kept"
         );
         assert_eq!(model.oldest(CIRCLE, CHANNEL), None, "the first page is the newest one");
-        model.apply_history(CIRCLE, CHANNEL, &page(1..=100), true);
+        model.apply_history(CIRCLE, CHANNEL, &page(1..=100, true));
+        assert_eq!(model.oldest(CIRCLE, CHANNEL), Some(message(30).key()), "29 came at whatever time");
+        model.apply_history(CIRCLE, CHANNEL, &page(1..30, true));
         assert_eq!(times(&model), (1..u64::from(HISTORY_PAGE) + 30).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn more_than_is_kept_may_come_while_the_first_page_is_read() {
+        let mut model = Model::default();
+        for ts in 21..=250 {
+            model.apply(&Event::Message(message(ts)));
+        }
+        model.apply_history(CIRCLE, CHANNEL, &page(1..=20, true));
+        assert_eq!(times(&model), (151..=250).collect::<Vec<_>>());
+        let timeline = model.timeline(CIRCLE, CHANNEL).unwrap();
+        assert!(timeline.loaded && !timeline.start_reached, "there is more to read");
+        assert_eq!(model.oldest(CIRCLE, CHANNEL), Some(message(151).key()));
+        model.apply_history(CIRCLE, CHANNEL, &page(51..=150, false));
+        model.apply_history(CIRCLE, CHANNEL, &page(1..=50, true));
+        assert_eq!(times(&model), (1..=250).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_was_deleted_is_not_waited_for() {
+        let mut model = Model::default();
+        for ts in 1..=150 {
+            model.apply(&Event::Message(message(ts)));
+        }
+        let (circle_id, channel_id, up_to) = (CIRCLE, CHANNEL, message(140).key());
+        model.apply(&Event::Pruned { circle_id, channel_id, up_to });
+        model.apply_history(CIRCLE, CHANNEL, &page(141..=150, true));
+        assert!(model.timeline(CIRCLE, CHANNEL).is_some_and(|timeline| timeline.start_reached));
+        assert_eq!(times(&model), (141..=150).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_page_of_which_nothing_opens_leads_to_the_one_before() {
+        let empty = |from: u64, start_reached| Reply::History {
+            messages: Vec::new(),
+            start_reached,
+            from: Some(message(from).key()),
+        };
+        let mut model = Model::default();
+        model.apply_history(CIRCLE, CHANNEL, &empty(300, false));
+        assert_eq!(model.oldest(CIRCLE, CHANNEL), Some(message(300).key()));
+        model.apply_history(CIRCLE, CHANNEL, &empty(200, false));
+        model.apply(&Event::Message(message(150)));
+        assert_eq!(model.oldest(CIRCLE, CHANNEL), Some(message(200).key()));
+        assert!(times(&model).is_empty(), "what came in late waits for its page");
+        model.apply_history(CIRCLE, CHANNEL, &page(100..200, true));
+        assert_eq!(times(&model), (100..200).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_delivery_of_an_own_message_is_not_shown_at_anothers_of_its_id() {
+        let mut model = Model::default();
+        let own = MessageView { mine: true, delivery: Delivery::Pending, ..message(5) };
+        let copy = MessageView { created_ts: 9, ..message(5) };
+        let (circle_id, channel_id, msg_id) = (CIRCLE, CHANNEL, own.msg_id);
+        for event in [own, copy].map(Event::Message) {
+            model.apply(&event);
+        }
+        model.apply(&Event::Delivery { circle_id, channel_id, msg_id, delivery: Delivery::Stored });
+        let shown = model.timeline(CIRCLE, CHANNEL).unwrap().messages().iter().map(|m| m.delivery);
+        assert_eq!(shown.collect::<Vec<_>>(), [Delivery::Stored, Delivery::Received]);
     }
 
     #[test]
     fn what_comes_in_late_leaves_no_hole_in_what_is_loaded() {
         let mut model = Model::default();
         model.apply(&Event::Message(message(3)));
-        model.apply_history(CIRCLE, CHANNEL, &page(50..60), false);
+        model.apply_history(CIRCLE, CHANNEL, &page(50..60, false));
         model.apply(&Event::Message(message(20)));
         model.apply(&Event::Message(message(70)));
         assert_eq!(times(&model), (50..60).chain([70]).collect::<Vec<_>>());
         assert_eq!(model.oldest(CIRCLE, CHANNEL), Some(message(50).key()), "the next page ends here");
         // A page that was read before a late message came lacks it.
-        model.apply_history(CIRCLE, CHANNEL, &page((10..50).filter(|ts| *ts != 20)), false);
+        model.apply_history(CIRCLE, CHANNEL, &page((10..50).filter(|ts| *ts != 20), false));
         assert_eq!(times(&model), (10..60).chain([70]).collect::<Vec<_>>());
-        model.apply_history(CIRCLE, CHANNEL, &page(5..10), true);
+        model.apply_history(CIRCLE, CHANNEL, &page(5..10, true));
         assert_eq!(times(&model), [3].into_iter().chain(5..60).chain([70]).collect::<Vec<_>>());
         model.apply(&Event::Message(message(1)));
         assert_eq!(model.oldest(CIRCLE, CHANNEL), Some(message(1).key()), "nothing is older than the start");
@@ -261,7 +337,7 @@ mod tests {
         };
         let mut model = Model::default();
         model.apply(&circle(Membership::Joined));
-        model.apply_history(CIRCLE, CHANNEL, &page(1..5), true);
+        model.apply_history(CIRCLE, CHANNEL, &page(1..5, true));
         model.apply(&circle(Membership::Joined));
         assert_eq!(times(&model), [1, 2, 3, 4]);
         model.apply(&circle(Membership::Outside));

@@ -474,6 +474,9 @@ pub enum Reply {
         /// Whether this page reaches the oldest message kept.
         #[n(1)]
         start_reached: bool,
+        /// Where it begins, which may be before the first message: not all that is kept can be opened.
+        #[n(2)]
+        from: Option<Key>,
     },
     /// What `/doctor` found.
     #[n(6)]

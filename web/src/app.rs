@@ -297,10 +297,7 @@ impl App {
             command,
             move |app, reply| {
                 done(app);
-                let Reply::History { messages, start_reached } = reply else { return };
-                app.model.try_update_value(|model| {
-                    model.apply_history(circle, channel, &messages, start_reached);
-                });
+                app.model.try_update_value(|model| model.apply_history(circle, channel, &reply));
                 if app.here.try_get_untracked() == Some(Some(place)) {
                     app.timeline.update(|count| *count += 1);
                 }

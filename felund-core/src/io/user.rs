@@ -406,7 +406,7 @@ mod tests {
         let findings = vec![Finding::new("relay", false, "gone", Some("wait")).with(figures)];
         for reply in [
             Reply::Done,
-            Reply::History { messages: vec![message], start_reached: true },
+            Reply::History { messages: vec![message], start_reached: true, from: Some(key) },
             Reply::Doctor { findings },
         ] {
             survives(&Event::Reply { id: 1, result: Ok(reply) });

@@ -336,7 +336,7 @@ impl Node {
         let page = log.and_then(|log| log.page(&channel, before, limit as usize));
         let (from, start_reached) = page.map_or((None, true), |(from, first)| (Some(from), first));
         let query = Query::Channel { circle, channel, from, before };
-        self.load(query, super::startup::Asked::History { request, circle, channel, start_reached });
+        self.load(query, super::startup::Asked::History { request, circle, channel, start_reached, from });
         Ok(None)
     }
 

@@ -21,7 +21,7 @@ pub(super) enum Asked {
     Index(CircleId),
     Control(CircleId),
     Outbox(CircleId),
-    History { request: u64, circle: CircleId, channel: ChannelId, start_reached: bool },
+    History { request: u64, circle: CircleId, channel: ChannelId, start_reached: bool, from: Option<Key> },
     Gossip { conn: ConnId, circle: CircleId, more: bool },
     Anchored(CircleId, Vec<Key>),
 }
@@ -76,9 +76,12 @@ impl Node {
                 }
                 self.circle_part_loaded(circle);
             }
-            (Asked::History { request, circle, channel, start_reached }, Ok(Loaded::Envelopes(rows))) => {
+            (
+                Asked::History { request, circle, channel, start_reached, from },
+                Ok(Loaded::Envelopes(rows)),
+            ) => {
                 let messages = self.open_page(circle, channel, rows);
-                self.reply(request, Ok(Reply::History { messages, start_reached }));
+                self.reply(request, Ok(Reply::History { messages, start_reached, from }));
             }
             (_, Ok(_)) => self.broken("The storage gave a wrong answer. Nothing was changed.".into()),
         }

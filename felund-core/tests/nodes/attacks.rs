@@ -7,6 +7,7 @@ use felund_core::{
     invite::Invite,
     io::Command,
     keys::{CircleSecret, NodeKey, channel_wrap_context, wrap_key},
+    model::Model,
     redact::Secret,
     relay_api::Capabilities,
     sim::{EPOCH_MS, World},
@@ -275,4 +276,38 @@ fn a_copied_place_in_another_channel_keeps_nobody_from_settling() {
     world.ask(late, Command::JoinCircle { invite, relay: None }).unwrap();
     world.run(60_000);
     assert_eq!(world.texts(late, circle, "general"), ["the original"]);
+}
+
+#[test]
+fn what_does_not_open_hides_no_history() {
+    let mut world = World::new(1);
+    let circle = world.circle("garden club");
+    world.run(1_000);
+    for i in 0..30 {
+        send(&mut world, 0, circle, &i.to_string());
+    }
+    let mut mallory = Mallory::join(&mut world, circle);
+    let channel = mallory.secret.general();
+    for _ in 0..120 {
+        let draft = Draft {
+            circle_id: circle,
+            channel_id: channel,
+            created_ts: EPOCH_MS + world.now,
+            kind: "chat.text",
+            key_id: "epoch-0",
+            body: b"no body at all",
+        };
+        let sealed = seal(draft, &mallory.secret.epoch_0(), &mallory.key, &mut mallory.rng).unwrap();
+        world.post(mallory.secret.api_key().hint(), vec![sealed.envelope().to_cbor()]).expect("well signed");
+        world.run(100);
+    }
+    let mut model = Model::default();
+    for _ in 0..10 {
+        let before = model.oldest(circle, channel);
+        let page = world.ask(0, Command::History { circle, channel, before, limit: 20 }).unwrap();
+        model.apply_history(circle, channel, &page);
+    }
+    let timeline = model.timeline(circle, channel).unwrap();
+    assert!(timeline.start_reached);
+    assert_eq!(timeline.messages().len(), 30);
 }

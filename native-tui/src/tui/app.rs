@@ -280,9 +280,9 @@ impl App {
 
     fn answered(&mut self, pending: Pending, reply: Reply) {
         match (pending, reply) {
-            (Pending::History(place), Reply::History { messages, start_reached }) => {
+            (Pending::History(place), page) => {
                 self.loading = None;
-                self.model.apply_history(place.0, place.1, &messages, start_reached);
+                self.model.apply_history(place.0, place.1, &page);
             }
             (Pending::Circle { made }, Reply::Circle { circle_id, name, invite }) => {
                 self.wizard = None;

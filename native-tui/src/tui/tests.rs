@@ -111,12 +111,17 @@ fn identity(name: &str) -> Event {
     })
 }
 
+fn page_of(messages: Vec<MessageView>, start_reached: bool) -> Reply {
+    let from = messages.first().map(MessageView::key);
+    Reply::History { messages, start_reached, from }
+}
+
 fn app_with(messages: Vec<MessageView>, start_reached: bool) -> App {
     let mut app = empty_app();
     for event in [identity("me"), Event::Circle(garden()), Event::Circle(family()), Event::Ready] {
         app.event(event);
     }
-    answer(&mut app, Reply::History { messages, start_reached });
+    answer(&mut app, page_of(messages, start_reached));
     app
 }
 
@@ -428,7 +433,7 @@ fn scrolling_back_loads_older_pages_and_stays_in_place() {
     assert!(matches!(asked[..], [Command::History { before: Some(_), .. }]), "{asked:?}");
     let before = draw(&mut app, 80, 20);
     assert!(before.contains("number 100"));
-    answer(&mut app, Reply::History { messages: page(0), start_reached: true });
+    answer(&mut app, page_of(page(0), true));
     // What stood at the bottom still does.
     let last = |screen: &str| screen.lines().rev().find(|row| row.contains("number")).map(str::to_owned);
     assert_eq!(last(&draw(&mut app, 80, 20)), last(&before));
@@ -437,6 +442,31 @@ fn scrolling_back_loads_older_pages_and_stays_in_place() {
     press(&mut app, KeyCode::Esc);
     assert_eq!(app.scroll, Scroll::Follow);
     assert!(draw(&mut app, 80, 20).contains("newest"));
+}
+
+#[test]
+fn a_page_of_which_nothing_opens_is_asked_for_once() {
+    let from = |place| Some(message(place, 1, "", "", Delivery::Received).key());
+    let mut app = empty_app();
+    for event in [identity("me"), Event::Circle(garden()), Event::Ready] {
+        app.event(event);
+    }
+    answer(&mut app, Reply::History { messages: vec![], start_reached: false, from: from(400) });
+    let mut asked = Vec::new();
+    for place in [300, 200, 100] {
+        let from = from(place);
+        draw(&mut app, 80, 20);
+        asked.push(match &commands(&mut app)[..] {
+            [Command::History { before, .. }] => *before,
+            other => panic!("{other:?}"),
+        });
+        app.asked(8, Pending::History((GARDEN, GENERAL)));
+        let result = Ok(Reply::History { messages: vec![], start_reached: false, from });
+        app.event(Event::Reply { id: 8, result });
+    }
+    asked.dedup();
+    assert_eq!(asked.len(), 3, "the same page is asked for again: {asked:?}");
+    assert!(!draw(&mut app, 80, 20).contains("No messages yet"));
 }
 
 #[test]

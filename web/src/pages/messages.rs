@@ -6,10 +6,7 @@ use std::{cell::RefCell, collections::HashMap, rc::Rc};
 
 use felund_wasm::{
     Listener,
-    core::{
-        ids::MsgId,
-        view::{Delivery, Key, Membership, MessageView},
-    },
+    core::view::{Delivery, Key, Membership, MessageView},
 };
 use leptos::{html, prelude::*};
 use wasm_bindgen::{JsCast, closure::Closure};
@@ -43,8 +40,8 @@ struct Row {
     first_new: bool,
 }
 
-/// Rows are drawn again when any of this changes.
-type RowKey = (MsgId, Option<String>, bool, Delivery2);
+/// Rows are drawn again when any of this changes. Members may write messages of the same id.
+type RowKey = (Key, Option<String>, bool, Delivery2);
 /// [`Delivery`] as something that can be hashed.
 type Delivery2 = (u8, u32, u32);
 
@@ -56,7 +53,7 @@ impl Row {
             Delivery::Stored => (2, 0, 0),
             Delivery::Delivered { to, of } => (3, to, of),
         };
-        (self.message.msg_id, self.day.clone(), self.first_new, delivery)
+        (self.message.key(), self.day.clone(), self.first_new, delivery)
     }
 }
 
@@ -65,7 +62,7 @@ impl Row {
 struct List {
     place: Option<Place>,
     rows: Rows,
-    measured: HashMap<MsgId, f64>,
+    measured: HashMap<Key, f64>,
     /// The row at the top of the view and how far it has been scrolled past.
     anchor: Option<(Key, f64)>,
     /// Whether to stay at the end as messages arrive.
@@ -120,8 +117,7 @@ impl View {
                 let name = if width < 600.0 { LINE } else { 0.0 };
                 lines(&message.text, columns) as f64 * LINE + name + 4.0
             };
-            let known =
-                |m: &MessageView| list.measured.get(&m.msg_id).copied().unwrap_or_else(|| estimate(m));
+            let known = |m: &MessageView| list.measured.get(&m.key()).copied().unwrap_or_else(|| estimate(m));
             let heights = messages.iter().map(known).collect();
             list.rows.set(heights);
             let total = list.rows.total();
@@ -174,12 +170,12 @@ impl View {
             if child.get_attribute("data-msg-id").as_deref() != Some(&*row.message.msg_id.to_string()) {
                 return;
             }
-            found.push((first + at, row.message.msg_id, child.get_bounding_client_rect().height()));
+            found.push((first + at, row.message.key(), child.get_bounding_client_rect().height()));
         }
         let changed = {
             let mut list = state.borrow_mut();
-            for (_, id, height) in &found {
-                list.measured.insert(*id, *height);
+            for (_, key, height) in &found {
+                list.measured.insert(*key, *height);
             }
             list.rows.correct(found.iter().map(|(row, _, height)| (*row, *height)))
         };
@@ -378,4 +374,35 @@ fn empty(app: App) -> Option<impl IntoView> {
         }
         .into_any(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use felund_wasm::core::ids::{ChannelId, CircleId, MsgId, NodeId};
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use super::*;
+
+    fn message(created_ts: u64) -> MessageView {
+        MessageView {
+            circle_id: CircleId([1; 16]),
+            channel_id: ChannelId([2; 16]),
+            channel: "general".into(),
+            msg_id: MsgId([3; 16]),
+            author: NodeId([4; 32]),
+            name: "alice".into(),
+            label: "alice".into(),
+            created_ts,
+            text: "hello".into(),
+            mine: false,
+            delivery: Delivery::Received,
+        }
+    }
+
+    #[test]
+    fn messages_of_one_id_and_two_times_are_two_rows() {
+        let before = message(1_771_929_000_000);
+        let rows = rows(&[1, 2].map(|n| message(before.created_ts + n)), Some(&before), None);
+        assert!(rows.len() == 2 && rows[0].key() != rows[1].key());
+    }
 }

@@ -118,6 +118,10 @@ pub(crate) fn draw(app: &App, area: Rect, buf: &mut Buffer) -> (bool, bool) {
         empty(&["loading…".to_owned()], app.theme, area, buf);
         return (false, false);
     };
+    if timeline.messages().is_empty() && !timeline.start_reached {
+        empty(&["loading…".to_owned()], app.theme, area, buf);
+        return (true, true);
+    }
     if timeline.messages().is_empty() {
         let lines = ["No messages yet.", "Type one below and press Enter, or invite somebody with F2."];
         empty(&lines.map(str::to_owned), app.theme, area, buf);
