@@ -487,6 +487,14 @@ fn only_what_was_seen_counts_as_read() {
 }
 
 #[test]
+fn letters_that_are_one_cluster_are_seen_while_they_are_typed() {
+    let mut app = chat();
+    app.editor.set("स्त्री".repeat(12));
+    let screen = draw(&mut app, 30, 20);
+    assert_eq!(screen.matches("री").count(), 12, "{screen}");
+}
+
+#[test]
 fn commands_are_completed_and_explained() {
     let mut app = chat();
     type_text(&mut app, "/channel sw");

@@ -174,20 +174,21 @@ impl Input {
         let mut at = 0;
         for cluster in text.graphemes(true) {
             let shown = if cluster == "\n" { std::borrow::Cow::Borrowed("") } else { clean(cluster) };
-            let wide = wrap::width(&shown);
-            if used + wide > room {
-                rows.push(std::mem::take(&mut row));
-                used = 0;
-            }
-            if at == cursor {
-                place = Some((used, rows.len()));
+            for (n, part) in wrap::parts(&shown, room).enumerate() {
+                let wide = wrap::width(part);
+                if used + wide > room {
+                    rows.push(std::mem::take(&mut row));
+                    used = 0;
+                }
+                if n == 0 && at == cursor {
+                    place = Some((used, rows.len()));
+                }
+                row.push_str(part);
+                used += wide;
             }
             if cluster == "\n" {
                 rows.push(std::mem::take(&mut row));
                 used = 0;
-            } else {
-                row.push_str(&shown);
-                used += wide;
             }
             at += cluster.len();
         }

@@ -1,7 +1,9 @@
 //! Breaking text into rows of a width, by words where they fit and by characters where they do not.
 
+use std::iter;
+
+use ratatui::buffer::CellWidth;
 use unicode_segmentation::UnicodeSegmentation;
-use unicode_width::UnicodeWidthStr;
 
 /// Marks on one character beyond this are not drawn: stacks of them run over the rows around.
 const MAX_CLUSTER: usize = 32;
@@ -11,8 +13,9 @@ pub(crate) fn width(text: &str) -> usize {
     if text.is_ascii() { text.len() } else { text.graphemes(true).map(cluster_width).sum() }
 }
 
-pub(crate) fn cluster_width(cluster: &str) -> usize {
-    cluster.width().min(2)
+/// As it is drawn: letters of some scripts are one cluster and take several columns.
+fn cluster_width(cluster: &str) -> usize {
+    if cluster.len() == 1 { 1 } else { usize::from(cluster.cell_width()) }
 }
 
 /// Rows of a text without line breaks; always at least one.
@@ -37,18 +40,33 @@ pub(crate) fn wrap(text: &str, columns: usize) -> Vec<String> {
             used += wide;
             continue;
         }
-        for cluster in word.graphemes(true) {
-            let wide = cluster_width(cluster);
-            if used + wide > columns {
+        for part in word.graphemes(true).flat_map(|cluster| parts(cluster, columns)) {
+            let wide = width(part);
+            if used + wide > columns && used > 0 {
                 rows.push(std::mem::take(&mut row));
                 used = 0;
             }
-            row.push_str(short(cluster));
+            row.push_str(part);
             used += wide;
         }
     }
     rows.push(row);
     rows
+}
+
+/// A cluster, or its letters where they are several and have no room beside each other.
+pub(crate) fn parts(cluster: &str, columns: usize) -> impl Iterator<Item = &str> {
+    let wide = width(cluster);
+    let whole = wide <= 2 || (wide <= columns && cluster.len() <= MAX_CLUSTER);
+    let mut rest = Some(cluster);
+    iter::from_fn(move || {
+        let text = rest.take()?;
+        let letter = |c: char| cluster_width(c.encode_utf8(&mut [0; 4])) > 0;
+        let next = text.char_indices().skip(1).find(|(_, c)| !whole && letter(*c));
+        let (part, after) = next.map_or((text, None), |(at, _)| (&text[..at], Some(&text[at..])));
+        rest = after;
+        Some(short(part))
+    })
 }
 
 /// The text, cut with `…` where it is wider than `columns`.
@@ -95,6 +113,22 @@ mod tests {
         for columns in 2..9 {
             for row in wrap("漢字漢字 かな 👩\u{200d}👩\u{200d}👧👍🏽 x", columns) {
                 assert!(width(&row) <= columns, "{row} in {columns}");
+            }
+        }
+    }
+
+    #[test]
+    fn letters_that_are_one_cluster_are_all_in_a_row_that_holds_them() {
+        let drawn = |text: &str| text.graphemes(true).map(|c| usize::from(c.cell_width())).sum::<usize>();
+        let conjunct = "क्".repeat(20);
+        for word in ["स्त्री", "ক্ষ্ম্য", "ｶﾞｷﾟ", "र्त्स्न्य", &conjunct]
+        {
+            let text = [word; 7].join(" ");
+            for columns in 2..30 {
+                let rows = wrap(&text, columns);
+                assert!(rows.iter().all(|row| drawn(row) <= columns), "{rows:?} in {columns}");
+                let blank = |text: &str| text.replace(' ', "");
+                assert_eq!(blank(&rows.concat()), blank(&text), "in {columns}");
             }
         }
     }
