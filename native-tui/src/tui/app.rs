@@ -23,6 +23,9 @@ use super::{
 };
 use crate::args::Options;
 
+/// Messages older than this are no news to ring for, in milliseconds.
+const NEWS_MS: u64 = 120_000;
+
 /// A channel of a circle.
 pub(crate) type Place = (CircleId, ChannelId);
 
@@ -58,6 +61,8 @@ pub(crate) enum Pending {
     Safety(String),
     /// The text, in case that it cannot be sent.
     Send(Place, String),
+    /// The draft that is kept now.
+    Draft(Place, String),
     Wizard,
     Setting,
 }
@@ -87,6 +92,8 @@ pub(crate) struct Drawn {
     pub(crate) top: bool,
     /// Whether the newest one is.
     pub(crate) bottom: bool,
+    /// The first row of the page over them.
+    pub(crate) page_top: usize,
 }
 
 /// The whole screen's state.
@@ -95,6 +102,14 @@ pub(crate) struct App {
     pub(crate) model: Model,
     pub(crate) open: Option<Place>,
     pub(crate) editor: Editor,
+    /// What the editor held when it was set or last kept.
+    kept: String,
+    /// What the node was asked to keep as drafts, until the model shows that.
+    drafts: BTreeMap<Place, String>,
+    /// Whether the session is another than that which was asked to keep them.
+    anew: bool,
+    /// Messages that were not sent from channels that are not open, until they can be kept as drafts.
+    returned: Vec<(Place, String)>,
     pub(crate) scroll: Scroll,
     /// Messages after this one were new when the channel was opened or the window left.
     pub(crate) new_after: Option<Key>,
@@ -114,6 +129,8 @@ pub(crate) struct App {
     pub(crate) now: u64,
     pub(crate) effects: Vec<Effect>,
     pending: BTreeMap<u64, Pending>,
+    /// Whether the bell was rung since the last drawing.
+    rang: bool,
     loading: Option<Place>,
     /// Where history could not be read; not asked for again before the user comes back.
     unreadable: Option<Place>,
@@ -129,6 +146,10 @@ impl App {
             model: Model::default(),
             open: None,
             editor: Editor::default(),
+            kept: String::new(),
+            drafts: BTreeMap::new(),
+            anew: false,
+            returned: Vec::new(),
             scroll: Scroll::Follow,
             new_after: None,
             overlay: None,
@@ -144,6 +165,7 @@ impl App {
             now: 0,
             effects: Vec::new(),
             pending: BTreeMap::new(),
+            rang: false,
             loading: None,
             unreadable: None,
             marked: None,
@@ -157,10 +179,11 @@ impl App {
         self.model = Model::default();
         self.loading = None;
         self.marked = None;
+        self.anew = true;
         // The last first, so that several messages come back in their order.
         for pending in std::mem::take(&mut self.pending).into_values().rev() {
             match pending {
-                Pending::Quiet | Pending::History(_) => {}
+                Pending::Quiet | Pending::History(_) | Pending::Draft(..) => {}
                 Pending::Send(..) => self.refused(&pending, UNSURE_SENT.to_owned()),
                 _ => self.refused(&pending, UNSURE_DONE.to_owned()),
             }
@@ -202,6 +225,10 @@ impl App {
     pub(crate) fn event(&mut self, event: Event) {
         self.model.apply(&event);
         match event {
+            Event::Circle(circle) => self.drafts.retain(|(id, channel), text| {
+                let shown = |it: &ChannelView| it.id == *channel && it.draft == *text;
+                *id != circle.id || !circle.channels.iter().any(shown)
+            }),
             Event::Reply { id, result } => {
                 if let Some(pending) = self.pending.remove(&id) {
                     match result {
@@ -211,10 +238,19 @@ impl App {
                 }
             }
             Event::Notice { error, text } => self.notice = Some(Notice { error, text }),
-            Event::Message(message) if !message.mine && !self.focused => self.effects.push(Effect::Bell),
+            Event::Message(message) if !message.mine => self.ring(message.created_ts),
             _ => {}
         }
         self.settle();
+    }
+
+    /// Once for all that comes before the next drawing, and not for what is caught up with.
+    fn ring(&mut self, created_ts: u64) {
+        let news = self.model.ready && self.now.saturating_sub(created_ts) < NEWS_MS;
+        if news && !self.focused && !self.rang {
+            self.rang = true;
+            self.effects.push(Effect::Bell);
+        }
     }
 
     /// Brings place and wizard in line with what is known.
@@ -229,6 +265,7 @@ impl App {
             return;
         }
         self.use_given_options();
+        self.give_back();
         let gone = self.open.is_some() && self.channel().is_none();
         if gone {
             self.open = None;
@@ -299,6 +336,7 @@ impl App {
             (Pending::Channel(circle), Reply::Channel { channel_id }) => self.go((circle, channel_id)),
             (Pending::Doctor, Reply::Doctor { findings }) => self.show_findings(&findings),
             (Pending::Safety(name), Reply::SafetyNumber { number }) => self.show_safety(&name, &number),
+            (Pending::Draft(place, text), _) => self.draft_kept(place, &text),
             (Pending::Done(text), _) => self.say(text),
             (Pending::Wizard, _) => self.wizard_went_on(),
             (Pending::Setting, _) => self.setting_done(Ok("saved".to_owned())),
@@ -315,17 +353,57 @@ impl App {
             }
             Pending::Send(place, text) => {
                 if self.open == Some(*place) {
-                    // Before what was typed since.
-                    let typed = Some(self.editor.text()).filter(|typed| !typed.is_empty());
-                    self.editor.set(
-                        [Some(text.as_str()), typed].into_iter().flatten().collect::<Vec<_>>().join("\n"),
-                    );
+                    self.editor.set(before(text, self.editor.text()));
+                } else {
+                    self.returned.push((*place, text.clone()));
+                    self.give_back();
                 }
                 self.fail(error);
             }
             Pending::Wizard | Pending::Circle { .. } if self.wizard.is_some() => self.wizard_refused(error),
             Pending::Setting => self.setting_done(Err(error)),
             _ => self.fail(error),
+        }
+    }
+
+    /// Keeps what was not sent before what is typed in its channel, and what another session may not have kept.
+    fn give_back(&mut self) {
+        if !self.model.ready {
+            return;
+        }
+        if std::mem::take(&mut self.anew) {
+            let mut drafts = self.drafts.clone();
+            drafts.retain(|place, _| self.draft(*place).is_some());
+            drafts.into_iter().for_each(|(place, text)| self.keep(place, text));
+        }
+        for (place, text) in std::mem::take(&mut self.returned) {
+            if let Some(draft) = self.draft(place) {
+                let text = before(&text, draft);
+                self.keep(place, text);
+            }
+        }
+    }
+
+    /// What was typed in a channel and not sent; `None` when there is no such channel.
+    fn draft(&self, place: Place) -> Option<&str> {
+        let channels = &self.model.circle(place.0)?.channels;
+        let channel = channels.iter().find(|channel| channel.id == place.1)?;
+        Some(self.drafts.get(&place).unwrap_or(&channel.draft))
+    }
+
+    /// Keeps a draft, also until the node has.
+    fn keep(&mut self, place: Place, text: String) {
+        self.drafts.insert(place, text.clone());
+        let (circle, channel) = place;
+        let pending = Pending::Draft(place, text.clone());
+        self.ask(Command::SaveDraft { circle, channel, text }, pending);
+    }
+
+    /// A draft was kept: from when the model shows it on, it goes by that.
+    fn draft_kept(&mut self, place: Place, text: &str) {
+        let own = self.drafts.remove(&place);
+        if let Some(own) = own.filter(|own| own != text || self.draft(place) != Some(text)) {
+            self.drafts.insert(place, own);
         }
     }
 
@@ -344,26 +422,29 @@ impl App {
         self.scroll = Scroll::Follow;
         self.unreadable = None;
         self.marked = None;
-        let (draft, new_after) = match self.channel() {
-            Some(channel) if channel.unread > 0 => (
-                channel.draft.clone(),
-                channel.read_up_to.or(Some(Key { ts: 0, id: felund_core::ids::MsgId([0; 16]) })),
-            ),
-            Some(channel) => (channel.draft.clone(), None),
-            None => Default::default(),
-        };
-        self.editor.set(draft);
-        self.new_after = new_after;
+        let unread = self.channel().filter(|channel| channel.unread > 0);
+        self.new_after = unread
+            .map(|channel| channel.read_up_to.unwrap_or(Key { ts: 0, id: felund_core::ids::MsgId([0; 16]) }));
+        self.kept = self.draft(place).unwrap_or_default().to_owned();
+        self.editor.set(self.kept.clone());
         self.load_if_needed();
     }
 
+    /// Keeps what was typed here. What was not touched may be newer in another window.
     pub(crate) fn keep_draft(&mut self) {
-        let Some((circle, channel)) = self.open else { return };
-        let Some(view) = self.channel() else { return };
+        let Some(place) = self.open.filter(|place| self.draft(*place).is_some()) else { return };
         let text = slash::draft(self.editor.text());
-        if view.draft != text {
-            let text = text.to_owned();
-            self.ask(Command::SaveDraft { circle, channel, text }, Pending::Quiet);
+        if text != self.kept {
+            self.kept = text.to_owned();
+            self.keep(place, self.kept.clone());
+        }
+    }
+
+    /// The text was sent and is no draft any more.
+    pub(crate) fn drop_draft(&mut self, place: Place) {
+        self.kept.clear();
+        if self.draft(place).is_some_and(|draft| !draft.is_empty()) {
+            self.keep(place, String::new());
         }
     }
 
@@ -393,6 +474,10 @@ impl App {
     /// Follows from what is on the screen: older pages, and how far the user has read.
     pub(crate) fn after_drawing(&mut self, drawn: Drawn) {
         self.drawn = drawn;
+        self.rang = false;
+        if let Some(Overlay::Page(page)) = &mut self.overlay {
+            page.top = self.drawn.page_top;
+        }
         let Some(place) = self.open else { return };
         let Some(timeline) = self.model.timeline(place.0, place.1) else { return };
         if !timeline.loaded {
@@ -415,9 +500,9 @@ impl App {
         }
     }
 
-    /// The window is looked at, or not any more: what comes in meanwhile is new.
+    /// The window is looked at, or not any more: what comes in meanwhile is new, as is what was below the screen.
     pub(crate) fn focus(&mut self, focused: bool) {
-        if self.focused && !focused {
+        if self.focused && !focused && self.drawn.bottom {
             let newest = self.open.and_then(|(circle, channel)| {
                 self.model
                     .timeline(circle, channel)?
@@ -429,6 +514,11 @@ impl App {
         }
         self.focused = focused;
     }
+}
+
+/// What was not sent, before what was typed since.
+fn before(unsent: &str, typed: &str) -> String {
+    if typed.is_empty() { unsent.to_owned() } else { [unsent, typed].join("\n") }
 }
 
 fn first_place(model: &Model) -> Option<Place> {

@@ -16,13 +16,7 @@ use crate::{target, text::plural};
 
 impl App {
     /// Carries out a slash command.
-    pub(crate) fn command(&mut self, command: Slash) {
-        if let Err(error) = self.try_command(command) {
-            self.fail(error);
-        }
-    }
-
-    fn try_command(&mut self, command: Slash) -> Result<(), String> {
+    pub(crate) fn command(&mut self, command: Slash) -> Result<(), String> {
         let leaving = self.leaving.take();
         match command {
             Slash::Help(topic) => self.show_help(topic.as_deref()),

@@ -8,7 +8,7 @@ use felund_core::{config::MAX_TEXT_LEN, io::Command, slash};
 use super::{
     app::{App, Effect, Hit, Pending, Place},
     editor::Editor,
-    overlay::Overlay,
+    overlay::{Overlay, Step},
     scroll::Scroll,
     ui::messages,
 };
@@ -68,12 +68,14 @@ impl App {
 
     fn paste(&mut self, text: &str) {
         let text = text.replace("\r\n", "\n").replace('\r', "\n");
-        let line = || text.trim().replace('\n', " ");
         if let Some(wizard) = &mut self.wizard {
-            wizard.field.insert(&line());
+            if let Step::Choice(_) = wizard.step {
+                wizard.go(Step::Code, "");
+            }
+            wizard.error = paste_line(&mut wizard.field, &text).err();
         } else if let Some(Overlay::Settings(settings)) = &mut self.overlay {
             if let Some(field) = &mut settings.field {
-                field.insert(&line());
+                settings.said = paste_line(field, &text).err().map(Err);
             }
         } else {
             self.overlay = None;
@@ -179,8 +181,11 @@ impl App {
             Ok(slash::Line::Message(text)) => self.send(text),
             Ok(slash::Line::Command(command)) => {
                 self.notice = None;
-                self.editor.take();
-                self.command(command);
+                let line = self.editor.take();
+                if let Err(error) = self.command(command) {
+                    self.editor.set(line);
+                    self.fail(error);
+                }
             }
             Err(error) => self.fail(error.to_string()),
         }
@@ -196,10 +201,7 @@ impl App {
         self.new_after = None;
         let pending = Pending::Send(place, text.clone());
         self.ask(Command::Send { circle, channel, text }, pending);
-        // What was typed before is no draft any more.
-        if self.channel().is_some_and(|channel| !channel.draft.is_empty()) {
-            self.ask(Command::SaveDraft { circle, channel, text: String::new() }, Pending::Quiet);
-        }
+        self.drop_draft(place);
     }
 
     fn complete(&mut self) {
@@ -259,6 +261,16 @@ impl App {
     fn scroll_down(&mut self, rows: usize) {
         self.scroll = messages::measure(self, self.drawn.messages.width, |m| m.down(self.scroll, rows));
     }
+}
+
+/// Pastes as one line where there is room for one.
+fn paste_line(field: &mut Editor, text: &str) -> Result<(), String> {
+    let line = text.trim().replace('\n', " ");
+    if field.text().len() + line.len() > MAX_TEXT_LEN {
+        return Err("That is too long for this; nothing was pasted.".to_owned());
+    }
+    field.insert(&line);
+    Ok(())
 }
 
 /// The keys of every input field.

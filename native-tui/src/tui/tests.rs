@@ -270,9 +270,9 @@ fn texts_of_others_cannot_steer_the_terminal() {
     app.event(Event::Notice { error: true, text: evil.into() });
     for page in 0..5 {
         match page {
-            1 => app.command(felund_core::slash::Slash::Who(None)),
-            2 => app.command(felund_core::slash::Slash::Channels),
-            3 => app.command(felund_core::slash::Slash::Debug),
+            1 => app.command(felund_core::slash::Slash::Who(None)).expect("shows"),
+            2 => app.command(felund_core::slash::Slash::Channels).expect("shows"),
+            3 => app.command(felund_core::slash::Slash::Debug).expect("shows"),
             4 => app.show_invite(GARDEN, evil.into(), evil.into()),
             _ => {}
         }
@@ -406,6 +406,116 @@ fn what_is_typed_stays_with_its_channel() {
     assert_eq!(app.editor.text(), "half a th");
 }
 
+/// What the node was last asked to keep of a channel.
+fn last_saved(app: &App, wanted: ChannelId) -> Option<String> {
+    let saved = commands_kept(app).into_iter().rev();
+    saved.into_iter().find_map(|command| match command {
+        Command::SaveDraft { channel, text, .. } if channel == wanted => Some(text),
+        _ => None,
+    })
+}
+
+fn with_draft(text: &str) -> Event {
+    let mut circle = garden();
+    circle.channels[0].draft = text.into();
+    Event::Circle(circle)
+}
+
+#[test]
+fn what_is_typed_is_there_before_the_node_says_that_it_is_kept() {
+    let mut app = chat();
+    draw(&mut app, 80, 20);
+    type_text(&mut app, "half a th");
+    for key in [KeyCode::Tab, KeyCode::BackTab, KeyCode::Tab, KeyCode::BackTab] {
+        press(&mut app, key);
+    }
+    assert_eq!(app.editor.text(), "half a th");
+    assert_eq!(last_saved(&app, GENERAL).as_deref(), Some("half a th"));
+
+    app.event(with_draft("half a th"));
+    press(&mut app, KeyCode::Enter);
+    press(&mut app, KeyCode::Tab);
+    press(&mut app, KeyCode::BackTab);
+    assert_eq!(app.editor.text(), "", "what was sent is no draft any more");
+    assert_eq!(last_saved(&app, GENERAL).as_deref(), Some(""));
+}
+
+#[test]
+fn a_draft_that_was_kept_and_dropped_before_it_was_seen_hides_none_of_another_window() {
+    let mut app = chat();
+    draw(&mut app, 80, 20);
+    app.effects.clear();
+    type_text(&mut app, "a");
+    press(&mut app, KeyCode::Tab);
+    press(&mut app, KeyCode::BackTab);
+    press(&mut app, KeyCode::Backspace);
+    press(&mut app, KeyCode::Tab);
+    let asked = std::mem::take(&mut app.effects).into_iter().filter_map(|effect| match effect {
+        Effect::Ask(Command::SaveDraft { .. }, pending) => Some(pending),
+        _ => None,
+    });
+    for (id, pending) in (10..).zip(asked.collect::<Vec<_>>()) {
+        app.asked(id, pending);
+        app.event(Event::Reply { id, result: Ok(Reply::Done) });
+    }
+    app.event(with_draft("typed in another window"));
+    press(&mut app, KeyCode::BackTab);
+    assert_eq!(app.editor.text(), "typed in another window");
+}
+
+#[test]
+fn a_draft_that_was_not_touched_here_is_left_to_who_typed_it() {
+    let mut app = chat();
+    draw(&mut app, 80, 20);
+    app.effects.clear();
+    app.event(with_draft("typed in another window"));
+    press(&mut app, KeyCode::Tab);
+    assert_eq!(last_saved(&app, GENERAL), None);
+    press(&mut app, KeyCode::BackTab);
+    assert_eq!(app.editor.text(), "typed in another window");
+    app.event(with_draft("and typed on"));
+    app.quit();
+    assert_eq!(last_saved(&app, GENERAL), None);
+}
+
+#[test]
+fn what_an_owner_did_not_keep_before_it_ended_is_kept_by_the_next() {
+    let mut app = chat();
+    draw(&mut app, 80, 20);
+    type_text(&mut app, "half a th");
+    press(&mut app, KeyCode::Tab);
+    app.effects.clear();
+    app.reconnect();
+    for event in [identity("me"), Event::Circle(garden()), Event::Circle(family()), Event::Ready] {
+        app.event(event);
+    }
+    assert_eq!(last_saved(&app, GENERAL).as_deref(), Some("half a th"));
+}
+
+#[test]
+fn a_message_that_was_refused_after_its_channel_was_left_becomes_its_draft() {
+    let mut app = chat();
+    draw(&mut app, 80, 20);
+    for (id, text) in [(3, "hello"), (4, "all of you")] {
+        type_text(&mut app, text);
+        press(&mut app, KeyCode::Enter);
+        let Some(Effect::Ask(Command::Send { .. }, pending)) = app.effects.pop() else { panic!("sends") };
+        app.asked(id, pending);
+    }
+    type_text(&mut app, "half a th");
+    press(&mut app, KeyCode::Tab);
+    app.effects.clear();
+    app.reconnect();
+    assert_eq!(last_saved(&app, GENERAL), None, "the new session does not know the channel yet");
+    for event in [identity("me"), with_draft("half a th"), Event::Circle(family()), Event::Ready] {
+        app.event(event);
+    }
+    let all = "hello\nall of you\nhalf a th";
+    assert_eq!(last_saved(&app, GENERAL).as_deref(), Some(all));
+    press(&mut app, KeyCode::BackTab);
+    assert_eq!(app.editor.text(), all);
+}
+
 #[test]
 fn a_command_that_was_not_carried_out_is_no_draft() {
     let mut app = chat();
@@ -492,6 +602,101 @@ fn letters_that_are_one_cluster_are_seen_while_they_are_typed() {
     app.editor.set("स्त्री".repeat(12));
     let screen = draw(&mut app, 30, 20);
     assert_eq!(screen.matches("री").count(), 12, "{screen}");
+}
+
+#[test]
+fn the_line_above_what_is_new_stays_where_reading_stopped() {
+    let page = (0..60).map(|n| message(n, 1, "alice", &format!("number {n}"), Delivery::Received)).collect();
+    let mut app = app_with(page, true);
+    draw(&mut app, 80, 20);
+    app.terminal(Term::FocusLost);
+    app.event(Event::Message(message(60, 1, "alice", "while away", Delivery::Received)));
+    app.terminal(Term::FocusGained);
+    draw(&mut app, 80, 20);
+    press(&mut app, KeyCode::PageUp);
+    draw(&mut app, 80, 20);
+    let line = app.new_after;
+    assert!(line.is_some());
+    app.event(Event::Message(message(61, 1, "alice", "below the screen", Delivery::Received)));
+    draw(&mut app, 80, 20);
+    app.terminal(Term::FocusLost);
+    assert_eq!(app.new_after, line);
+}
+
+#[test]
+fn the_bell_rings_once_for_what_comes_at_once_and_not_for_what_is_caught_up_with() {
+    let mut app = chat();
+    draw(&mut app, 80, 20);
+    app.terminal(Term::FocusLost);
+    let rings = |app: &mut App| {
+        draw(app, 80, 20);
+        std::mem::take(&mut app.effects).iter().filter(|effect| **effect == Effect::Bell).count()
+    };
+    app.now = NOW + 1_000 * 60_000;
+    let come = |app: &mut App, numbers: std::ops::Range<u64>| {
+        for n in numbers {
+            app.event(Event::Message(message(n, 1, "alice", "hello", Delivery::Received)));
+        }
+    };
+    come(&mut app, 10..900);
+    assert_eq!(rings(&mut app), 0);
+    come(&mut app, 990..1_000);
+    assert_eq!(rings(&mut app), 1);
+    come(&mut app, 1_000..1_001);
+    assert_eq!(rings(&mut app), 1);
+    app.reconnect();
+    come(&mut app, 1_000..1_001);
+    assert_eq!(rings(&mut app), 0, "the past is told again");
+}
+
+#[test]
+fn a_page_does_not_scroll_beyond_its_end() {
+    let mut app = chat();
+    press(&mut app, KeyCode::F(1));
+    draw(&mut app, 80, 20);
+    for _ in 0..100 {
+        press(&mut app, KeyCode::PageDown);
+        draw(&mut app, 80, 20);
+    }
+    let end = draw(&mut app, 80, 20);
+    press(&mut app, KeyCode::Up);
+    assert_ne!(draw(&mut app, 80, 20), end);
+}
+
+#[test]
+fn a_command_whose_names_are_wrong_stays_in_the_input() {
+    let mut app = chat();
+    type_text(&mut app, "/channel join seedz the passphrase");
+    press(&mut app, KeyCode::Enter);
+    assert_eq!(app.editor.text(), "/channel join seedz the passphrase");
+    assert!(app.notice.is_some_and(|notice| notice.error && notice.text.contains("seedz")));
+}
+
+#[test]
+fn an_invite_pasted_where_one_chooses_is_what_one_joins_by() {
+    let mut app = empty_app();
+    app.event(identity("me"));
+    app.event(Event::Ready);
+    app.terminal(Term::Paste("felund1.abc\n".into()));
+    assert!(draw(&mut app, 80, 20).contains("> felund1.abc"));
+    press(&mut app, KeyCode::Enter);
+    let expected = Command::JoinCircle { invite: "felund1.abc".into(), relay: None };
+    assert_eq!(commands_kept(&app), [expected]);
+}
+
+#[test]
+fn what_is_pasted_into_a_question_is_bounded_and_drawn_at_once() {
+    let mut app = empty_app();
+    app.event(identity(""));
+    app.event(Event::Ready);
+    let begun = std::time::Instant::now();
+    app.terminal(Term::Paste("ü".repeat(8_000)));
+    app.terminal(Term::Paste("end".into()));
+    assert!(draw(&mut app, 80, 20).contains("üend"));
+    assert!(begun.elapsed() < std::time::Duration::from_secs(2));
+    app.terminal(Term::Paste("ü".repeat(8_000)));
+    assert!(draw(&mut app, 80, 20).contains("! That is too long for this"));
+    assert_eq!(app.wizard.map(|wizard| wizard.field.text().len()), Some(16_003));
 }
 
 #[test]

@@ -42,7 +42,8 @@ pub(crate) fn render(app: &App, area: Rect, buf: &mut Buffer) -> (Drawn, Option<
     }
     if let Some(over) = &app.overlay {
         drawn.hits.clear();
-        return (drawn, overlay::draw(app, over, inside, buf));
+        let cursor = overlay::draw(app, over, inside, buf, &mut drawn);
+        return (drawn, cursor);
     }
     (drawn, cursor)
 }

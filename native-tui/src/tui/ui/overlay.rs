@@ -7,10 +7,11 @@ use ratatui::{
     style::{Color, Style},
     widgets::{Clear, Widget},
 };
+use unicode_segmentation::UnicodeSegmentation;
 
 use super::{
     super::{
-        app::App,
+        app::{App, Drawn},
         editor::Editor,
         overlay::{Overlay, Page, Setting, Settings, Step, Wizard},
     },
@@ -54,19 +55,24 @@ fn write(buf: &mut Buffer, area: Rect, y: u16, text: &str, style: Style) -> u16 
     y
 }
 
-/// A one-line input that shows the part around its end; answers where the cursor is.
+/// A one-line input that shows the part around its cursor; answers where that is.
 fn field(buf: &mut Buffer, area: Rect, y: u16, editor: &Editor, hidden: bool) -> Position {
     let room = usize::from(area.width).saturating_sub(3);
     let shown =
         |text: &str| if hidden { "•".repeat(text.chars().count()) } else { clean(text).into_owned() };
     let (before, after) = editor.text().split_at(editor.cursor());
-    let mut before = shown(before);
-    while wrap::width(&before) > room {
-        before.remove(0);
+    let before = shown(before);
+    let (mut from, mut used) = (before.len(), 0);
+    for (at, cluster) in before.grapheme_indices(true).rev() {
+        let wide = wrap::width(cluster);
+        if used + wide > room {
+            break;
+        }
+        (from, used) = (at, used + wide);
     }
     put(buf, area.x, y, 2, "> ", Style::new());
-    put(buf, area.x + 2, y, room + 1, &format!("{before}{}", shown(after)), Style::new());
-    Position { x: area.x + 2 + u16::try_from(wrap::width(&before)).unwrap_or(0), y }
+    put(buf, area.x + 2, y, room + 1, &format!("{}{}", &before[from..], shown(after)), Style::new());
+    Position { x: area.x + 2 + u16::try_from(used).unwrap_or(0), y }
 }
 
 /// Draws a question; answers where typing goes.
@@ -116,10 +122,16 @@ pub(crate) fn wizard(app: &App, wizard: &Wizard, area: Rect, buf: &mut Buffer) -
 }
 
 /// Draws an overlay; answers where typing goes.
-pub(crate) fn draw(app: &App, overlay: &Overlay, area: Rect, buf: &mut Buffer) -> Option<Position> {
+pub(crate) fn draw(
+    app: &App,
+    overlay: &Overlay,
+    area: Rect,
+    buf: &mut Buffer,
+    drawn: &mut Drawn,
+) -> Option<Position> {
     match overlay {
         Overlay::Page(page) => {
-            self::page(app, page, area, buf);
+            drawn.page_top = self::page(app, page, area, buf);
             None
         }
         Overlay::Invite { name, link, code, copied } => {
@@ -130,7 +142,8 @@ pub(crate) fn draw(app: &App, overlay: &Overlay, area: Rect, buf: &mut Buffer) -
     }
 }
 
-fn page(app: &App, page: &Page, area: Rect, buf: &mut Buffer) {
+/// Draws a page from where it stands, or from as far down as it goes; answers from where.
+fn page(app: &App, page: &Page, area: Rect, buf: &mut Buffer) -> usize {
     let columns = 76.min(area.width.saturating_sub(4));
     let rows: Vec<_> = page
         .lines
@@ -149,6 +162,7 @@ fn page(app: &App, page: &Page, area: Rect, buf: &mut Buffer) {
     let foot =
         if more > 0 { format!("{more} more rows: PgDn · Esc closes") } else { "Esc closes".to_owned() };
     put(buf, inside.x, inside.bottom().saturating_sub(1), usize::from(inside.width), &foot, app.theme.dim());
+    top
 }
 
 fn invite(app: &App, name: &str, text: &str, copied: bool, area: Rect, buf: &mut Buffer) {
