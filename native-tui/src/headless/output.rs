@@ -11,10 +11,12 @@ use std::{
     time::Duration,
 };
 
-use crate::session::Signal;
+use crate::{session::Signal, text::clean};
 
 /// Bytes that may wait for a reader that pauses: tens of thousands of messages.
 const MAX_WAITING: usize = 16 * 1024 * 1024;
+/// Characters of what is said beside the output.
+const MAX_SAID: usize = 2_000;
 /// How long a command that ends waits for what it has not printed yet.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -29,7 +31,15 @@ pub(crate) fn print(text: &str) -> Result<(), String> {
 
 /// Says something beside that, to whoever listens.
 pub(crate) fn notice(text: &str) {
-    let _ = writeln!(io::stderr(), "felund: {}", continued(text));
+    let _ = writeln!(io::stderr(), "felund: {}", said(text));
+}
+
+/// A sentence for a terminal. Some of it may be a relay's.
+fn said(text: &str) -> String {
+    let text = continued(text);
+    let short =
+        text.char_indices().nth(MAX_SAID).map_or_else(|| text.clone(), |(at, _)| format!("{}…", &text[..at]));
+    clean(&short).into_owned()
 }
 
 /// A sentence as it goes on after a colon; the core's stand alone on screens.
@@ -155,6 +165,14 @@ mod tests {
         ] {
             assert_eq!(continued(text), said);
         }
+    }
+
+    #[test]
+    fn what_a_relay_says_cannot_steer_the_terminal() {
+        let evil = format!("The relay refused: \u{1b}]0;owned\u{7}\u{9b}31m\n{}", "x".repeat(100_000));
+        let said = said(&evil);
+        assert!(!said.chars().any(crate::text::is_dangerous), "{said}");
+        assert!(said.starts_with("the relay refused: ^[]0;owned^G<009B>31m⏎x") && said.len() < 3_000);
     }
 
     #[test]
