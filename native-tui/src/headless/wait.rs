@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crossterm::event::{self, Event as Term, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use felund_core::{
     ids::{ChannelId, CircleId, MsgId},
     io::{Command, Event},
@@ -30,6 +31,8 @@ pub(crate) const UNEXPECTED: &str = "the running felund answered something else;
 const ANSWER: Duration = Duration::from_secs(60);
 /// How long members of a circle without a relay have to be reached directly.
 const DIRECT_PATIENCE: Duration = Duration::from_secs(3);
+/// How often it is looked what else there is while a passphrase is typed.
+const LISTEN: Duration = Duration::from_millis(100);
 /// Nothing new for this long after the relay was reached: what there was has arrived.
 const QUIET: Duration = Duration::from_millis(250);
 
@@ -107,7 +110,7 @@ impl Client {
     }
 
     fn until_ready(&mut self) -> Result<(), String> {
-        let until = Instant::now() + ANSWER;
+        let mut until = Instant::now() + ANSWER;
         // What is asked in a mirror's name has no number.
         let mut asked = 0;
         while !self.model.ready {
@@ -122,7 +125,10 @@ impl Client {
             }
             if self.model.locked {
                 self.model.locked = false;
-                self.unlock(passphrase()?, until)?;
+                let passphrase = self.passphrase()?;
+                // People take their time.
+                until = Instant::now() + ANSWER;
+                self.unlock(passphrase, until)?;
             } else if !self.pump(until)? {
                 return Err("Felund did not get ready within a minute; nothing was changed".to_owned());
             }
@@ -134,6 +140,49 @@ impl Client {
     fn say_warnings(&mut self) {
         for warning in self.warnings.drain(..) {
             notice(&warning);
+        }
+    }
+
+    /// From the environment, or asked for on the terminal with the typing hidden.
+    fn passphrase(&mut self) -> Result<String, String> {
+        // An empty variable is how a shell says that there is none.
+        if let Some(passphrase) = std::env::var("FELUND_PASSPHRASE").ok().filter(|given| !given.is_empty()) {
+            return Ok(passphrase);
+        }
+        if !std::io::stdin().is_terminal() {
+            return Err("a passphrase protects the keys here; give it in FELUND_PASSPHRASE".to_owned());
+        }
+        let mut screen = std::io::stderr();
+        let _ = screen.write_all(b"Passphrase: ").and_then(|()| screen.flush());
+        let hidden = crossterm::terminal::enable_raw_mode().is_ok();
+        let typed = if hidden { self.read_hidden() } else { read_line() };
+        if hidden {
+            let _ = crossterm::terminal::disable_raw_mode();
+        }
+        let _ = writeln!(screen);
+        typed
+    }
+
+    /// Reads keys, and listens meanwhile: this process may be asked to end, or the keys be unlocked elsewhere.
+    fn read_hidden(&mut self) -> Result<String, String> {
+        let fault = |e| format!("cannot read the passphrase: {e}");
+        let mut typed = String::new();
+        loop {
+            while let Ok(signal) = self.signals.try_recv() {
+                self.receive(signal)?;
+            }
+            if self.model.ready {
+                return Ok(typed);
+            }
+            if !event::poll(LISTEN).map_err(fault)? {
+                continue;
+            }
+            if let Term::Key(key) = event::read().map_err(fault)?
+                && key.kind != KeyEventKind::Release
+                && type_hidden(&mut typed, key)?
+            {
+                return Ok(typed);
+            }
         }
     }
 
@@ -410,54 +459,27 @@ fn is_up(link: &LinkView) -> bool {
     matches!(link, LinkView::Live | LinkView::Polling)
 }
 
-/// From the environment, or asked for on the terminal with the typing hidden.
-fn passphrase() -> Result<String, String> {
-    // An empty variable is how a shell says that there is none.
-    if let Some(passphrase) = std::env::var("FELUND_PASSPHRASE").ok().filter(|given| !given.is_empty()) {
-        return Ok(passphrase);
-    }
-    if !std::io::stdin().is_terminal() {
-        return Err("a passphrase protects the keys here; give it in FELUND_PASSPHRASE".to_owned());
-    }
-    let mut screen = std::io::stderr();
-    let _ = screen.write_all(b"Passphrase: ").and_then(|()| screen.flush());
-    let hidden = crossterm::terminal::enable_raw_mode().is_ok();
-    let typed = if hidden { read_hidden() } else { read_line() };
-    if hidden {
-        let _ = crossterm::terminal::disable_raw_mode();
-    }
-    let _ = writeln!(screen);
-    typed
-}
-
 fn read_line() -> Result<String, String> {
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line).map_err(|e| format!("cannot read the passphrase: {e}"))?;
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())
 }
 
-fn read_hidden() -> Result<String, String> {
-    use crossterm::event::{self, Event as Term, KeyCode, KeyEventKind, KeyModifiers};
-    let mut typed = String::new();
-    loop {
-        let Term::Key(key) = event::read().map_err(|e| format!("cannot read the passphrase: {e}"))? else {
-            continue;
-        };
-        if key.kind == KeyEventKind::Release {
-            continue;
+/// What a key does to what is typed unseen; whether it ends it.
+fn type_hidden(typed: &mut String, key: KeyEvent) -> Result<bool, String> {
+    let control = key.modifiers.contains(KeyModifiers::CONTROL);
+    match key.code {
+        KeyCode::Enter => return Ok(true),
+        KeyCode::Backspace => drop(typed.pop()),
+        KeyCode::Char('c' | 'd') if control => {
+            return Err("no passphrase was given; nothing was changed".to_owned());
         }
-        match key.code {
-            KeyCode::Enter => return Ok(typed),
-            KeyCode::Char('c' | 'd') if key.modifiers.contains(KeyModifiers::CONTROL) => {
-                return Err("no passphrase was given; nothing was changed".to_owned());
-            }
-            KeyCode::Backspace => {
-                typed.pop();
-            }
-            KeyCode::Char(c) => typed.push(c),
-            _ => {}
-        }
+        KeyCode::Char('u') if control => typed.clear(),
+        KeyCode::Char('w') if control => typed.truncate(typed.trim_end().rfind(' ').map_or(0, |at| at + 1)),
+        KeyCode::Char(c) if !control => typed.push(c),
+        _ => {}
     }
+    Ok(false)
 }
 
 #[cfg(all(test, unix))]
@@ -552,5 +574,34 @@ mod tests {
         client.until_all_caught_up(Duration::from_secs(60));
         assert!(begun.elapsed() < DIRECT_PATIENCE && client.is_stopped());
         assert!(client.ask(&Command::Doctor).is_err());
+    }
+
+    #[test]
+    fn whoever_is_asked_to_end_waits_for_no_passphrase() {
+        let temp = tempfile::tempdir().expect("tempdir");
+        let options = Options { data_dir: Some(temp.path().to_owned()), ..Options::default() };
+        let mut client = Client::open(options, Setup::default()).expect("opens");
+        client.model = Model::default();
+        client.sender.send(Signal::Stop).expect("it listens");
+        assert_eq!(client.read_hidden(), Err(INTERRUPTED.to_owned()));
+        assert!(client.is_stopped());
+    }
+
+    #[test]
+    fn what_is_typed_unseen_is_edited_as_in_a_shell() {
+        let press = |typed: &mut String, code, modifiers| type_hidden(typed, KeyEvent::new(code, modifiers));
+        let mut typed = String::new();
+        for c in "tulip Rose".chars() {
+            assert_eq!(press(&mut typed, KeyCode::Char(c), KeyModifiers::NONE), Ok(false));
+        }
+        for (c, left) in [('w', "tulip "), ('x', "tulip "), ('w', ""), ('u', "")] {
+            assert_eq!(press(&mut typed, KeyCode::Char(c), KeyModifiers::CONTROL), Ok(false));
+            assert_eq!(typed, left);
+        }
+        typed.push_str("tulips");
+        assert_eq!(press(&mut typed, KeyCode::Backspace, KeyModifiers::NONE), Ok(false));
+        assert_eq!(press(&mut typed, KeyCode::Enter, KeyModifiers::NONE), Ok(true));
+        assert_eq!(typed, "tulip");
+        assert!(press(&mut typed, KeyCode::Char('c'), KeyModifiers::CONTROL).is_err());
     }
 }
