@@ -339,8 +339,11 @@ fn what_is_typed_before_the_app_is_there_goes_where_it_belongs() {
     page.send("a name is no message");
     page.wait_message("a name is no message");
     page.type_into("composer", "half a sentence");
-    // Drafts are kept once typing has stopped.
-    std::thread::sleep(std::time::Duration::from_secs(1));
+    // Drafts are kept while it is typed on, too.
+    let types_on = "const it = document.getElementById('composer');
+        setInterval(() => it.dispatchEvent(new Event('input', { bubbles: true })), 50);";
+    let _ = page.run(types_on, &[]);
+    std::thread::sleep(std::time::Duration::from_secs(2));
     page.reload();
     typed("early", "and more");
     composer_holds("half a sentence\nand more");

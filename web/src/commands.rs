@@ -92,11 +92,13 @@ fn in_circle(app: App, circle: &CircleView, command: Slash) -> Result<(), String
         }
         Slash::ChannelCreate { name, access, passphrase } => {
             let passphrase = passphrase.map(|secret| secret.expose().clone());
-            create_channel(app, Command::CreateChannel { circle: id, name, access, passphrase });
+            let command = Command::CreateChannel { circle: id, name, access, passphrase };
+            create_channel(app, command, |app, error| app.note(true, error));
         }
         Slash::ChannelJoin { name, passphrase } => {
             let channel = channel_named(&name)?;
-            join_channel(app, circle, &channel, passphrase.map(|secret| secret.expose().clone()));
+            let passphrase = passphrase.map(|secret| secret.expose().clone());
+            join_channel(app, circle, &channel, passphrase, |app, error| app.note(true, error));
         }
         Slash::ChannelSwitch(name) => open_channel(app, circle, &channel_named(&name)?),
         Slash::ChannelLeave => app.tell(Command::LeaveChannel { circle: id, channel: here()?.id }),
@@ -163,14 +165,15 @@ fn send(app: App, text: String, unsent: impl FnOnce(Place) + 'static) -> Result<
     Ok(())
 }
 
-/// Makes a channel and goes there.
-pub(crate) fn create_channel(app: App, command: Command) {
+/// Makes a channel and goes there; `otherwise` shows what went wrong.
+pub(crate) fn create_channel(app: App, command: Command, otherwise: impl FnOnce(App, String) + 'static) {
     let Command::CreateChannel { circle, .. } = command else { return };
-    app.ask(command, move |app, reply| {
+    let go = move |app: App, reply| {
         if let Reply::Channel { channel_id } = reply {
             app.go_when_known(Place { circle, channel: channel_id });
         }
-    });
+    };
+    app.ask_or(command, go, otherwise);
 }
 
 /// Goes to a channel the user is in, or to where they can ask to be let in.
@@ -182,11 +185,17 @@ pub(crate) fn open_channel(app: App, circle: &CircleView, channel: &ChannelView)
     }
 }
 
-/// Joins a channel, or asks its creator.
-pub(crate) fn join_channel(app: App, circle: &CircleView, channel: &ChannelView, passphrase: Option<String>) {
+/// Joins a channel, or asks its creator; `otherwise` shows what went wrong.
+pub(crate) fn join_channel(
+    app: App,
+    circle: &CircleView,
+    channel: &ChannelView,
+    passphrase: Option<String>,
+    otherwise: impl FnOnce(App, String) + 'static,
+) {
     let place = Place { circle: circle.id, channel: channel.id };
     let command = Command::JoinChannel { circle: circle.id, channel: channel.id, passphrase };
-    app.ask(command, move |app, _| app.go_when_known(place));
+    app.ask_or(command, move |app, _| app.go_when_known(place), otherwise);
 }
 
 /// By name, whole before beginning, without regard to case.

@@ -1,7 +1,7 @@
 //! The line one types: messages and slash commands, with completion, a hint, and a draft per channel.
 
 use felund_wasm::{
-    Timer,
+    Listener, Timer,
     core::{
         config::MAX_TEXT_LEN,
         slash::{self, Completion},
@@ -14,10 +14,11 @@ use web_sys::KeyboardEvent;
 use crate::{
     app::{App, Place},
     commands,
-    pages::chat::focus_input,
+    pages::{chat::focus_input, on_cleanup_keep},
+    platform,
 };
 
-/// A draft is kept once typing has stopped for this long, in milliseconds.
+/// A draft is kept this long after it has changed, in milliseconds.
 const DRAFT_MS: u64 = 600;
 /// Ways to go on that are shown at once.
 const MAX_SHOWN: usize = 6;
@@ -58,10 +59,31 @@ pub(super) fn Composer(
         chosen.set(0);
         error.set(String::new());
         line.set(text);
-        draft_timer.set_value(Some(Timer::new(DRAFT_MS, move || {
-            leptos::task::spawn_local(async move { keep_draft() });
-        })));
+        // Who types on and on is not waited for.
+        if draft_timer.with_value(Option::is_none) {
+            draft_timer.set_value(Some(Timer::new(DRAFT_MS, move || {
+                leptos::task::spawn_local(async move { keep_draft() });
+            })));
+        }
     };
+    let keep_changed = move || {
+        if draft_timer.with_value(Option::is_some) {
+            keep_draft();
+        }
+    };
+    // Nothing may run after these.
+    let leaving = platform::window().zip(platform::document()).map(|(window, document)| {
+        let hidden = move |_| {
+            if platform::hidden() {
+                keep_changed();
+            }
+        };
+        (
+            Listener::new(&window, "pagehide", move |_| keep_changed()),
+            Listener::new(&document, "visibilitychange", hidden),
+        )
+    });
+    on_cleanup_keep(leaving);
     // Every channel has its own draft.
     Effect::new(move || {
         let place = app.here.get();
@@ -69,9 +91,7 @@ pub(super) fn Composer(
         if place == before {
             return;
         }
-        if draft_timer.with_value(Option::is_some) {
-            keep_draft();
-        }
+        keep_changed();
         place_of_line.set_value(place);
         let draft = place.map(|place| app.draft(place)).unwrap_or_default();
         let early = if before.is_none() { line.get_untracked() } else { String::new() };

@@ -25,7 +25,8 @@ pub(super) fn JoinForm(
         error.set(text);
     };
     let join = move || {
-        let typed = code.get_untracked().trim().to_owned();
+        // Gone when the dialog was closed meanwhile.
+        let Some(typed) = code.try_get_untracked().map(|code| code.trim().to_owned()) else { return };
         if typed.is_empty() {
             error.set("Paste the invite first: a link, or a text that starts with felund1.".into());
             return;

@@ -111,7 +111,7 @@ impl View {
             list.width = width;
         }
         let mark = self.app.mark.get_untracked();
-        let drawn = self.app.with_messages(|messages, _, _| {
+        let (drawn, top) = self.app.with_messages(|messages, _, _| {
             let columns = ((width - if width < 600.0 { 24.0 } else { 260.0 }) / COLUMN).max(16.0) as usize;
             let estimate = |message: &MessageView| {
                 let name = if width < 600.0 { LINE } else { 0.0 };
@@ -141,11 +141,12 @@ impl View {
             list.first = first;
             let offset = (list.rows.offset(first).round() as i64).to_string();
             style(&block, "transform", ["translateY(", &offset, "px)"].concat());
-            rows(
+            let shown = rows(
                 &messages[first..last.min(messages.len())],
                 first.checked_sub(1).map(|at| &messages[at]),
                 mark,
-            )
+            );
+            (shown, top)
         });
         self.at_end.set(list.at_end);
         drop(list);
@@ -154,6 +155,19 @@ impl View {
         request_animation_frame(move || view.measure());
         if self.app.here.get_untracked().is_some() && list_end_seen(&state) && !platform::hidden() {
             self.app.seen();
+        }
+        // What all fits does not scroll.
+        self.load_older(top);
+    }
+
+    /// Loads the page before the first message when the view is near to that.
+    fn load_older(self, top: f64) {
+        let more = self.app.with_messages(|_, loaded, start_reached| loaded && !start_reached);
+        if top < NEAR_START
+            && more
+            && let Some(place) = self.app.here.get_untracked()
+        {
+            self.app.load(place);
         }
     }
 
@@ -187,7 +201,7 @@ impl View {
     fn scrolled(self) {
         let (Some(scroller), Some(state)) = (self.scroller.get_untracked(), self.state()) else { return };
         let (top, height) = (f64::from(scroller.scroll_top()), f64::from(scroller.client_height()));
-        let (redraw, near_start) = {
+        let redraw = {
             let mut list = state.borrow_mut();
             let was_at_end = list.at_end;
             list.at_end = top + height >= list.rows.total() - NEAR_END;
@@ -198,18 +212,12 @@ impl View {
             let drawn = self.drawn.with_untracked(Vec::len);
             let covered = first >= list.first && last <= list.first + drawn;
             let slack = first.abs_diff(list.first) > 8 || !covered;
-            (slack || was_at_end != list.at_end, top < NEAR_START)
+            slack || was_at_end != list.at_end
         };
         if redraw {
             self.lay_out();
         }
-        let more = self.app.with_messages(|_, loaded, start_reached| loaded && !start_reached);
-        if near_start
-            && more
-            && let Some(place) = self.app.here.get_untracked()
-        {
-            self.app.load(place);
-        }
+        self.load_older(top);
     }
 
     fn to_end(self) {
@@ -353,11 +361,11 @@ fn empty(app: App) -> Option<impl IntoView> {
     if channel.membership != Membership::Joined {
         return Some(view! { <p class="empty">"You are not in this channel."</p> }.into_any());
     }
-    let (count, loaded) = app.with_messages(|messages, loaded, _| (messages.len(), loaded));
+    let (count, whole) = app.with_messages(|messages, loaded, start| (messages.len(), loaded && start));
     if count > 0 {
         return None;
     }
-    if !loaded {
+    if !whole {
         return Some(view! { <p class="empty">"Reading messages…"</p> }.into_any());
     }
     let id = circle.id;

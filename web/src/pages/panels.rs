@@ -73,21 +73,56 @@ fn Help(topic: Option<String>) -> impl IntoView {
     }
 }
 
+/// What a form has asked for: whether the answer is awaited, and what went wrong.
+#[derive(Clone, Copy)]
+struct Asking {
+    busy: RwSignal<bool>,
+    error: RwSignal<String>,
+}
+
+impl Asking {
+    fn new() -> Self {
+        Self { busy: RwSignal::new(false), error: RwSignal::new(String::new()) }
+    }
+
+    /// Whether it may be asked for: something is `missing`, or it was asked for already, where not.
+    fn begin(self, missing: Option<&str>) -> bool {
+        if self.busy.get_untracked() {
+            return false;
+        }
+        self.error.set(missing.unwrap_or_default().into());
+        self.busy.set(missing.is_none());
+        missing.is_none()
+    }
+
+    /// Shows what went wrong: here, or in the page when the form is gone.
+    fn failed(self, app: App, text: String) {
+        self.busy.try_set(false);
+        if let Some(text) = self.error.try_set(text) {
+            app.note(true, text);
+        }
+    }
+}
+
 #[component]
 fn NewChannel(circle: CircleId) -> impl IntoView {
     let app = App::here();
     let (name, passphrase) = (RwSignal::new(String::new()), RwSignal::new(String::new()));
     let access = RwSignal::new(Access::Public);
+    let asking = Asking::new();
     let submit = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
         let wanted = name.get_untracked().trim().trim_start_matches('#').to_owned();
         let access = access.get_untracked();
         let passphrase = (access == Access::Key).then(|| passphrase.get_untracked());
-        if !wanted.is_empty() && passphrase.as_ref().is_none_or(|passphrase| !passphrase.is_empty()) {
-            commands::create_channel(
-                app,
-                Command::CreateChannel { circle, name: wanted, access, passphrase },
-            );
+        let missing = if wanted.is_empty() {
+            Some("Type a name for the channel first.")
+        } else {
+            passphrase.as_ref().is_some_and(String::is_empty).then_some("Type a passphrase first.")
+        };
+        if asking.begin(missing) {
+            let command = Command::CreateChannel { circle, name: wanted, access, passphrase };
+            commands::create_channel(app, command, move |app, text| asking.failed(app, text));
         }
     };
     let choice = move |mode: Access, words: &'static str| {
@@ -116,7 +151,8 @@ fn NewChannel(circle: CircleId) -> impl IntoView {
                     <input id="channel-key" autocomplete="off" prop:value=passphrase
                         on:input=move |event| passphrase.set(event_target_value(&event)) />
                 })}
-                <button class="main">"Create"</button>
+                <button class="main" disabled=asking.busy>"Create"</button>
+                <p class="error" role="alert">{asking.error}</p>
             </form>
         </Dialog>
     }
@@ -141,10 +177,14 @@ fn JoinChannel(place: Place) -> impl IntoView {
         Access::Invite => "Whoever made this channel decides who reads it. They will see that you ask.",
     };
     let title = ["#", &*printable(&channel.name)].concat();
+    let asking = Asking::new();
     let submit = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
         let typed = (access == Access::Key).then(|| passphrase.get_untracked());
-        commands::join_channel(app, &circle, &channel, typed);
+        let missing = typed.as_ref().is_some_and(String::is_empty).then_some("Type the passphrase first.");
+        if asking.begin(missing) {
+            commands::join_channel(app, &circle, &channel, typed, move |app, text| asking.failed(app, text));
+        }
     };
     view! {
         <Dialog title>
@@ -155,7 +195,10 @@ fn JoinChannel(place: Place) -> impl IntoView {
                     <input id="channel-key" autocomplete="off" prop:value=passphrase
                         on:input=move |event| passphrase.set(event_target_value(&event)) />
                 })}
-                <button class="main">{if access == Access::Invite { "Ask to be let in" } else { "Join" }}</button>
+                <button class="main" disabled=asking.busy>
+                    {if access == Access::Invite { "Ask to be let in" } else { "Join" }}
+                </button>
+                <p class="error" role="alert">{asking.error}</p>
             </form>
         </Dialog>
     }

@@ -132,7 +132,8 @@ async fn look(video: &HtmlVideoElement, running: &Cell<bool>) -> Result<Option<S
             Err(_) => None,
         };
         if let Some(text) = text.filter(|text| text.contains("felund1.")) {
-            return Ok(Some(text));
+            // The user may have thought better of it while the picture was looked at.
+            return Ok(running.get().then_some(text));
         }
         pause().await;
     }
