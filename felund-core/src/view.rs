@@ -81,7 +81,7 @@ pub struct ChannelView {
     /// Whether the user created it, and so may approve and rename.
     #[n(4)]
     pub owned: bool,
-    /// Messages after the read marker that are not the user's own.
+    /// Messages after the read marker that are not the user's own, and those of before it that came later.
     #[n(5)]
     pub unread: u32,
     /// The read marker.

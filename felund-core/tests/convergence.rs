@@ -115,7 +115,8 @@ impl Replica {
     fn seen(&self, envelopes: &[Verified]) -> impl PartialEq + std::fmt::Debug + use<> {
         let place = |v: &Verified| Key { ts: v.header().created_ts, id: v.header().msg_id };
         let kept: Vec<_> = envelopes.iter().map(|v| self.log.channel_of(&place(v))).collect();
-        let unread: Vec<_> = CAST.channels.iter().map(|channel| self.log.unread(channel, None)).collect();
+        let unread: Vec<_> =
+            CAST.channels.iter().map(|channel| self.log.unread(channel, None, None)).collect();
         (kept, unread, self.log.len(), self.log.latest_ts(), self.state.clone())
     }
 }

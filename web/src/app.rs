@@ -325,8 +325,9 @@ impl App {
     pub(crate) fn seen(self) {
         let Some(place) = self.here.get_untracked() else { return };
         let last = self.with_messages(|messages, _, _| messages.last().map(MessageView::key));
-        let known = self.channel_at(place).and_then(|channel| channel.read_up_to);
-        if let Some(up_to) = last.filter(|last| known.is_none_or(|known| known < *last)) {
+        let Some(ChannelView { read_up_to, unread, .. }) = self.channel_at(place) else { return };
+        let news = |last: &Key| unread > 0 || read_up_to.is_none_or(|read| read < *last);
+        if let Some(up_to) = last.filter(news) {
             self.tell(Command::MarkRead { circle: place.circle, channel: place.channel, up_to });
         }
     }

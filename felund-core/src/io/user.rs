@@ -138,7 +138,7 @@ pub enum Command {
         #[n(3)]
         limit: u32,
     },
-    /// Moves a channel's read marker forward.
+    /// Moves a channel's read marker forward; what came late is read then, too.
     #[n(13)]
     MarkRead {
         /// Which circle.

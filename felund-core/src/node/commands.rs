@@ -289,7 +289,11 @@ impl Node {
         if !(1..=1_000_000).contains(&retention.messages) || !(1..=3_650).contains(&retention.days) {
             return Err("A circle keeps 1 to 1,000,000 messages per channel and 1 to 3,650 days.".into());
         }
-        self.circles.get_mut(&circle_id).ok_or(NO_CIRCLE)?.retention = retention;
+        let circle = self.circles.get_mut(&circle_id).ok_or(NO_CIRCLE)?;
+        let Retention { messages, days } = std::mem::replace(&mut circle.retention, retention);
+        if (retention.messages > messages || retention.days > days) && circle.began.is_empty() {
+            circle.began = circle.log.beginnings();
+        }
         self.limit_anchor(circle_id);
         self.prune(circle_id);
         self.save_circle(id, circle_id, Reply::Done)
@@ -343,11 +347,14 @@ impl Node {
     fn mark_read(&mut self, circle_id: CircleId, channel: ChannelId, up_to: Key) -> Answer {
         self.circle_and_channel(circle_id, channel)?;
         let Some(circle) = self.circles.get_mut(&circle_id) else { return Err(NO_CIRCLE.into()) };
-        if circle.read.get(&channel).is_none_or(|read| *read < up_to) {
+        let late = circle.late.remove(&channel).is_some();
+        let further = circle.read.get(&channel).is_none_or(|read| *read < up_to);
+        if further {
             circle.read.insert(channel, up_to);
+        }
+        if further || late {
             self.dirty.insert(circle_id);
-            let record = records::cbor(&records::ReadRecord { ts: up_to.ts, id: up_to.id });
-            self.stage_record(records::read(&circle_id, &channel), &record);
+            self.stage_read(circle_id, &channel);
         }
         Ok(Some(Reply::Done))
     }

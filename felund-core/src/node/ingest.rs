@@ -168,10 +168,7 @@ impl Node {
         let Some(circle) = self.circles.get_mut(&id) else { return };
         circle.cursor = cursor;
         let record = records::cbor(&records::CursorRecord { relay: url.to_owned(), cursor });
-        let name = records::cursor(&id);
-        // Only the last of several in one batch counts.
-        self.staged.retain(|op| !matches!(op, Op::PutRecord(other, _) if *other == name));
-        self.stage_record(name, &record);
+        self.restage_record(records::cursor(&id), &record);
     }
 
     /// Verifies, merges, stores, applies and shows one envelope from outside. What does not verify, or belongs to
@@ -225,7 +222,13 @@ impl Node {
             _ => None,
         };
         if let Some(message) = shown {
+            let channel = message.channel_id;
+            let news =
+                !message.mine && self.circles.get_mut(&id).is_some_and(|it| it.came_late(channel, key));
             self.event(Event::Message(message));
+            if news {
+                self.stage_read(id, &channel);
+            }
         }
         self.prune(id);
         let way = from.map_or(Way::Relay, |source| Way::Session(source.conn));

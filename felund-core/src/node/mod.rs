@@ -460,6 +460,19 @@ impl Node {
         self.staged.extend(op);
     }
 
+    /// Only the last of several in one batch counts.
+    fn restage_record(&mut self, name: String, value: &[u8]) {
+        self.staged.retain(|op| !matches!(op, Op::PutRecord(other, _) if *other == name));
+        self.stage_record(name, value);
+    }
+
+    fn stage_read(&mut self, circle: CircleId, channel: &ChannelId) {
+        let read = self.circles.get(&circle).and_then(|circle| circle.read_record(channel));
+        if let Some(read) = read {
+            self.restage_record(records::read(&circle, channel), &records::cbor(&read));
+        }
+    }
+
     fn circle_and_channel(&self, circle: CircleId, channel: ChannelId) -> Result<&Circle, String> {
         let found = self.circles.get(&circle).ok_or("There is no such circle on this device.")?;
         if channel == found.general || found.state.channel(&channel).is_some() {

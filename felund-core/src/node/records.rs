@@ -199,7 +199,7 @@ pub(super) struct Confirmed {
     pub(super) by: Vec<u32>,
 }
 
-/// `read/…`: the last message seen.
+/// `read/…`: the last message seen, and what came late and is before it.
 #[derive(Debug, Encode, Decode)]
 #[cbor(array)]
 pub(super) struct ReadRecord {
@@ -207,6 +207,8 @@ pub(super) struct ReadRecord {
     pub(super) ts: u64,
     #[n(1)]
     pub(super) id: crate::ids::MsgId,
+    #[n(2)]
+    pub(super) late: Option<Vec<Key>>,
 }
 
 pub(super) fn cbor<T: Encode<()>>(value: &T) -> Vec<u8> {
@@ -233,5 +235,17 @@ mod tests {
             assert_eq!(Name::parse(&text), Some(name));
         }
         assert_eq!(Name::parse("identity"), None);
+    }
+
+    #[test]
+    fn what_was_read_is_known_of_a_record_without_what_came_late() {
+        let key = Key { ts: 7, id: MsgId([3; 16]) };
+        let before = cbor(&(key.ts, key.id));
+        let read: ReadRecord = minicbor::decode(&before).unwrap();
+        assert_eq!((read.ts, read.id, &read.late), (key.ts, key.id, &None));
+        assert_eq!(cbor(&read), before);
+        let read: ReadRecord =
+            minicbor::decode(&cbor(&ReadRecord { late: Some(vec![key]), ..read })).unwrap();
+        assert_eq!(read.late, Some(vec![key]));
     }
 }

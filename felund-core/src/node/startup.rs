@@ -303,7 +303,9 @@ fn restore(circles: &mut SortedMap<CircleId, Circle>, name: records::Name, value
         }
         Name::Read(id, channel) => {
             let record: records::ReadRecord = minicbor::decode(&value).ok()?;
-            circles.get_mut(&id)?.read.insert(channel, Key { ts: record.ts, id: record.id });
+            let circle = circles.get_mut(&id)?;
+            circle.read.insert(channel, Key { ts: record.ts, id: record.id });
+            circle.late.insert(channel, record.late?.into_iter().collect());
         }
         Name::Draft(id, channel) => {
             circles.get_mut(&id)?.drafts.insert(channel, String::from_utf8(value).ok()?);

@@ -275,3 +275,58 @@ fn what_only_the_relay_had_before_a_restart_is_counted_after_it() {
     world.run(30_000);
     assert_eq!(world.history(0, circle, "general")[0].delivery, Delivery::Delivered { to: 1, of: 1 });
 }
+
+#[test]
+fn what_comes_late_is_unread_until_the_channel_is_read_again() {
+    let mut world = World::new(2);
+    let circle = world.circle("garden club");
+    world.run(5_000);
+    world.set_relay_up(false);
+    send(&mut world, 1, circle, "are you there?");
+    world.run(1_000);
+    send(&mut world, 0, circle, "newer");
+    let (channel, up_to) = {
+        let newer = world.history(0, circle, "general").remove(0);
+        (newer.channel_id, newer.key())
+    };
+    let read = |world: &mut World| world.ask(0, Command::MarkRead { circle, channel, up_to }).unwrap();
+    let unread = |world: &World| world.devices[0].model.circle(circle).unwrap().channels[0].unread;
+    read(&mut world);
+    world.set_relay_up(true);
+    world.run(120_000);
+    assert_eq!(world.texts(0, circle, "general"), ["are you there?", "newer"]);
+    assert_eq!(unread(&world), 1);
+    world.restart(0);
+    world.run(5_000);
+    assert_eq!(unread(&world), 1);
+    read(&mut world);
+    assert_eq!(unread(&world), 0);
+    world.restart(0);
+    world.run(5_000);
+    assert_eq!(unread(&world), 0);
+}
+
+#[test]
+fn what_is_filled_in_because_more_is_kept_is_no_news() {
+    let (mut world, circle) = mesh(2);
+    world.run(5_000);
+    let keep = |world: &mut World, messages| {
+        let retention = Retention { messages, days: 30 };
+        world.ask(0, Command::SetRetention { circle, retention }).unwrap();
+    };
+    keep(&mut world, 3);
+    for i in 0..9 {
+        send(&mut world, 1, circle, &i.to_string());
+    }
+    world.run(5_000);
+    let last = world.history(0, circle, "general").pop().unwrap();
+    let (channel, up_to) = (last.channel_id, last.key());
+    world.ask(0, Command::MarkRead { circle, channel, up_to }).unwrap();
+    keep(&mut world, 100);
+    world.crash(1, true);
+    world.run(60_000);
+    world.start(1);
+    world.run(60_000);
+    assert_eq!(world.texts(0, circle, "general").len(), 9);
+    assert_eq!(world.devices[0].model.circle(circle).unwrap().channels[0].unread, 0);
+}

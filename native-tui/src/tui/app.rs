@@ -134,7 +134,8 @@ pub(crate) struct App {
     loading: Option<Place>,
     /// Where history could not be read; not asked for again before the user comes back.
     unreadable: Option<Place>,
-    marked: Option<Key>,
+    /// The newest message that was last seen, and how many were unread then.
+    marked: Option<(Key, u32)>,
     options_used: bool,
     /// The circle that the next `/circle leave` really leaves.
     pub(crate) leaving: Option<CircleId>,
@@ -490,13 +491,14 @@ impl App {
             self.load(place, Some(before));
         }
         let seen = self.focused && self.drawn.bottom && !covered;
-        if let Some(up_to) = newest.filter(|up_to| seen && self.marked.is_none_or(|marked| marked < *up_to)) {
-            self.marked = Some(up_to);
-            let read = self.channel().and_then(|channel| channel.read_up_to);
-            if read.is_none_or(|read| read < up_to) {
-                let (circle, channel) = place;
-                self.ask(Command::MarkRead { circle, channel, up_to }, Pending::Quiet);
-            }
+        let Some(up_to) = newest.filter(|_| seen) else { return };
+        let Some(ChannelView { read_up_to, unread, .. }) = self.channel() else { return };
+        let news = *unread > 0 || read_up_to.is_none_or(|read| read < up_to);
+        // Once, however often it is drawn before the node says so; what comes late comes again.
+        let state = (up_to, *unread);
+        if self.marked.replace(state) != Some(state) && news {
+            let (circle, channel) = place;
+            self.ask(Command::MarkRead { circle, channel, up_to }, Pending::Quiet);
         }
     }
 

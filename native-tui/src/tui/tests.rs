@@ -700,6 +700,31 @@ fn what_is_pasted_into_a_question_is_bounded_and_drawn_at_once() {
 }
 
 #[test]
+fn what_came_late_is_read_once_it_can_be_seen() {
+    let mut app = chat();
+    draw(&mut app, 80, 20);
+    let unread = |count| {
+        let mut circle = garden();
+        circle.channels[0].read_up_to = Some(message(6, 9, "me", "", Delivery::Pending).key());
+        circle.channels[0].unread = count;
+        Event::Circle(circle)
+    };
+    let read = |app: &mut App| {
+        draw(app, 80, 20);
+        draw(app, 80, 20);
+        commands(app).iter().filter(|c| matches!(c, Command::MarkRead { .. })).count()
+    };
+    app.event(unread(0));
+    read(&mut app);
+    for _ in 0..2 {
+        app.event(unread(1));
+        assert_eq!(read(&mut app), 1);
+        app.event(unread(0));
+        assert_eq!(read(&mut app), 0);
+    }
+}
+
+#[test]
 fn commands_are_completed_and_explained() {
     let mut app = chat();
     type_text(&mut app, "/channel sw");
