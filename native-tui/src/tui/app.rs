@@ -9,13 +9,13 @@ use felund_core::{
     ids::{ChannelId, CircleId},
     io::{Command, Event},
     model::Model,
-    slash,
     view::{ChannelView, CircleView, Key, Membership, Reply},
 };
 use jiff::tz::TimeZone;
 use ratatui::layout::Rect;
 
 use super::{
+    drafts::{self, Drafts},
     editor::Editor,
     overlay::{Overlay, Step, Wizard},
     scroll::Scroll,
@@ -102,14 +102,7 @@ pub(crate) struct App {
     pub(crate) model: Model,
     pub(crate) open: Option<Place>,
     pub(crate) editor: Editor,
-    /// What the editor held when it was set or last kept.
-    kept: String,
-    /// What the node was asked to keep as drafts, until the model shows that.
-    drafts: BTreeMap<Place, String>,
-    /// Whether the session is another than that which was asked to keep them.
-    anew: bool,
-    /// Messages that were not sent from channels that are not open, until they can be kept as drafts.
-    returned: Vec<(Place, String)>,
+    pub(super) drafts: Drafts,
     pub(crate) scroll: Scroll,
     /// Messages after this one were new when the channel was opened or the window left.
     pub(crate) new_after: Option<Key>,
@@ -147,10 +140,7 @@ impl App {
             model: Model::default(),
             open: None,
             editor: Editor::default(),
-            kept: String::new(),
-            drafts: BTreeMap::new(),
-            anew: false,
-            returned: Vec::new(),
+            drafts: Drafts::default(),
             scroll: Scroll::Follow,
             new_after: None,
             overlay: None,
@@ -180,7 +170,7 @@ impl App {
         self.model = Model::default();
         self.loading = None;
         self.marked = None;
-        self.anew = true;
+        self.drafts.anew = true;
         // The last first, so that several messages come back in their order.
         for pending in std::mem::take(&mut self.pending).into_values().rev() {
             match pending {
@@ -226,10 +216,7 @@ impl App {
     pub(crate) fn event(&mut self, event: Event) {
         self.model.apply(&event);
         match event {
-            Event::Circle(circle) => self.drafts.retain(|(id, channel), text| {
-                let shown = |it: &ChannelView| it.id == *channel && it.draft == *text;
-                *id != circle.id || !circle.channels.iter().any(shown)
-            }),
+            Event::Circle(circle) => self.drafts.shown(&circle),
             Event::Reply { id, result } => {
                 if let Some(pending) = self.pending.remove(&id) {
                     match result {
@@ -354,9 +341,9 @@ impl App {
             }
             Pending::Send(place, text) => {
                 if self.open == Some(*place) {
-                    self.editor.set(before(text, self.editor.text()));
+                    self.editor.set(drafts::before(text, self.editor.text()));
                 } else {
-                    self.returned.push((*place, text.clone()));
+                    self.drafts.returned.push((*place, text.clone()));
                     self.give_back();
                 }
                 self.fail(error);
@@ -364,47 +351,6 @@ impl App {
             Pending::Wizard | Pending::Circle { .. } if self.wizard.is_some() => self.wizard_refused(error),
             Pending::Setting => self.setting_done(Err(error)),
             _ => self.fail(error),
-        }
-    }
-
-    /// Keeps what was not sent before what is typed in its channel, and what another session may not have kept.
-    fn give_back(&mut self) {
-        if !self.model.ready {
-            return;
-        }
-        if std::mem::take(&mut self.anew) {
-            let mut drafts = self.drafts.clone();
-            drafts.retain(|place, _| self.draft(*place).is_some());
-            drafts.into_iter().for_each(|(place, text)| self.keep(place, text));
-        }
-        for (place, text) in std::mem::take(&mut self.returned) {
-            if let Some(draft) = self.draft(place) {
-                let text = before(&text, draft);
-                self.keep(place, text);
-            }
-        }
-    }
-
-    /// What was typed in a channel and not sent; `None` when there is no such channel.
-    fn draft(&self, place: Place) -> Option<&str> {
-        let channels = &self.model.circle(place.0)?.channels;
-        let channel = channels.iter().find(|channel| channel.id == place.1)?;
-        Some(self.drafts.get(&place).unwrap_or(&channel.draft))
-    }
-
-    /// Keeps a draft, also until the node has.
-    fn keep(&mut self, place: Place, text: String) {
-        self.drafts.insert(place, text.clone());
-        let (circle, channel) = place;
-        let pending = Pending::Draft(place, text.clone());
-        self.ask(Command::SaveDraft { circle, channel, text }, pending);
-    }
-
-    /// A draft was kept: from when the model shows it on, it goes by that.
-    fn draft_kept(&mut self, place: Place, text: &str) {
-        let own = self.drafts.remove(&place);
-        if let Some(own) = own.filter(|own| own != text || self.draft(place) != Some(text)) {
-            self.drafts.insert(place, own);
         }
     }
 
@@ -426,27 +372,8 @@ impl App {
         let unread = self.channel().filter(|channel| channel.unread > 0);
         self.new_after = unread
             .map(|channel| channel.read_up_to.unwrap_or(Key { ts: 0, id: felund_core::ids::MsgId([0; 16]) }));
-        self.kept = self.draft(place).unwrap_or_default().to_owned();
-        self.editor.set(self.kept.clone());
+        self.take_up_draft(place);
         self.load_if_needed();
-    }
-
-    /// Keeps what was typed here. What was not touched may be newer in another window.
-    pub(crate) fn keep_draft(&mut self) {
-        let Some(place) = self.open.filter(|place| self.draft(*place).is_some()) else { return };
-        let text = slash::draft(self.editor.text());
-        if text != self.kept {
-            self.kept = text.to_owned();
-            self.keep(place, self.kept.clone());
-        }
-    }
-
-    /// The text was sent and is no draft any more.
-    pub(crate) fn drop_draft(&mut self, place: Place) {
-        self.kept.clear();
-        if self.draft(place).is_some_and(|draft| !draft.is_empty()) {
-            self.keep(place, String::new());
-        }
     }
 
     fn load_if_needed(&mut self) {
@@ -516,11 +443,6 @@ impl App {
         }
         self.focused = focused;
     }
-}
-
-/// What was not sent, before what was typed since.
-fn before(unsent: &str, typed: &str) -> String {
-    if typed.is_empty() { unsent.to_owned() } else { [unsent, typed].join("\n") }
 }
 
 fn first_place(model: &Model) -> Option<Place> {

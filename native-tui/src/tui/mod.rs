@@ -2,6 +2,7 @@
 
 mod app;
 mod commands;
+mod drafts;
 mod editor;
 mod forms;
 mod input;

@@ -1,0 +1,100 @@
+//! What was typed and not sent, channel by channel. The node keeps it; until it says so, this does.
+
+use std::collections::BTreeMap;
+
+use felund_core::{io::Command, slash, view::CircleView};
+
+use super::app::{App, Pending, Place};
+
+#[derive(Debug, Default)]
+pub(super) struct Drafts {
+    /// What the editor held when it was set or last kept.
+    kept: String,
+    /// What the node was asked to keep, until the model shows that.
+    asked: BTreeMap<Place, String>,
+    /// Whether the session is another than that which was asked.
+    pub(super) anew: bool,
+    /// Messages that were not sent from channels that are not open, until they can be kept as drafts.
+    pub(super) returned: Vec<(Place, String)>,
+}
+
+impl Drafts {
+    /// The model shows a circle's drafts.
+    pub(super) fn shown(&mut self, circle: &CircleView) {
+        self.asked.retain(|(id, channel), text| {
+            let mut channels = circle.channels.iter();
+            *id != circle.id || !channels.any(|it| it.id == *channel && it.draft == *text)
+        });
+    }
+}
+
+impl App {
+    /// Keeps what was not sent before what is typed in its channel, and what another session may not have kept.
+    pub(super) fn give_back(&mut self) {
+        if !self.model.ready {
+            return;
+        }
+        if std::mem::take(&mut self.drafts.anew) {
+            let mut drafts = self.drafts.asked.clone();
+            drafts.retain(|place, _| self.draft(*place).is_some());
+            drafts.into_iter().for_each(|(place, text)| self.keep(place, text));
+        }
+        for (place, text) in std::mem::take(&mut self.drafts.returned) {
+            if let Some(draft) = self.draft(place) {
+                let text = before(&text, draft);
+                self.keep(place, text);
+            }
+        }
+    }
+
+    /// What was typed in a channel and not sent; `None` when there is no such channel.
+    fn draft(&self, place: Place) -> Option<&str> {
+        let channels = &self.model.circle(place.0)?.channels;
+        let channel = channels.iter().find(|channel| channel.id == place.1)?;
+        Some(self.drafts.asked.get(&place).unwrap_or(&channel.draft))
+    }
+
+    fn keep(&mut self, place: Place, text: String) {
+        self.drafts.asked.insert(place, text.clone());
+        let (circle, channel) = place;
+        let pending = Pending::Draft(place, text.clone());
+        self.ask(Command::SaveDraft { circle, channel, text }, pending);
+    }
+
+    /// A draft was kept: from when the model shows it on, it goes by that.
+    pub(super) fn draft_kept(&mut self, place: Place, text: &str) {
+        let asked = self.drafts.asked.remove(&place);
+        if let Some(asked) = asked.filter(|asked| asked != text || self.draft(place) != Some(text)) {
+            self.drafts.asked.insert(place, asked);
+        }
+    }
+
+    /// Goes on with what was typed in a channel.
+    pub(super) fn take_up_draft(&mut self, place: Place) {
+        self.drafts.kept = self.draft(place).unwrap_or_default().to_owned();
+        self.editor.set(self.drafts.kept.clone());
+    }
+
+    /// Keeps what was typed here. What was not touched may be newer in another window.
+    pub(super) fn keep_draft(&mut self) {
+        let Some(place) = self.open.filter(|place| self.draft(*place).is_some()) else { return };
+        let text = slash::draft(self.editor.text());
+        if text != self.drafts.kept {
+            self.drafts.kept = text.to_owned();
+            self.keep(place, self.drafts.kept.clone());
+        }
+    }
+
+    /// The text was sent and is no draft any more.
+    pub(super) fn drop_draft(&mut self, place: Place) {
+        self.drafts.kept.clear();
+        if self.draft(place).is_some_and(|draft| !draft.is_empty()) {
+            self.keep(place, String::new());
+        }
+    }
+}
+
+/// What was not sent, before what was typed since.
+pub(super) fn before(unsent: &str, typed: &str) -> String {
+    if typed.is_empty() { unsent.to_owned() } else { [unsent, typed].join("\n") }
+}
