@@ -20,9 +20,12 @@ pub(super) fn JoinForm(
     let name = RwSignal::new(String::new());
     let (error, busy) = (RwSignal::new(String::new()), RwSignal::new(false));
     let scanning = RwSignal::new(false);
-    let failed = move |_: App, text: String| {
+    let failed = move |app: App, text: String| {
         busy.set(false);
-        error.set(text);
+        // In the page when the form is gone.
+        if let Some(text) = error.try_set(text) {
+            app.note(true, text);
+        }
     };
     let join = move || {
         // Gone when the dialog was closed meanwhile.
