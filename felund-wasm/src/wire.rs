@@ -5,7 +5,7 @@ use felund_core::{
     io::{Command, Event},
     view::Reply,
 };
-use minicbor::{Decode, Encode};
+use minicbor::{Decode, Encode, Encoder, encode};
 
 /// One message between tabs.
 #[derive(Debug, Encode, Decode)]
@@ -29,7 +29,7 @@ pub(crate) enum Wire {
         #[n(1)]
         id: u64,
         /// What.
-        #[n(2)]
+        #[cbor(n(2), encode_with = "apart")]
         command: Command,
     },
     /// Leader to one: the answer.
@@ -42,12 +42,22 @@ pub(crate) enum Wire {
         #[n(1)]
         id: u64,
         /// The answer.
-        #[n(2)]
+        #[cbor(n(2), encode_with = "apart")]
         result: Result<Reply, String>,
     },
     /// Leader to all: what happened.
     #[n(5)]
-    News(#[n(0)] Vec<Event>),
+    News(#[cbor(n(0), encode_with = "apart")] Vec<Event>),
+}
+
+/// As ever, but not in line: where a tab is alone it need not be loaded.
+#[inline(never)]
+fn apart<C, T: Encode<C>, W: encode::Write>(
+    value: &T,
+    encoder: &mut Encoder<W>,
+    context: &mut C,
+) -> Result<(), encode::Error<W::Error>> {
+    value.encode(encoder, context)
 }
 
 /// Whether a command may be carried out twice without a second effect: one whose answer was lost with its tab is

@@ -59,15 +59,23 @@ impl Node {
     }
 
     fn carry_out(&mut self, request: Request) -> Answer {
-        let id = request.id;
         match request.command {
+            Command::SetName { name } => self.set_name(request.id, &name),
+            command => self.carry_out_later(request.id, command),
+        }
+    }
+
+    /// What nobody asks for in a first visit, which need not load it.
+    #[inline(never)]
+    fn carry_out_later(&mut self, id: u64, command: Command) -> Answer {
+        match command {
             Command::Snapshot => {
                 self.snapshot();
                 Ok(Some(Reply::Done))
             }
-            Command::Unlock { .. } => Ok(Some(Reply::Done)),
+            // Dealt with before.
+            Command::Unlock { .. } | Command::SetName { .. } => Ok(Some(Reply::Done)),
             Command::SetPassphrase { passphrase } => self.set_passphrase(id, passphrase.as_deref()),
-            Command::SetName { name } => self.set_name(id, &name),
             Command::CreateCircle { name, relay } => self.create_circle(id, &name, relay.as_deref()),
             Command::JoinCircle { invite, relay } => self.join_circle(id, &invite, relay.as_deref()),
             Command::LeaveCircle { circle } => self.leave_circle(id, circle),

@@ -270,6 +270,7 @@ impl Node {
     }
 
     /// Where nothing is said, what is there ages all the same.
+    #[inline(never)]
     pub(super) fn age(&mut self) {
         if self.now.mono < self.age_at || !matches!(self.phase, Phase::Ready) {
             return;
@@ -321,6 +322,7 @@ impl Node {
         }
     }
 
+    #[inline(never)]
     pub(super) fn http_answered(&mut self, id: HttpId, result: Result<HttpResponse, String>) {
         if self.relay_checked(id, &result) {
             return;

@@ -267,7 +267,9 @@ impl Node {
         self.drive_rtc();
         self.escalate();
         self.with_link(|_| true, RelayLink::drive);
-        self.advance_checkups();
+        if !self.checkups.is_empty() {
+            self.advance_checkups();
+        }
         self.save_confirmations();
         self.flush_staged();
         self.flush_views(false);

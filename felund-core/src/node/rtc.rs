@@ -66,6 +66,7 @@ impl Node {
         }
     }
 
+    #[inline(never)]
     pub(super) fn rtc_happened(&mut self, conn: ConnId, event: RtcEvent) {
         self.with_rtc(|rtc, cx, out| rtc.happened(conn, event, cx, out));
     }
@@ -75,6 +76,7 @@ impl Node {
     }
 
     /// Lets the channels work.
+    #[inline(never)]
     pub(super) fn drive_rtc(&mut self) {
         if !self.rtc.is_enabled() {
             return;

@@ -27,6 +27,7 @@ pub(super) enum Asked {
 }
 
 impl Node {
+    #[inline(never)]
     pub(super) fn loaded(&mut self, id: QueryId, result: Result<Loaded, String>) {
         let Some(asked) = self.queries.remove(&id) else { return };
         match (asked, result) {

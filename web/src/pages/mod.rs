@@ -83,10 +83,16 @@ pub(crate) fn Screen(early: Early) -> impl IntoView {
             Stage::Name => view! { <onboarding::Name invite joining early=early() /> }.into_any(),
             Stage::Begin => view! { <onboarding::Begin invite /> }.into_any(),
             Stage::Unlock => view! { <unlock::Unlock /> }.into_any(),
-            Stage::Chat => view! { <chat::Chat early=early() /> }.into_any(),
+            Stage::Chat => chat(early()),
         }}
         <panels::Panels />
     }
+}
+
+/// Not in line: a first visit need not load it.
+#[inline(never)]
+fn chat(early: String) -> AnyView {
+    view! { <chat::Chat early /> }.into_any()
 }
 
 /// Keeps a guard until the part of the screen that made it goes.

@@ -29,21 +29,25 @@ pub(super) fn Panels() -> impl IntoView {
         }
         open
     });
-    move || {
-        Some(match app.panel.get()? {
-            Panel::Help(topic) => view! { <Help topic /> }.into_any(),
-            Panel::Invite(circle) => view! { <Invite circle /> }.into_any(),
-            Panel::Another(code) => view! {
-                <Dialog title="Another circle"><JoinForm code=RwSignal::new(code.unwrap_or_default()) /></Dialog>
-            }
-            .into_any(),
-            Panel::NewChannel(circle) => view! { <NewChannel circle /> }.into_any(),
-            Panel::JoinChannel(place) => view! { <JoinChannel place /> }.into_any(),
-            Panel::Settings => view! { <Settings /> }.into_any(),
-            Panel::Doctor => view! { <Doctor /> }.into_any(),
-            Panel::Safety { name, number } => view! { <Safety name number /> }.into_any(),
-            Panel::Leave(circle) => view! { <Leave circle /> }.into_any(),
-        })
+    move || app.panel.get().map(show)
+}
+
+/// Not in line: a first visit need not load it.
+#[inline(never)]
+fn show(panel: Panel) -> AnyView {
+    match panel {
+        Panel::Help(topic) => view! { <Help topic /> }.into_any(),
+        Panel::Invite(circle) => view! { <Invite circle /> }.into_any(),
+        Panel::Another(code) => view! {
+            <Dialog title="Another circle"><JoinForm code=RwSignal::new(code.unwrap_or_default()) /></Dialog>
+        }
+        .into_any(),
+        Panel::NewChannel(circle) => view! { <NewChannel circle /> }.into_any(),
+        Panel::JoinChannel(place) => view! { <JoinChannel place /> }.into_any(),
+        Panel::Settings => view! { <Settings /> }.into_any(),
+        Panel::Doctor => view! { <Doctor /> }.into_any(),
+        Panel::Safety { name, number } => view! { <Safety name number /> }.into_any(),
+        Panel::Leave(circle) => view! { <Leave circle /> }.into_any(),
     }
 }
 

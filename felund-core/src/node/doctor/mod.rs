@@ -89,6 +89,7 @@ impl Node {
     }
 
     /// What the platform found of STUN and TURN servers.
+    #[inline(never)]
     pub(super) fn probed(&mut self, id: ProbeId, report: &IceReport) {
         let hidden = self.is_hidden();
         for checkup in &mut self.checkups {
@@ -105,6 +106,7 @@ impl Node {
     }
 
     /// Lets checks begin with the servers once relays have named them, and answers those that are done.
+    #[inline(never)]
     pub(super) fn advance_checkups(&mut self) {
         let (now, hidden) = (self.now, self.is_hidden());
         let named = self.links.values().all(|link| !link.awaits_ice());

@@ -294,6 +294,7 @@ impl Direct {
     }
 
     /// Deadlines and due addresses.
+    #[inline(never)]
     pub(crate) fn drive(&mut self, cx: &mut Cx<'_>, events: &mut Vec<DirectEvent>) {
         let now = cx.now.mono;
         let due: Vec<ConnId> =
@@ -321,6 +322,7 @@ impl Direct {
         conns.chain(self.next_dial()).chain(self.repeat_at()).min()
     }
 
+    #[inline(never)]
     pub(crate) fn accepted(&mut self, id: ConnId, origin: Origin, cx: &mut Cx<'_>) {
         if self.conns.values().filter(|conn| conn.is_stranger()).count() >= MAX_HANDSHAKES {
             self.refusals.add(TOO_MANY, 1);
@@ -412,6 +414,7 @@ impl Direct {
         }
     }
 
+    #[inline(never)]
     pub(crate) fn received(
         &mut self,
         id: ConnId,

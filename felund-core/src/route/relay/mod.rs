@@ -385,6 +385,7 @@ impl RelayLink {
     }
 
     /// Does whatever the present state still lacks.
+    #[inline(never)]
     pub(crate) fn drive(&mut self, cx: &mut Cx<'_>) {
         let now = cx.now.mono;
         self.check_socket(cx);

@@ -167,6 +167,7 @@ impl RelayLink {
         self.legs.get(hint).map(|leg| leg.after).unwrap_or_default()
     }
 
+    #[inline(never)]
     pub(crate) fn received(&mut self, bytes: &[u8], cx: &mut Cx<'_>) {
         let Ok(frame) = ServerFrame::from_bytes(bytes) else {
             return self.give_up("the relay sent a malformed frame", cx);
