@@ -1,23 +1,33 @@
 // The offline shell: keeps the app's files and nothing else. Messages never pass through here.
-// `cargo xtask web` fills in both placeholders.
+// `cargo xtask web` fills in the placeholders.
 "use strict";
 const BUILD = /*BUILD_ID*/ "dev";
+// What a first visit loads, and what only those need who stay.
+const FIRST = /*FIRST*/ [];
 const FILES = /*PRECACHE*/ [];
 const CACHE = "felund-" + BUILD;
+
+const keep = async (files) => {
+  const cache = await caches.open(CACHE);
+  const kept = (await cache.keys()).map(({ url }) => new URL(url).pathname);
+  const missing = files.filter((file) => !kept.includes(file));
+  await cache.addAll(missing.map((file) => new Request(file, { cache: "no-cache" })));
+};
 
 addEventListener("install", (event) => {
   // Where the browser can, it takes the files from the cache itself: starting this worker is most of what they cost.
   const cached = FILES.map((pathname) => ({ urlPattern: { pathname, search: "" } }));
   const known = { condition: { or: cached }, source: { cacheName: CACHE } };
   event.waitUntil(event.addRoutes?.([known])?.catch(() => {}));
-  event.waitUntil(
-    caches.open(CACHE).then((cache) => cache.addAll(FILES.map((file) => new Request(file, { cache: "no-cache" })))),
-  );
+  // A later version is for somebody who has stayed.
+  event.waitUntil(keep(registration.active ? FILES : FIRST));
 });
 
 // A new version waits until the user agrees to reload: tabs of two versions must not share one node.
 addEventListener("message", (event) => {
   if (event.data === "take over") skipWaiting();
+  // Tried again at every start of the app.
+  if (event.data === "keep all") event.waitUntil(keep(FILES).catch(() => {}));
 });
 
 addEventListener("activate", (event) => {

@@ -122,13 +122,11 @@ fn visits(runs: usize) {
         app.push(time(&page, "app"));
         first.push(paint(&page));
         input.push(time(&page, "input"));
-        // What was needed until then; the worker fetches the rest for offline use afterwards.
-        let until = *app.last().expect("was just pushed");
-        let loaded = format!(
-            "return [...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]\
-             .filter(e => e.startTime < {until} && e.initiatorType !== 'other').reduce((sum, e) => sum + e.transferSize, 0)"
-        );
-        bytes.push(number(&page, "bytes", &loaded));
+        // All that the page loads by itself; the worker keeps it for use offline without loading it again.
+        let loaded = "return [...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]\
+                      .reduce((sum, e) => sum + e.transferSize, 0)";
+        page.until("a worker", "return navigator.serviceWorker.ready.then(({ active }) => !!active)", &[]);
+        bytes.push(number(&page, "bytes", loaded));
         slow(&browser, false, false);
         page.type_into("name-input", "bob");
         page.click("name-submit");

@@ -14,8 +14,13 @@ use felund_wasm::{
     },
 };
 use leptos::{prelude::*, task::spawn_local};
+use wasm_bindgen_futures::JsFuture;
 
 use crate::{links::printable, platform};
+
+/// The app has come in part only, see `web/rest.js`.
+const NO_REST: &str = "The rest of the app could not be loaded, and nothing was changed. Look at the connection and try \
+                       again; if it stays so, reload the page.";
 
 /// A channel of a circle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -409,14 +414,21 @@ impl App {
         then: impl FnOnce(App) + 'static,
         otherwise: impl FnOnce(App, String) + 'static,
     ) {
-        self.ask_or(
-            command,
-            |app, reply| {
-                app.entered(&reply);
-                then(app);
-            },
-            otherwise,
-        );
+        spawn_local(async move {
+            if let Some(rest) = platform::rest()
+                && JsFuture::from(rest).await.is_err()
+            {
+                return otherwise(self, NO_REST.into());
+            }
+            self.ask_or(
+                command,
+                |app, reply| {
+                    app.entered(&reply);
+                    then(app);
+                },
+                otherwise,
+            );
+        });
     }
 
     /// Makes a circle whose relay is where this page came from, and goes there.

@@ -1,7 +1,7 @@
 //! What the app asks of the browser besides the node: the page's title and badge, notifications, sharing, the
 //! address bar, small settings.
 
-use js_sys::{Function, Reflect};
+use js_sys::{Function, Promise, Reflect};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{Document, HtmlElement, Notification, NotificationOptions, NotificationPermission, Window};
@@ -70,6 +70,11 @@ pub(crate) fn clear_address() {
         // Refused only when called hundreds of times a minute.
         let _ = history.replace_state_with_url(&JsValue::NULL, "", Some(&path));
     }
+}
+
+/// The part of the app that a first visit does not load (`web/rest.js`): nothing where it is there, else what to wait for.
+pub(crate) fn rest() -> Option<Promise> {
+    function(&js_sys::global(), "felundRest")?.call0(&JsValue::UNDEFINED).ok()?.dyn_into().ok()
 }
 
 /// Begins anew.

@@ -50,6 +50,7 @@ Commands:
       --from M             beginning with this seed (default 0)
       --seed N [--trace]   this one alone, told whole
   bench NAME         Run a benchmark: datachannel, mesh, relay, sync, tui or web
+  profile            Find out what a first visit of the web app runs, and write web/first-visit.txt anew
   screenshots        Make the pictures in docs/images from the running programs
   help               Print this
 ";
@@ -116,6 +117,10 @@ fn dispatch() -> Result<ExitCode> {
         }
         "sim" => sim::sim(&Context::discover()?, args.raw_args()?.collect())?,
         "bench" => bench(&mut args)?,
+        "profile" => {
+            no_more(&mut args)?;
+            profile()?;
+        }
         "screenshots" => {
             no_more(&mut args)?;
             screenshots()?;
@@ -160,6 +165,22 @@ fn bench(args: &mut lexopt::Parser) -> Result<()> {
         process::run(context.cargo().args(["build", "--release", "-p", "felund-relay", "-p", "native-tui"]))?;
     }
     process::run(bench.args(["bench", "-p", package, "--bench", &name, "--"]).args(rest))
+}
+
+fn profile() -> Result<()> {
+    let mut context = Context::discover()?;
+    setup::build(&mut context)?;
+    setup::tests(&mut context)?;
+    process::run(context.cargo().args(["build", "-p", "felund-relay"]))?;
+    let count = web::profile(&context, |app| {
+        let mut visit = context.cargo();
+        test::program_paths(&context, "debug", &mut visit);
+        visit.args(["run", "--quiet", "-p", "felund-tests", "--bin", "first_visit", "--"]).arg(app);
+        let seen = process::capture(&mut visit)?;
+        seen.split_whitespace().map(|number| number.parse().context("not a function's number")).collect()
+    })?;
+    println!("A first visit runs {count} functions.");
+    Ok(())
 }
 
 fn screenshots() -> Result<()> {

@@ -3,30 +3,51 @@
 //! 1. Modules lose what only tools read: the names of functions alone would double the download.
 //! 2. What wasm-bindgen calls the functions that a module imports, twice over 300 names with a hash, becomes short.
 //!    Scripts lose comments and indentation.
-//! 3. Modules and their scripts get names by what they are now.
-//! 4. What the first paint waits for, the style sheet and the classic script, moves into the page: a browser on a slow line
+//! 3. The app's module is cut in two, so that a first visit loads what it runs.
+//! 4. Modules and their scripts get names by what they are now.
+//! 5. What the first paint waits for, the style sheet and the classic script, moves into the page: a browser on a slow line
 //!    would ask for each only once it has the page. The relay allows them by their hashes.
-//! 5. The service worker learns the files to keep for use offline, and an id that changes exactly when they do.
+//! 6. The service worker learns the files to keep for use offline, and an id that changes exactly when they do.
 
-use anyhow::{Result, bail};
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
 
 use super::{
     bundle::{Bundle, INDEX, short_hash},
-    module,
+    halves, module,
 };
 
 /// The worker's file, and what its source may say where the list and the id belong. Each placeholder may be followed by
 /// a literal (`/*PRECACHE*/ []`, `/*BUILD_ID*/ "dev"`), which keeps the source valid JavaScript; it is replaced too.
 const WORKER: &str = "sw.js";
 const LIST: &str = "/*PRECACHE*/";
+const FIRST: &str = "/*FIRST*/";
 const BUILD_ID: &str = "/*BUILD_ID*/";
 
 /// How the names of wasm-bindgen's modules end.
 const MODULE: &str = "_bg.wasm";
 
-pub(super) fn finish(bundle: &mut Bundle) -> Result<()> {
-    strip_modules(bundle);
+/// What becomes of the app's module.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Module<'a> {
+    /// It is cut in two, as the files of this folder say.
+    Cut(&'a Path),
+    /// It tells what it runs.
+    Watched,
+    #[cfg(test)]
+    Whole,
+}
+
+pub(super) fn finish(bundle: &mut Bundle, module: Module<'_>) -> Result<()> {
     shorten_imports(bundle);
+    match module {
+        Module::Cut(web) => halves::cut(bundle, web).context("cannot cut the app's module in two")?,
+        Module::Watched => halves::watch(bundle)?,
+        #[cfg(test)]
+        Module::Whole => {}
+    }
+    strip_modules(bundle);
     strip_scripts(bundle);
     rename_modules(bundle);
     move_into_page(bundle)?;
@@ -202,10 +223,14 @@ fn fill_worker(bundle: &mut Bundle) -> Result<()> {
         content.extend_from_slice(short_hash(&bundle.files[*name]).as_bytes());
     }
     let build_id = short_hash(&content);
-    let list: Vec<String> =
-        kept.iter().map(|name| if *name == INDEX { "/".to_owned() } else { format!("/{name}") }).collect();
-    let list = serde_json::Value::from(list).to_string();
-    let worker = replace_placeholder(&worker, LIST, &list);
+    let first = bundle.first_visit()?;
+    let list = |kept: &mut dyn Iterator<Item = &String>| {
+        let path = |name: &String| if name == INDEX { "/".to_owned() } else { format!("/{name}") };
+        serde_json::Value::from(kept.map(path).collect::<Vec<_>>()).to_string()
+    };
+    let worker = replace_placeholder(&worker, LIST, &list(&mut kept.iter().copied()));
+    let loaded = |name: &&String| first.contains(*name);
+    let worker = replace_placeholder(&worker, FIRST, &list(&mut kept.iter().copied().filter(loaded)));
     let worker = replace_placeholder(&worker, BUILD_ID, &format!("\"{build_id}\""));
     bundle.files.insert(WORKER.into(), worker.into_bytes());
     Ok(())
@@ -257,7 +282,7 @@ await init({ module_or_path: '/app-1_bg.wasm' });
         bundle.files.insert(INDEX.into(), page.into_bytes());
         bundle.files.insert("s-1.css".into(), b"p{}\n".to_vec());
         bundle.files.insert("other.js".into(), b"now()\n".to_vec());
-        finish(&mut bundle).unwrap();
+        finish(&mut bundle, Module::Whole).unwrap();
         let page = bundle.text(INDEX).unwrap();
         assert!(
             page.contains("<style>p{}</style><body>") && page.contains("<script>now()</script></head>"),
@@ -271,7 +296,7 @@ await init({ module_or_path: '/app-1_bg.wasm' });
     fn module_and_script_are_named_by_their_content() {
         let mut bundle = bundle();
         bundle.files.insert("app-1.js".into(), b"new URL('app-1_bg.wasm')".to_vec());
-        finish(&mut bundle).unwrap();
+        finish(&mut bundle, Module::Whole).unwrap();
         let module = format!("app-{}_bg.wasm", short_hash(b"optimised"));
         let script = format!("new URL('{module}')\n");
         let name = format!("app-{}.js", short_hash(script.as_bytes()));
@@ -309,7 +334,7 @@ await init({ module_or_path: '/app-1_bg.wasm' });
         let worker = |change: &[u8]| {
             let mut bundle = bundle();
             bundle.files.insert("style.css".into(), change.to_vec());
-            finish(&mut bundle).unwrap();
+            finish(&mut bundle, Module::Whole).unwrap();
             bundle.text(WORKER).unwrap()
         };
         let one = worker(b"a");
