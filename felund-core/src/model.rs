@@ -7,7 +7,7 @@ use crate::{
     ids::{ChannelId, CircleId},
     io::Event,
     sorted::SortedMap,
-    view::{CircleView, IdentityView, Key, Membership, MessageView, Reach, Reply},
+    view::{CircleView, IdentityView, Key, MemberView, Membership, MessageView, Reach, Reply},
 };
 
 /// Messages of one channel that have been loaded, a contiguous newest part of its history.
@@ -84,6 +84,7 @@ impl Model {
             }
             Event::Ready => self.ready = true,
             Event::Circle(circle) => {
+                self.rename(circle);
                 match self.circles.iter_mut().find(|known| known.id == circle.id) {
                     Some(known) => known.clone_from(circle),
                     None => self.circles.push(circle.clone()),
@@ -123,6 +124,25 @@ impl Model {
                 }
             }
             Event::Notice { .. } | Event::Reply { .. } => {}
+        }
+    }
+
+    /// Calls the authors of what is loaded what they are called now.
+    fn rename(&mut self, circle: &CircleView) {
+        let known = self.circle(circle.id).map_or(&[][..], |known| &known.members);
+        let renamed = |member: &&MemberView| {
+            !known.iter().any(|known| (known.id, &known.label) == (member.id, &member.label))
+        };
+        let renamed: Vec<&MemberView> = circle.members.iter().filter(renamed).collect();
+        if renamed.is_empty() {
+            return;
+        }
+        let here = self.timelines.iter_mut().filter(|((id, _), _)| *id == circle.id);
+        for message in here.flat_map(|(_, timeline)| &mut timeline.messages) {
+            if let Some(member) = renamed.iter().find(|member| member.id == message.author) {
+                message.name.clone_from(&member.name);
+                message.label.clone_from(&member.label);
+            }
         }
     }
 
@@ -308,33 +328,35 @@ mod tests {
         assert_eq!(model.oldest(CIRCLE, CHANNEL), Some(message(1).key()), "nothing is older than the start");
     }
 
+    fn circle(membership: Membership, members: Vec<MemberView>) -> Event {
+        let channel = ChannelView {
+            id: CHANNEL,
+            name: "plans".into(),
+            access: Access::Public,
+            membership,
+            owned: false,
+            unread: 0,
+            read_up_to: None,
+            requests: Vec::new(),
+            members: Vec::new(),
+            draft: String::new(),
+        };
+        Event::Circle(CircleView {
+            id: CIRCLE,
+            name: "garden club".into(),
+            relay: None,
+            link: LinkView::Live,
+            channels: vec![channel],
+            members,
+            anchor: None,
+            unsent: 0,
+            retention: Retention { messages: 1_000, days: 30 },
+        })
+    }
+
     #[test]
     fn a_channel_that_was_left_is_read_anew() {
-        let circle = |membership| {
-            let channel = ChannelView {
-                id: CHANNEL,
-                name: "plans".into(),
-                access: Access::Public,
-                membership,
-                owned: false,
-                unread: 0,
-                read_up_to: None,
-                requests: Vec::new(),
-                members: Vec::new(),
-                draft: String::new(),
-            };
-            Event::Circle(CircleView {
-                id: CIRCLE,
-                name: "garden club".into(),
-                relay: None,
-                link: LinkView::Live,
-                channels: vec![channel],
-                members: Vec::new(),
-                anchor: None,
-                unsent: 0,
-                retention: Retention { messages: 1_000, days: 30 },
-            })
-        };
+        let circle = |membership| circle(membership, Vec::new());
         let mut model = Model::default();
         model.apply(&circle(Membership::Joined));
         model.apply_history(CIRCLE, CHANNEL, &page(1..5, true));
@@ -343,5 +365,27 @@ mod tests {
         model.apply(&circle(Membership::Outside));
         model.apply(&circle(Membership::Joined));
         assert_eq!(model.timeline(CIRCLE, CHANNEL), None);
+    }
+
+    #[test]
+    fn what_an_author_wrote_bears_the_name_they_have_now() {
+        let called = |id, name: &str| MemberView {
+            id: NodeId([id; 32]),
+            name: name.into(),
+            reach: Reach::Direct,
+            anchors: false,
+            label: name.into(),
+        };
+        let labels = |model: &Model| {
+            let timeline = model.timeline(CIRCLE, CHANNEL).unwrap();
+            timeline.messages().iter().map(|message| message.label.clone()).collect::<Vec<_>>()
+        };
+        let mut model = Model::default();
+        model.apply(&circle(Membership::Joined, vec![called(3, "alice")]));
+        model.apply_history(CIRCLE, CHANNEL, &page(1..3, true));
+        let of_bob = MessageView { author: NodeId([4; 32]), label: "bob".into(), ..message(3) };
+        model.apply(&Event::Message(of_bob));
+        model.apply(&circle(Membership::Joined, vec![called(3, "alicia"), called(4, "bob")]));
+        assert_eq!(labels(&model), ["alicia", "alicia", "bob"]);
     }
 }

@@ -167,7 +167,12 @@ impl App {
             match event {
                 Event::Locked => self.phase.set(Phase::Locked),
                 Event::Identity(identity) => self.identity.set(Some(identity.clone())),
-                Event::Circle(_) | Event::CircleGone { .. } => circles = true,
+                Event::Circle(circle) => {
+                    circles = true;
+                    // Authors may be called something else now.
+                    timeline |= self.here.get_untracked().is_some_and(|here| here.circle == circle.id);
+                }
+                Event::CircleGone { .. } => circles = true,
                 Event::Message(message) => {
                     timeline |= self.is_here(message.circle_id, message.channel_id);
                     self.announce(message);

@@ -14,7 +14,7 @@ use web_sys::{HtmlElement, ResizeObserver};
 
 use crate::{
     app::{App, Panel, Place},
-    colour, describe,
+    colour, commands, describe,
     links::{Piece, pieces, printable},
     pages::on_cleanup_keep,
     platform,
@@ -41,7 +41,7 @@ struct Row {
 }
 
 /// Rows are drawn again when any of this changes. Members may write messages of the same id.
-type RowKey = (Key, Option<String>, bool, Delivery2);
+type RowKey = (Key, String, Option<String>, bool, Delivery2);
 /// [`Delivery`] as something that can be hashed.
 type Delivery2 = (u8, u32, u32);
 
@@ -53,7 +53,7 @@ impl Row {
             Delivery::Stored => (2, 0, 0),
             Delivery::Delivered { to, of } => (3, to, of),
         };
-        (self.message.key(), self.day.clone(), self.first_new, delivery)
+        (self.message.key(), self.message.label.clone(), self.day.clone(), self.first_new, delivery)
     }
 }
 
@@ -359,7 +359,15 @@ fn empty(app: App) -> Option<impl IntoView> {
     let circle = app.circle()?;
     let channel = app.channel()?;
     if channel.membership != Membership::Joined {
-        return Some(view! { <p class="empty">"You are not in this channel."</p> }.into_any());
+        let join = move |_| commands::open_channel(app, &circle, &channel);
+        return Some(
+            view! {
+                <p class="empty">
+                    "You are not in this channel. " <button class="main" data-testid="join-channel" on:click=join>"Join"</button>
+                </p>
+            }
+            .into_any(),
+        );
     }
     let (count, whole) = app.with_messages(|messages, loaded, start| (messages.len(), loaded && start));
     if count > 0 {

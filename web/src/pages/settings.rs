@@ -123,6 +123,8 @@ fn Browser() -> impl IntoView {
 fn Passphrase() -> impl IntoView {
     let app = App::here();
     let (typed, state) = (RwSignal::new(String::new()), RwSignal::new(String::new()));
+    // There is no way back in after a slip.
+    let shown = RwSignal::new(false);
     let protected = move || app.identity.read().as_ref().is_some_and(|identity| identity.passphrase);
     let set = move |passphrase: Option<String>| {
         state.set("One moment…".into());
@@ -156,10 +158,16 @@ fn Passphrase() -> impl IntoView {
         }>
             <label for="set-passphrase">"New passphrase"</label>
             <div class="pair">
-                <input id="set-passphrase" type="password" autocomplete="new-password" prop:value=typed
+                <input id="set-passphrase" type=move || if shown.get() { "text" } else { "password" }
+                    autocomplete="new-password" autocapitalize="off" spellcheck="false" prop:value=typed
                     on:input=move |event| typed.set(event_target_value(&event)) />
                 <button>"Set"</button>
             </div>
+            <label>
+                <input type="checkbox" prop:checked=shown
+                    on:change=move |event| shown.set(event_target_checked(&event)) />
+                " Show what I type"
+            </label>
         </form>
         {move || protected().then(|| view! { <button on:click=move |_| set(None)>"Remove it"</button> })}
         <p role="status">{state}</p>
