@@ -161,7 +161,10 @@ fn a_member_cannot_approve_itself_or_speak_in_a_channel_it_was_not_let_into() {
         let view = control.until_channel(&id, "board", "known", |_| true);
         assert!(!view.members.contains(&me), "{view:?}");
     }
-    // What Alice wrote does not open under any key that Mallory holds.
+    // What Alice writes while Bob is away, so that the relay has it, opens under no key that Mallory holds.
+    drop(scene.at_bob);
+    drop(scene.bob_hears);
+    scene.alice.send("garden club/board", "for later");
     let page = mallory.call("GET", "/v1/messages?limit=256", &serde_json::Value::Null);
     let mut seen = 0;
     for stored in page.json["messages"].as_array().expect("a page") {
