@@ -162,7 +162,7 @@ pub const FEW: usize = 4;
 pub const SUMMARY_INTERVAL_MS: u64 = 250;
 /// Own messages whose confirmations are counted, per circle.
 pub const MAX_COUNTED: usize = 512;
-/// Messages of a channel that came late and are remembered as unread: there is more than anybody looks for then.
+/// Messages of a circle that came late and are remembered as unread: there is more than anybody looks for then.
 pub const MAX_LATE: usize = 128;
 /// Writes that storage refused are tried again after this long, in milliseconds.
 pub const STORE_RETRY_MS: u64 = 1_000;

@@ -116,7 +116,7 @@ impl Replica {
         let place = |v: &Verified| Key { ts: v.header().created_ts, id: v.header().msg_id };
         let kept: Vec<_> = envelopes.iter().map(|v| self.log.channel_of(&place(v))).collect();
         let unread: Vec<_> =
-            CAST.channels.iter().map(|channel| self.log.unread(channel, None, None)).collect();
+            CAST.channels.iter().map(|channel| self.log.unread(channel, None, &[])).collect();
         (kept, unread, self.log.len(), self.log.latest_ts(), self.state.clone())
     }
 }

@@ -177,18 +177,18 @@ impl Log {
 
     /// Chat messages of others after `read`, and those of before that came `late` and are still kept.
     #[must_use]
-    pub fn unread(&self, channel: &ChannelId, read: Option<Key>, late: Option<&SortedSet<Key>>) -> u32 {
+    pub fn unread(&self, channel: &ChannelId, read: Option<Key>, late: &[(ChannelId, Key)]) -> u32 {
         let Some(entries) = self.channels.get(channel) else { return 0 };
         let from = read.map_or(0, |read| entries.partition_point(|entry| entry.key <= read));
         let count = entries[from..].iter().filter(|entry| entry.chat && entry.author != self.me).count();
-        let kept = |key: &&Key| entries.binary_search_by_key(*key, |entry| entry.key).is_ok();
-        let late = late.map_or(0, |late| late.iter().filter(kept).count());
+        let kept = |key: &Key| entries.binary_search_by_key(key, |entry| entry.key).is_ok();
+        let late = late.iter().filter(|(of, key)| of == channel && kept(key)).count();
         u32::try_from(count + late).unwrap_or(u32::MAX)
     }
 
     /// The oldest that is kept, by channel.
     #[must_use]
-    pub fn beginnings(&self) -> SortedMap<ChannelId, Key> {
+    pub fn beginnings(&self) -> Vec<(ChannelId, Key)> {
         let first = self.channels.iter().map(|(channel, entries)| Some((*channel, entries.first()?.key)));
         first.flatten().collect()
     }
@@ -393,9 +393,9 @@ mod tests {
             log.merge(&envelope(ts, ts as u8, channel, author), WALL, WALL);
         }
         let key = |n: u8| Key { ts: WALL - 1_000 + u64::from(n), id: MsgId([n; 16]) };
-        assert_eq!(log.unread(&channel, None, None), 3);
-        assert_eq!(log.unread(&channel, Some(key(3)), None), 1);
-        let late = [key(1), key(0)].into();
-        assert_eq!(log.unread(&channel, Some(key(3)), Some(&late)), 2, "what is not kept is not unread");
+        assert_eq!(log.unread(&channel, None, &[]), 3);
+        assert_eq!(log.unread(&channel, Some(key(3)), &[]), 1);
+        let late = [(channel, key(1)), (channel, key(0)), (CONTROL, key(1))];
+        assert_eq!(log.unread(&channel, Some(key(3)), &late), 2, "what is not kept is not unread");
     }
 }

@@ -57,10 +57,10 @@ pub(super) struct Circle {
     /// Approvals of this device that do not open, by channel: they are not tried for every event that comes.
     unusable: SortedMap<ChannelId, Vec<u8>>,
     pub(super) read: SortedMap<ChannelId, Key>,
-    /// What others wrote and came when the user had read beyond it, by channel: unread until they read again.
-    pub(super) late: SortedMap<ChannelId, SortedSet<Key>>,
+    /// What others wrote and came when the user had read beyond it: unread until they read the channel again.
+    pub(super) late: Vec<(ChannelId, Key)>,
     /// Where channels began when more was to be kept: what is before that is filled in, and no news.
-    pub(super) began: SortedMap<ChannelId, Key>,
+    pub(super) began: Vec<(ChannelId, Key)>,
     pub(super) drafts: SortedMap<ChannelId, String>,
     /// Own envelopes that nobody has confirmed.
     pub(super) outbox: SortedSet<Key>,
@@ -115,8 +115,8 @@ impl Circle {
             keys: SortedMap::new(),
             unusable: SortedMap::new(),
             read: SortedMap::new(),
-            late: SortedMap::new(),
-            began: SortedMap::new(),
+            late: Vec::new(),
+            began: Vec::new(),
             drafts: SortedMap::new(),
             outbox: SortedSet::new(),
             anchored: SortedSet::new(),
@@ -322,19 +322,19 @@ impl Circle {
     /// Takes note of another's message that the user has read beyond; whether it is one.
     pub(super) fn came_late(&mut self, channel: ChannelId, key: Key) -> bool {
         let passed = self.read.get(&channel).is_some_and(|read| key <= *read);
-        let filled_in = self.began.get(&channel).is_some_and(|began| key < *began);
-        if !passed || filled_in {
-            return false;
+        let filled_in = self.began.iter().any(|(of, began)| *of == channel && key < *began);
+        let late = passed && !filled_in && self.late.len() < MAX_LATE;
+        if late {
+            self.late.push((channel, key));
         }
-        let late = self.late.entry(channel).or_default();
-        late.len() < MAX_LATE && late.insert(key)
+        late
     }
 
     /// How far a channel was read, to be kept.
     pub(super) fn read_record(&self, channel: &ChannelId) -> Option<ReadRecord> {
         let Key { ts, id } = *self.read.get(channel)?;
-        let late = self.late.get(channel).map(|late| late.iter().copied().collect());
-        Some(ReadRecord { ts, id, late })
+        let late: Vec<Key> = self.late.iter().filter(|(of, _)| of == channel).map(|(_, key)| *key).collect();
+        Some(ReadRecord { ts, id, late: (!late.is_empty()).then_some(late) })
     }
 
     /// Takes an own envelope off the outbox; its place, if it was there.
@@ -370,7 +370,7 @@ impl Circle {
             access: Access::Public,
             membership: Membership::Joined,
             owned: false,
-            unread: self.log.unread(&id, self.read.get(&id).copied(), self.late.get(&id)),
+            unread: self.log.unread(&id, self.read.get(&id).copied(), &self.late),
             read_up_to: self.read.get(&id).copied(),
             requests: Vec::new(),
             members: Vec::new(),

@@ -355,12 +355,13 @@ impl Node {
     fn mark_read(&mut self, circle_id: CircleId, channel: ChannelId, up_to: Key) -> Answer {
         self.circle_and_channel(circle_id, channel)?;
         let Some(circle) = self.circles.get_mut(&circle_id) else { return Err(NO_CIRCLE.into()) };
-        let late = circle.late.remove(&channel).is_some();
+        let known = circle.late.len();
+        circle.late.retain(|(of, _)| *of != channel);
         let further = circle.read.get(&channel).is_none_or(|read| *read < up_to);
         if further {
             circle.read.insert(channel, up_to);
         }
-        if further || late {
+        if further || circle.late.len() < known {
             self.dirty.insert(circle_id);
             self.stage_read(circle_id, &channel);
         }

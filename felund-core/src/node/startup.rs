@@ -306,7 +306,7 @@ fn restore(circles: &mut SortedMap<CircleId, Circle>, name: records::Name, value
             let record: records::ReadRecord = minicbor::decode(&value).ok()?;
             let circle = circles.get_mut(&id)?;
             circle.read.insert(channel, Key { ts: record.ts, id: record.id });
-            circle.late.insert(channel, record.late?.into_iter().collect());
+            circle.late.extend(record.late.into_iter().flatten().map(|key| (channel, key)));
         }
         Name::Draft(id, channel) => {
             circles.get_mut(&id)?.drafts.insert(channel, String::from_utf8(value).ok()?);
