@@ -30,10 +30,17 @@ const restBegun = async (first) => {
 
 // For code that cannot wait: something of the rest is called before it is there.
 const restNow = () => {
+  console.warn("the rest of the app was called for", new Error().stack);
   const request = new XMLHttpRequest();
   request.open("GET", restUrl, false);
   request.overrideMimeType("text/plain; charset=x-user-defined");
-  request.send();
+  try {
+    request.send();
+  } catch (reason) {
+    // Whatever was being done stays half done.
+    document.getElementById("crashed")?.removeAttribute("hidden");
+    throw reason;
+  }
   const bytes = Uint8Array.from(request.responseText, (char) => char.charCodeAt(0));
   restFilled(wasm, (imports) => new WebAssembly.Instance(new WebAssembly.Module(bytes), imports));
 };
