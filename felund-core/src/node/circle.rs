@@ -62,6 +62,8 @@ pub(super) struct Circle {
     /// Where channels began when more was to be kept: what is before that is filled in, and no news.
     pub(super) began: Vec<(ChannelId, Key)>,
     pub(super) drafts: SortedMap<ChannelId, String>,
+    /// What screens were told of it last.
+    pub(super) told: Option<CircleView>,
     /// Own envelopes that nobody has confirmed.
     pub(super) outbox: SortedSet<Key>,
     /// Own envelopes that anchors keep for members who have not confirmed them: off the outbox as long as those are heard of.
@@ -118,6 +120,7 @@ impl Circle {
             late: Vec::new(),
             began: Vec::new(),
             drafts: SortedMap::new(),
+            told: None,
             outbox: SortedSet::new(),
             anchored: SortedSet::new(),
             brought: false,

@@ -420,18 +420,22 @@ impl Node {
         }
         self.told_at = self.now.mono;
         for id in std::mem::take(&mut self.dirty) {
-            self.tell_circle(id);
+            self.tell_circle(id, false);
         }
         // Whatever changes who is there or reached changes a view.
         self.want_channels();
     }
 
-    fn tell_circle(&mut self, id: CircleId) {
-        let (Some(circle), Some(me)) = (self.circles.get(&id), &self.me) else { return };
+    /// Tells of a circle; one that looks as it did when it was last told of only if it is told `again`.
+    fn tell_circle(&mut self, id: CircleId, again: bool) {
+        let (Some(circle), Some(me)) = (self.circles.get_mut(&id), &self.me) else { return };
         let link = circle.relay.as_ref().and_then(|relay| self.links.get(relay));
         let link = link.map_or(LinkView::None, |link| link.view(&circle.hint, self.now.mono));
         let view = circle.view(link, &me.key.id(), self.now.mono);
-        self.event(Event::Circle(view));
+        if again || circle.told.as_ref() != Some(&view) {
+            circle.told = Some(view.clone());
+            self.event(Event::Circle(view));
+        }
     }
 
     fn load(&mut self, query: Query, asked: startup::Asked) {

@@ -249,7 +249,7 @@ impl Node {
         }
         let ids: Vec<CircleId> = self.circles.keys().copied().collect();
         for id in ids {
-            self.tell_circle(id);
+            self.tell_circle(id, true);
         }
         self.dirty.clear();
         // As after every telling: nothing is left that would lead to it.

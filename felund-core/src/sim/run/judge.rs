@@ -24,8 +24,8 @@ const FRAME_BYTES: u64 = 200;
 const ANNOUNCED_BYTES: u64 = 15 * 700;
 /// Requests that a quiet node may make per minute and circle: presence is renewed once.
 const REQUESTS: u64 = 2;
-/// What a quiet node may tell its screen per minute: how it is connected, and what anchors announce, now and then.
-const EVENTS: u64 = 8;
+/// What a quiet node may tell its screen per minute: how it is connected, now and then.
+const EVENTS: u64 = 6;
 
 impl Runner<'_> {
     /// Devices that are there in the end and were right about the time.
