@@ -12,55 +12,54 @@ const restCompiled = () => {
   return restModule;
 };
 
-const restFilled = (first, instantiate) => {
-  const filled = () => {
-    // What is needed offline from now on; the worker keeps what it does not have yet.
-    navigator.serviceWorker?.ready.then(({ active }) => active?.postMessage("keep all"));
-    first.rest.value = 1;
-    restLoaded = true;
-  };
-  const made = instantiate({ ...__wbg_get_imports(), first });
-  return made instanceof Promise ? made.then(filled) : filled();
+const restImports = (first) => ({ ...__wbg_get_imports(), first });
+
+const restFilled = (first) => {
+  first.rest.value = 1;
+  restLoaded = true;
+  // What is needed offline from now on; the worker keeps what it does not have yet.
+  navigator.serviceWorker?.ready.then(({ active }) => active?.postMessage("keep all"));
+};
+
+const restInto = async (first) => {
+  const module = await restCompiled();
+  first ||= wasm;
+  // Who touches the page before its first part runs has it loaded, and not filled in yet.
+  if (restLoaded || !first) return;
+  await WebAssembly.instantiate(module, restImports(first));
+  restFilled(first);
 };
 
 // Before the first part runs.
 const restBegun = async (first) => {
-  if (restWanted) await restFilled(first, async (imports) => WebAssembly.instantiate(await restCompiled(), imports));
+  if (restWanted) await restInto(first);
 };
 
 // For code that cannot wait: something of the rest is called before it is there.
 const restNow = () => {
   console.warn("the rest of the app was called for", new Error().stack);
-  const request = new XMLHttpRequest();
-  request.open("GET", restUrl, false);
-  request.overrideMimeType("text/plain; charset=x-user-defined");
   try {
+    const request = new XMLHttpRequest();
+    request.open("GET", restUrl, false);
+    request.overrideMimeType("text/plain; charset=x-user-defined");
     request.send();
+    const bytes = Uint8Array.from(request.responseText, (char) => char.charCodeAt(0));
+    new WebAssembly.Instance(new WebAssembly.Module(bytes), restImports(wasm));
   } catch (reason) {
     // Whatever was being done stays half done.
     document.getElementById("crashed")?.removeAttribute("hidden");
     throw reason;
   }
-  const bytes = Uint8Array.from(request.responseText, (char) => char.charCodeAt(0));
-  restFilled(wasm, (imports) => new WebAssembly.Instance(new WebAssembly.Module(bytes), imports));
+  restFilled(wasm);
 };
 
-let restLoading = null;
 // The app waits for this promise, if there is one, before it asks for something that needs the rest.
-globalThis.felundRest = () => {
-  if (restLoaded) return;
-  restLoading ||= restCompiled()
-    .then((module) => restLoaded || restFilled(wasm, (imports) => WebAssembly.instantiate(module, imports)))
-    .finally(() => {
-      restLoading = null;
-    });
-  return restLoading;
-};
+globalThis.felundRest = () => (restLoaded ? undefined : restInto());
 
 const restWanted = document.documentElement.dataset.known === "yes";
 if (restWanted) restCompiled().catch(() => {});
 else {
   for (const touch of ["pointerdown", "keydown", "input"]) {
-    addEventListener(touch, () => restCompiled().catch(() => {}), { once: true, capture: true });
+    addEventListener(touch, () => restInto().catch(() => {}), { once: true, capture: true });
   }
 }
