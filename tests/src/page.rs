@@ -5,8 +5,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use crate::{
-    browser::Browser,
+    browser::{Browser, Engine},
+    felund::Felund,
     internet::CONNECTION,
+    relay::Relay,
     wait,
     webdriver::{Outcome, Session},
 };
@@ -19,6 +21,20 @@ pub struct Page<'a> {
 
 fn marked(id: &str) -> String {
     format!("[data-testid='{id}']")
+}
+
+/// A circle with a message in it, and a browser that has been there and has read it.
+#[must_use]
+pub fn kept_in_a_browser(relay: &Relay) -> (Felund, Browser) {
+    let alice = Felund::new("alice", Some(&relay.url()));
+    let circle = alice.create("garden club");
+    alice.send("garden club", "kept");
+    let browser = Browser::open(Engine::Chromium);
+    let page = Page::new(&browser);
+    page.join_by_link(&relay.url(), &circle.invite, "bob");
+    page.wait_message("kept");
+    page.go("about:blank");
+    (alice, browser)
 }
 
 /// Remembers when each message text was first on the page.

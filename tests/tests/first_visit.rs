@@ -3,7 +3,7 @@
 use felund_tests::{
     browser::{Browser, Engine},
     felund::Felund,
-    page::Page,
+    page::{Page, kept_in_a_browser},
     relay::Relay,
 };
 use serde_json::{Value, json};
@@ -83,13 +83,10 @@ fn who_makes_a_circle_waits_for_the_rest_and_is_told_when_it_does_not_come() {
 #[test]
 fn what_needs_the_rest_before_anybody_asked_for_it_gets_it() {
     let relay = Relay::start();
-    let alice = Felund::new("alice", Some(&relay.url()));
-    let circle = alice.create("garden club");
-    alice.send("garden club", "kept");
-    let browser = Browser::open(Engine::Chromium);
+    let (_alice, browser) = kept_in_a_browser(&relay);
     let page = Page::new(&browser);
-    page.join_by_link(&relay.url(), &circle.invite, "bob");
-    page.wait_message("kept");
+    page.go(&relay.url());
+    page.until_chat();
     // The page takes whoever opens it for somebody new, and the node knows better.
     let _ = page.run("localStorage.clear()", &[]);
     page.reload();

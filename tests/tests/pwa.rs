@@ -9,7 +9,7 @@ use felund_tests::{
     api::{self, Answer},
     browser::{Browser, Engine},
     felund::Felund,
-    page::Page,
+    page::{Page, kept_in_a_browser},
     proxy::Proxy,
     relay::Relay,
     wait,
@@ -149,19 +149,6 @@ fn two_tabs_share_one_node_and_either_goes_on_alone() {
     page.send("still here");
     let expected = ["to the first tab", "from the second tab", "to whoever is left", "still here"];
     alice.until_texts("garden club", &expected);
-}
-
-/// A circle with a message in it, and a browser that has been there and has read it.
-fn kept_in_a_browser(relay: &Relay) -> (Felund, Browser) {
-    let alice = Felund::new("alice", Some(&relay.url()));
-    let circle = alice.create("garden club");
-    alice.send("garden club", "kept");
-    let browser = Browser::open(Engine::Chromium);
-    let page = Page::new(&browser);
-    page.join_by_link(&relay.url(), &circle.invite, "bob");
-    page.wait_message("kept");
-    page.go("about:blank");
-    (alice, browser)
 }
 
 /// The app's module comes when `come` is called.
