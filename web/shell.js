@@ -39,13 +39,17 @@
     });
   const read = async (database) => {
     const stores = database.transaction(["records", "envelopes"]);
-    const [records, envelopes] = [stores.objectStore("records"), stores.objectStore("envelopes")];
-    const requests = [records.getAllKeys(), records.getAll(), envelopes.getAllKeys()];
-    const [names, values, keys] = await Promise.all(requests.map(result));
+    const [records, store] = [stores.objectStore("records"), stores.objectStore("envelopes")];
+    const requests = [records.getAllKeys(), records.getAll(), store.count()];
+    const [names, values, envelopes] = await Promise.all(requests.map(result));
+    const rows = { names, values, envelopes };
+    // What is written down of the index is read with the records. Where nothing is, the keys are the index.
+    if (names.some((name) => name.startsWith("index/"))) return rows;
+    const keys = await result(store.getAllKeys());
     const length = keys[0]?.byteLength || 0;
-    const index = new Uint8Array(keys.length * length);
-    keys.forEach((key, at) => index.set(new Uint8Array(key), at * length));
-    return { names, values, index };
+    rows.keys = new Uint8Array(keys.length * length);
+    keys.forEach((key, at) => rows.keys.set(new Uint8Array(key), at * length));
+    return rows;
   };
   const lead = (name) => {
     let take;

@@ -16,19 +16,22 @@ pub(crate) const LOCKS: &str = "felundLocks";
 /// What was read under the lock of a node.
 #[derive(Debug)]
 pub(crate) struct Rows {
-    /// Names of all records.
+    /// Names of all records, and of the pages of the index.
     pub(crate) names: Vec<JsValue>,
-    /// The records, in the same order.
+    /// What they name, in the same order.
     pub(crate) values: Vec<JsValue>,
-    /// The primary keys of all envelopes, one behind the other.
-    pub(crate) index: Vec<u8>,
+    /// How many envelopes there are.
+    pub(crate) envelopes: usize,
+    /// Their primary keys, one behind the other, where there are no pages.
+    pub(crate) keys: Option<Vec<u8>>,
 }
 
 impl Rows {
     /// What came with a lock; nothing does with a browser's own.
     pub(crate) fn of(lock: &JsValue) -> Option<Self> {
-        let index = get(lock, "index")?.unchecked_into::<Uint8Array>().to_vec();
         let array = |name| Some(get(lock, name)?.unchecked_into::<Array>().to_vec());
-        Some(Self { names: array("names")?, values: array("values")?, index })
+        let keys = get(lock, "keys").map(|keys| keys.unchecked_into::<Uint8Array>().to_vec());
+        let envelopes = get(lock, "envelopes")?.as_f64()? as usize;
+        Some(Self { names: array("names")?, values: array("values")?, envelopes, keys })
     }
 }

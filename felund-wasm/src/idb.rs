@@ -25,6 +25,7 @@ use web_sys::{DomException, Event, IdbDatabase, IdbRequest, IdbTransaction};
 use crate::{
     ahead::Rows,
     browser::{self, explain, get, object},
+    index::{Changes, PAGES, PAGES_END, Pages},
 };
 
 const RECORDS: &str = "records";
@@ -34,9 +35,9 @@ const ORDER: &str = "order";
 /// Index over the property `c`: circle, channel, clock, id.
 const CHANNEL: &str = "channel";
 /// Circle, clock, id.
-const ORDER_LEN: usize = 16 + 8 + 16;
+pub(crate) const ORDER_LEN: usize = 16 + 8 + 16;
 /// The same, channel, author, chat.
-const PRIMARY_LEN: usize = ORDER_LEN + 16 + 32 + 1;
+pub(crate) const PRIMARY_LEN: usize = ORDER_LEN + 16 + 32 + 1;
 
 #[wasm_bindgen]
 extern "C" {
@@ -57,8 +58,9 @@ extern "C" {
 pub struct IdbStore {
     reader: Rexie,
     writer: Database,
-    /// What the page has read; true until the first write.
+    /// What the page has read, until it is asked for or written over.
     ahead: Option<Rows>,
+    pages: Pages,
 }
 
 impl IdbStore {
@@ -80,7 +82,7 @@ impl IdbStore {
             .build();
         // The browser opens them in this order, so the second finds what the first has made.
         match join(reader, connect(name)).await {
-            (Ok(reader), Ok(writer)) => Ok(Self { reader, writer, ahead }),
+            (Ok(reader), Ok(writer)) => Ok(Self { reader, writer, ahead, pages: Pages::default() }),
             (Ok(_), Err(error)) => Err(cause(&error)),
             (Err(error), writer) => {
                 if let Ok(writer) = writer {
@@ -92,13 +94,13 @@ impl IdbStore {
     }
 
     /// Queues all requests of a batch; nothing is awaited until the last is queued.
-    fn write(&self, batch: &Batch) -> Result<(IdbTransaction, Promise), JsValue> {
+    fn write(&self, batch: &Batch, pages: &Changes) -> Result<(IdbTransaction, Promise), JsValue> {
         let durability = if batch.strict { "strict" } else { "relaxed" };
         let options = object(&[("durability", durability.into())]);
         let stores = Array::of2(&RECORDS.into(), &ENVELOPES.into());
         let transaction = self.writer.begin(&stores, "readwrite", &options)?;
         let finished = finished(&transaction);
-        let queued = queue(&transaction, &batch.ops);
+        let queued = queue(&transaction, &batch.ops).and_then(|()| queue_pages(&transaction, pages));
         if let Err(error) = queued {
             // Fails only when the transaction is over already.
             let _ = transaction.abort();
@@ -107,14 +109,35 @@ impl IdbStore {
         Ok((transaction, finished))
     }
 
-    async fn records(&self) -> Result<Vec<(String, Vec<u8>)>, rexie::Error> {
-        let transaction = self.reader.transaction(&[RECORDS], TransactionMode::ReadOnly)?;
-        let store = transaction.store(RECORDS)?;
-        let (names, values) = join(store.get_all_keys(None, None), store.get_all(None, None)).await;
-        Ok(named(&names?, &values?))
+    /// All that a start reads of the records, and the number of envelopes.
+    async fn rows(&self) -> Result<Rows, rexie::Error> {
+        let transaction = self.reader.transaction(&[RECORDS, ENVELOPES], TransactionMode::ReadOnly)?;
+        let (records, envelopes) = (transaction.store(RECORDS)?, transaction.store(ENVELOPES)?);
+        let (names, values) = join(records.get_all_keys(None, None), records.get_all(None, None)).await;
+        let envelopes = envelopes.count(None).await? as usize;
+        Ok(Rows { names: names?, values: values?, envelopes, keys: None })
+    }
+
+    /// The records; what lies beside them of the index is kept for when that is asked for.
+    async fn records(&mut self) -> Result<Vec<(String, Vec<u8>)>, rexie::Error> {
+        let rows = match self.ahead.take() {
+            Some(rows) => rows,
+            None => self.rows().await?,
+        };
+        let (pages, records): (Vec<_>, Vec<_>) =
+            named(&rows.names, &rows.values).into_iter().partition(|(name, _)| name.starts_with(PAGES));
+        let tag = (js_sys::Math::random() * f64::from(u32::MAX)) as u32;
+        self.pages = match rows.keys {
+            Some(keys) if pages.is_empty() => Pages::of_keys(keys, tag),
+            _ => Pages::of_pages(&pages, rows.envelopes, tag),
+        };
+        Ok(records)
     }
 
     async fn index(&self, circle: CircleId) -> Result<Vec<IndexRow>, rexie::Error> {
+        if let Some(rows) = self.pages.rows() {
+            return Ok(index_rows(circle, rows));
+        }
         let transaction = self.reader.transaction(&[ENVELOPES], TransactionMode::ReadOnly)?;
         let store = transaction.store(ENVELOPES)?;
         let keys = store.get_all_keys(Some(prefixed(circle.as_bytes())?), None).await?;
@@ -175,19 +198,18 @@ impl Drop for IdbStore {
 impl Store for IdbStore {
     async fn commit(&mut self, batch: Batch) -> Result<(), String> {
         self.ahead = None;
-        let (transaction, finished) = self.write(&batch).map_err(|error| cause(&error))?;
+        let (changes, pages) = self.pages.changes(&batch);
+        let (transaction, finished) = self.write(&batch, &changes).map_err(|error| cause(&error))?;
         match JsFuture::from(finished).await {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                self.pages.wrote(pages);
+                Ok(())
+            }
             Err(_) => Err(cause(&transaction.error().map_or(JsValue::NULL, JsValue::from))),
         }
     }
 
     async fn load(&mut self, query: Query) -> Result<Loaded, String> {
-        match (&self.ahead, &query) {
-            (Some(rows), Query::Records) => return Ok(Loaded::Records(named(&rows.names, &rows.values))),
-            (Some(rows), Query::Index(circle)) => return Ok(Loaded::Index(index_rows(*circle, &rows.index))),
-            _ => {}
-        }
         let loaded = match query {
             Query::Records => self.records().await.map(Loaded::Records),
             Query::Index(circle) => self.index(circle).await.map(Loaded::Index),
@@ -223,6 +245,18 @@ fn queue(transaction: &IdbTransaction, ops: &[Op]) -> Result<(), JsValue> {
                 envelopes.delete(&range(circle.as_bytes())?)?;
             }
         }
+    }
+    Ok(())
+}
+
+/// After the batch, which may leave nothing to be written at all.
+fn queue_pages(transaction: &IdbTransaction, pages: &Changes) -> Result<(), JsValue> {
+    let records = transaction.object_store(RECORDS)?;
+    if pages.remove {
+        records.delete(&raw(all_pages())?)?;
+    }
+    for (name, page) in &pages.put {
+        records.put_with_key(&binary(page), &JsValue::from_str(name))?;
     }
     Ok(())
 }
@@ -269,11 +303,11 @@ async fn connect(name: &str) -> Result<Database, JsValue> {
     }
 }
 
-fn order(circle: CircleId, key: Key) -> Vec<u8> {
+pub(crate) fn order(circle: CircleId, key: Key) -> Vec<u8> {
     [circle.as_bytes().as_slice(), &key.ts.to_be_bytes(), key.id.as_bytes()].concat()
 }
 
-fn primary(row: &Row) -> Vec<u8> {
+pub(crate) fn primary(row: &Row) -> Vec<u8> {
     let chat = [u8::from(row.chat)];
     [&order(row.circle, row.key), row.channel.as_bytes().as_slice(), row.author.as_bytes(), &chat].concat()
 }
@@ -303,7 +337,16 @@ fn prefixed(prefix: &[u8]) -> Result<KeyRange, rexie::Error> {
 
 /// As [`prefixed`], for the raw connection.
 fn range(prefix: &[u8]) -> Result<JsValue, JsValue> {
-    prefixed(prefix).map(JsValue::from).map_err(|error| JsValue::from_str(&describe(error)))
+    raw(prefixed(prefix))
+}
+
+fn raw(range: Result<KeyRange, rexie::Error>) -> Result<JsValue, JsValue> {
+    range.map(JsValue::from).map_err(|error| JsValue::from_str(&describe(error)))
+}
+
+/// The names of all pages of the index.
+fn all_pages() -> Result<KeyRange, rexie::Error> {
+    Ok(KeyRange::bound(&JsValue::from_str(PAGES), &JsValue::from_str(PAGES_END), None, Some(true))?)
 }
 
 fn key_at(order: &[u8]) -> Option<Key> {

@@ -16,6 +16,7 @@ mod election;
 mod http;
 mod idb;
 mod inbox;
+mod index;
 #[cfg(feature = "js-api")]
 mod js_api;
 mod keeper;
