@@ -255,7 +255,7 @@ mod tests {
             key,
             channel: ChannelId([ts as u8 % 3; 16]),
             author,
-            chat: ts % 2 == 0,
+            chat: ts.is_multiple_of(2),
             sealed: vec![],
         }
     }
