@@ -40,9 +40,8 @@
   const read = async (database) => {
     const stores = database.transaction(["records", "envelopes"]);
     const [records, store] = [stores.objectStore("records"), stores.objectStore("envelopes")];
-    const requests = [records.getAllKeys(), records.getAll(), store.count()];
-    const [names, values, envelopes] = await Promise.all(requests.map(result));
-    const rows = { names, values, envelopes };
+    const [names, values] = await Promise.all([records.getAllKeys(), records.getAll()].map(result));
+    const rows = { names, values };
     // What is written down of the index is read with the records. Where nothing is, the keys are the index.
     if (names.some((name) => name.startsWith("index/"))) return rows;
     const keys = await result(store.getAllKeys());

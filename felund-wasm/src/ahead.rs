@@ -20,9 +20,7 @@ pub(crate) struct Rows {
     pub(crate) names: Vec<JsValue>,
     /// What they name, in the same order.
     pub(crate) values: Vec<JsValue>,
-    /// How many envelopes there are.
-    pub(crate) envelopes: usize,
-    /// Their primary keys, one behind the other, where there are no pages.
+    /// The primary keys of all envelopes, one behind the other, where there are no pages.
     pub(crate) keys: Option<Vec<u8>>,
 }
 
@@ -31,7 +29,6 @@ impl Rows {
     pub(crate) fn of(lock: &JsValue) -> Option<Self> {
         let array = |name| Some(get(lock, name)?.unchecked_into::<Array>().to_vec());
         let keys = get(lock, "keys").map(|keys| keys.unchecked_into::<Uint8Array>().to_vec());
-        let envelopes = get(lock, "envelopes")?.as_f64()? as usize;
-        Some(Self { names: array("names")?, values: array("values")?, envelopes, keys })
+        Some(Self { names: array("names")?, values: array("values")?, keys })
     }
 }

@@ -94,42 +94,59 @@ impl IdbStore {
     }
 
     /// Queues all requests of a batch; nothing is awaited until the last is queued.
-    fn write(&self, batch: &Batch, pages: &Changes) -> Result<(IdbTransaction, Promise), JsValue> {
+    fn write(
+        &self,
+        batch: &Batch,
+        pages: &Changes,
+    ) -> Result<(IdbTransaction, Promise, Option<IdbRequest>), JsValue> {
         let durability = if batch.strict { "strict" } else { "relaxed" };
         let options = object(&[("durability", durability.into())]);
         let stores = Array::of2(&RECORDS.into(), &ENVELOPES.into());
         let transaction = self.writer.begin(&stores, "readwrite", &options)?;
         let finished = finished(&transaction);
-        let queued = queue(&transaction, &batch.ops).and_then(|()| queue_pages(&transaction, pages));
-        if let Err(error) = queued {
-            // Fails only when the transaction is over already.
-            let _ = transaction.abort();
-            return Err(error);
+        let queued = || {
+            let envelopes = transaction.object_store(ENVELOPES)?;
+            let count = pages.expected.map(|_| envelopes.count()).transpose()?;
+            queue(&transaction, &batch.ops)?;
+            queue_pages(&transaction, pages)?;
+            Ok(count)
+        };
+        match queued() {
+            Ok(count) => Ok((transaction, finished, count)),
+            Err(error) => {
+                // Fails only when the transaction is over already.
+                let _ = transaction.abort();
+                Err(error)
+            }
         }
-        Ok((transaction, finished))
     }
 
-    /// All that a start reads of the records, and the number of envelopes.
-    async fn rows(&self) -> Result<Rows, rexie::Error> {
-        let transaction = self.reader.transaction(&[RECORDS, ENVELOPES], TransactionMode::ReadOnly)?;
-        let (records, envelopes) = (transaction.store(RECORDS)?, transaction.store(ENVELOPES)?);
-        let (names, values) = join(records.get_all_keys(None, None), records.get_all(None, None)).await;
-        let envelopes = envelopes.count(None).await? as usize;
-        Ok(Rows { names: names?, values: values?, envelopes, keys: None })
+    async fn stored(&self) -> Result<(Vec<JsValue>, Vec<JsValue>), rexie::Error> {
+        let transaction = self.reader.transaction(&[RECORDS], TransactionMode::ReadOnly)?;
+        let store = transaction.store(RECORDS)?;
+        let (names, values) = join(store.get_all_keys(None, None), store.get_all(None, None)).await;
+        Ok((names?, values?))
     }
 
     /// The records; what lies beside them of the index is kept for when that is asked for.
     async fn records(&mut self) -> Result<Vec<(String, Vec<u8>)>, rexie::Error> {
-        let rows = match self.ahead.take() {
-            Some(rows) => rows,
-            None => self.rows().await?,
+        let ahead = self.ahead.take();
+        let alone = ahead.is_some();
+        let (names, values, keys) = match ahead {
+            Some(rows) => (rows.names, rows.values, rows.keys),
+            None => {
+                let (names, values) = self.stored().await?;
+                (names, values, None)
+            }
         };
         let (pages, records): (Vec<_>, Vec<_>) =
-            named(&rows.names, &rows.values).into_iter().partition(|(name, _)| name.starts_with(PAGES));
+            named(&names, &values).into_iter().partition(|(name, _)| name.starts_with(PAGES));
         let tag = (js_sys::Math::random() * f64::from(u32::MAX)) as u32;
-        self.pages = match rows.keys {
+        self.pages = match keys {
             Some(keys) if pages.is_empty() => Pages::of_keys(keys, tag),
-            _ => Pages::of_pages(&pages, rows.envelopes, tag),
+            // One of before the pages.
+            None if pages.is_empty() && !records.is_empty() => Pages::default(),
+            _ => Pages::of_pages(&pages, tag, alone),
         };
         Ok(records)
     }
@@ -199,10 +216,13 @@ impl Store for IdbStore {
     async fn commit(&mut self, batch: Batch) -> Result<(), String> {
         self.ahead = None;
         let (changes, pages) = self.pages.changes(&batch);
-        let (transaction, finished) = self.write(&batch, &changes).map_err(|error| cause(&error))?;
+        let (transaction, finished, count) = self.write(&batch, &changes).map_err(|error| cause(&error))?;
         match JsFuture::from(finished).await {
             Ok(_) => {
-                self.pages.wrote(pages);
+                let count = count.and_then(|count| count.result().ok()?.as_f64());
+                if count.map(|count| count as usize) == changes.expected {
+                    self.pages.wrote(pages);
+                }
                 Ok(())
             }
             Err(_) => Err(cause(&transaction.error().map_or(JsValue::NULL, JsValue::from))),
