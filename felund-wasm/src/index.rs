@@ -85,8 +85,10 @@ pub(crate) struct Changes {
 impl Pages {
     /// From all pages, in the order of their names; of a new store if there are none. `alone`: nobody else writes.
     pub(crate) fn of_pages(pages: &[(String, Vec<u8>)], tag: u32, alone: bool) -> Self {
-        let Some((last, _)) = pages.last() else { return Self::kept(Vec::new(), 0, tag, false) };
-        let next = last.get(PAGES.len()..PAGES.len() + 8).and_then(|n| u32::from_str_radix(n, 16).ok());
+        let [(first, _), ..] = pages else { return Self::kept(Vec::new(), 0, tag, false) };
+        let number = |name: &str| u32::from_str_radix(name.get(PAGES.len()..PAGES.len() + 8)?, 16).ok();
+        // Without the first there are only those that somebody wrote on after another had removed them all.
+        let next = pages.last().and_then(|(last, _)| number(last)).filter(|_| number(first) == Some(0));
         let Some(next) = next else { return Self::default() };
         let rows = live(pages);
         let written: usize = pages.iter().map(|(_, page)| page.len()).sum();
@@ -345,14 +347,23 @@ mod tests {
     }
 
     #[test]
-    fn two_writers_do_not_overwrite_each_others_pages() {
+    fn pages_of_two_writers_are_all_there_or_not_believed() {
         let mut disk = Disk::default();
-        let (mut one, mut two) = (disk.open(1), disk.open(2));
-        for ts in 0..60 {
-            disk.write(&mut one, put(1, [2 * ts]));
-            disk.write(&mut two, put(1, [2 * ts + 1]));
+        let mut one = disk.open(1);
+        disk.write(&mut one, put(1, 0..100));
+        let mut two = disk.open(2);
+        disk.write(&mut two, put(1, [100]));
+        for ts in 101..200 {
+            disk.write(if ts % 2 == 0 { &mut two } else { &mut one }, put(1, [ts]));
         }
-        assert_eq!(disk.open(3).rows(), Some(&*disk.keys()));
+        assert_eq!(disk.open(3).rows(), Some(&*disk.keys()), "neither writes over the other's");
+        let mut three = disk.open(3);
+        disk.write(&mut one, put(1, [200]));
+        disk.write(&mut three, put(1, [201]));
+        assert_eq!(disk.open(4).rows(), Some(&*disk.keys()));
+        disk.write(&mut three, put(1, [202]));
+        disk.write(&mut one, put(1, [203]));
+        assert_eq!(disk.open(5).rows(), None, "what is left of them is no beginning");
     }
 
     #[test]
