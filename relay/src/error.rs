@@ -11,11 +11,19 @@ use felund_core::relay_api::{ErrorBody, ErrorCode};
 
 use crate::clock;
 
-/// How the API describes every refusal.
+/// How the API describes every refusal, for all endpoints alike.
 #[derive(utoipa::IntoResponses)]
-#[response(status = "4XX", description = "refused: `code` and `message` say why")]
 #[expect(dead_code, reason = "a description; what is sent is an ErrorBody")]
-pub(crate) struct Refused(ErrorBody);
+pub(crate) enum Refused {
+    #[response(status = "4XX", description = "refused: `code` and `message` say why")]
+    Wrong(ErrorBody),
+    #[response(status = 429, description = "over a limit or a quota: nothing was done",
+        headers(("Retry-After" = u64, description = "seconds until it may be tried again")))]
+    TooMuch(ErrorBody),
+    #[response(status = 503, description = "the relay cannot do it at the moment: nothing was stored",
+        headers(("Retry-After" = u64, description = "seconds until it may be tried again")))]
+    Unable(ErrorBody),
+}
 
 /// A refused request. The sentence never contains an id, a key or a header's value.
 #[derive(Debug, Clone)]

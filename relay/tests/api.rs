@@ -363,6 +363,27 @@ fn the_api_describes_itself() {
     {
         assert!(response["description"].is_string(), "{response}");
     }
+    for operation in &operations {
+        let responses = &operation["responses"];
+        for status in ["4XX", "429", "503"] {
+            let body = &responses[status]["content"]["application/json"]["schema"]["$ref"];
+            assert_eq!(*body, json!("#/components/schemas/ErrorBody"), "{status} of {operation}");
+        }
+        for status in ["429", "503"] {
+            let seconds = &responses[status]["headers"]["Retry-After"]["schema"]["type"];
+            assert_eq!(*seconds, json!("integer"), "{status} of {operation}");
+        }
+    }
+    let mut member = Member::registered(relay.address, &Circle::new());
+    for (path, default) in [("/v1/messages", 100), ("/v1/peers", 1_024)] {
+        let parameters = api["paths"][path]["get"]["parameters"].as_array().unwrap();
+        let limit = parameters.iter().find(|parameter| parameter["name"] == "limit").unwrap();
+        let schema = &limit["schema"];
+        assert_eq!((&schema["minimum"], &schema["default"]), (&json!(0), &json!(default)), "{schema}");
+        let maximum = schema["maximum"].as_u64().unwrap();
+        assert_eq!(member.get(&format!("{path}?limit={maximum}")).status, 200);
+        assert_eq!(member.get(&format!("{path}?limit={}", maximum + 1)).status, 400);
+    }
     let after = &api["paths"]["/v1/messages"]["get"]["parameters"][0];
     assert_eq!((&after["name"], &after["in"]), (&json!("after"), &json!("query")));
     assert_eq!(api["security"][0].as_object().unwrap().len(), 6, "all headers together");

@@ -64,8 +64,9 @@ pub(crate) async fn post(
 pub(crate) struct MessagesQuery {
     /// The last cursor the caller holds; from the beginning without it.
     after: Option<Cursor>,
-    /// At most 256; 100 by default.
-    limit: Option<usize>,
+    /// How many at most. More than 256 count as 256, and 0 as 1.
+    #[param(value_type = Option<usize>, maximum = 4_294_967_295_u32, default = 100)]
+    limit: Option<u32>,
 }
 
 /// Envelopes after a cursor, in log order. Nothing is ever skipped or repeated.
@@ -77,7 +78,7 @@ pub(crate) async fn list(
 ) -> Result<Response, ApiError> {
     let after = app.store.in_log(query.after.unwrap_or_default());
     app.hub.with_existing(&caller.circle.hint, |room| room.polled(&caller.node, clock::unix_seconds()));
-    let limit = query.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_BATCH);
+    let limit = query.limit.map_or(DEFAULT_LIMIT, |limit| limit as usize).clamp(1, MAX_BATCH);
     let page = app.store.page(&caller.circle, after, limit, MAX_PAGE_BYTES).await;
     let page = page.map_err(|e| {
         tracing::error!("the log cannot be read: {e}");

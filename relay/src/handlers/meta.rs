@@ -22,7 +22,7 @@ use crate::{app::App, clock, error::ApiError, metrics::METRICS, socket};
 
 /// Whether the relay runs, its version and its clock.
 #[utoipa::path(get, path = "/v1/health", tag = "meta", security(()),
-    responses((status = 200, description = "the relay runs", body = HealthResponse)))]
+    responses((status = 200, description = "the relay runs", body = HealthResponse), crate::error::Refused))]
 pub(crate) async fn health() -> Json<HealthResponse> {
     Json(HealthResponse { ok: true, version: env!("CARGO_PKG_VERSION").into(), time: clock::unix_seconds() })
 }
@@ -30,7 +30,7 @@ pub(crate) async fn health() -> Json<HealthResponse> {
 /// Prometheus metrics, if the operator allows them.
 #[utoipa::path(get, path = "/v1/metrics", tag = "meta", security(()),
     responses((status = 200, description = "text exposition format", content_type = "text/plain", body = String),
-        (status = 404, description = "metrics are off", body = felund_core::relay_api::ErrorBody)))]
+        (status = 404, description = "metrics are off", body = felund_core::relay_api::ErrorBody), crate::error::Refused))]
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
     if !app.config.metrics_enabled() {
         return ApiError::not_found(

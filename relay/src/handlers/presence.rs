@@ -81,8 +81,9 @@ pub(crate) async fn unregister(
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct PeersQuery {
-    /// At most 1,024, which is also the default.
-    limit: Option<usize>,
+    /// How many at most. More than 1,024 count as 1,024.
+    #[param(value_type = Option<usize>, maximum = 4_294_967_295_u32, default = 1_024)]
+    limit: Option<u32>,
 }
 
 /// Live members of the circle, not the caller.
@@ -99,6 +100,6 @@ pub(crate) async fn peers(
             room.peers(&caller.node)
         })
         .unwrap_or_default();
-    peers.truncate(query.limit.unwrap_or(MAX_PEERS).min(MAX_PEERS));
+    peers.truncate(query.limit.map_or(MAX_PEERS, |limit| limit as usize).min(MAX_PEERS));
     ok_held(held, &PeersResponse { ok: true, peers })
 }
