@@ -1,5 +1,5 @@
-//! Tokens that open a WebSocket: random, good for one attach, bound to a node and a circle, short-lived. A ticket that
-//! has opened one is kept here until that socket's first attach.
+//! Tokens that open a WebSocket, or attach a circle to one that is open: random, good once, bound to a node and a circle,
+//! short-lived.
 
 use std::{
     collections::HashMap,
@@ -12,14 +12,13 @@ use felund_core::{
     ids::{NodeId, base64_encode},
 };
 
-use crate::{error::ApiError, store::Circle};
+use crate::{auth::Caller, error::ApiError, store::Circle};
 
 /// Most tokens waiting to be used. They are handed to authenticated nodes only, at a limited rate.
 const MAX_TOKENS: usize = 100_000;
 
 struct Granted {
-    circle: Arc<Circle>,
-    node: NodeId,
+    caller: Caller,
     until: Instant,
 }
 
@@ -36,12 +35,6 @@ impl Tokens {
         getrandom::fill(&mut bytes)
             .map_err(|_| ApiError::unavailable("the relay has no random numbers; try again later"))?;
         let token = base64_encode(&bytes);
-        self.keep(token.clone(), circle, node)?;
-        Ok(token)
-    }
-
-    /// Takes what opened a socket, to be used by its first attach.
-    pub(crate) fn keep(&self, token: String, circle: Arc<Circle>, node: NodeId) -> Result<(), ApiError> {
         let now = Instant::now();
         let mut granted = self.granted.lock().unwrap_or_else(PoisonError::into_inner);
         if granted.len() >= MAX_TOKENS {
@@ -51,20 +44,14 @@ impl Tokens {
             return Err(ApiError::unavailable("too many sessions are being opened; try again later"));
         }
         let until = now + Duration::from_secs(TOKEN_TTL_S);
-        granted.insert(token, Granted { circle, node, until });
-        Ok(())
-    }
-
-    /// Whether a token could be used now.
-    pub(crate) fn is_good(&self, token: &str) -> bool {
-        let granted = self.granted.lock().unwrap_or_else(PoisonError::into_inner);
-        granted.get(token).is_some_and(|grant| grant.until > Instant::now())
+        granted.insert(token.clone(), Granted { caller: Caller { node, circle }, until });
+        Ok(token)
     }
 
     /// Uses a token up.
-    pub(crate) fn take(&self, token: &str) -> Option<(Arc<Circle>, NodeId)> {
+    pub(crate) fn take(&self, token: &str) -> Option<Caller> {
         let grant = self.granted.lock().unwrap_or_else(PoisonError::into_inner).remove(token)?;
-        (grant.until > Instant::now()).then_some((grant.circle, grant.node))
+        (grant.until > Instant::now()).then_some(grant.caller)
     }
 
     /// Forgets what has expired.

@@ -41,9 +41,42 @@ fn a_token_opens_one_socket_and_attaches_once() {
     socket.send(&ClientFrame::Attach { token: token.clone(), after: Cursor(0) });
     let ServerFrame::Refused { code, .. } = socket.next() else { panic!() };
     assert_eq!(code, "INVALID_TOKEN");
-    assert_eq!(Socket::open(relay.address, &token).err().unwrap().status, 401, "the token is used up");
+    let again = Socket::open(relay.address, &token).err().unwrap();
+    assert_eq!((again.status, again.code().as_str()), (401, "INVALID_TOKEN"), "the token is used up");
     socket.send(&ClientFrame::Ping { id: 5 });
     assert_eq!(socket.next(), ServerFrame::Pong { id: 5 }, "the socket lives on");
+}
+
+#[test]
+fn what_has_opened_a_socket_opens_no_other_and_is_good_for_its_first_attach_only() {
+    let (_dir, relay) = relay(&[]);
+    let mut member = Member::registered(relay.address, &Circle::new());
+    let ticket = member.ticket(&member.socket_request());
+    for (opener, code) in [(member.token(), "INVALID_TOKEN"), (ticket, "NONCE_REPLAY")] {
+        let mut first = Socket::open(relay.address, &opener).unwrap();
+        assert_eq!(Socket::open(relay.address, &opener).err().unwrap().code(), code);
+        let mut other = member.live_socket();
+        let attach = |socket: &mut Socket, token: &str| {
+            socket.send(&ClientFrame::Attach { token: token.into(), after: Cursor(0) });
+            match socket.next_content() {
+                ServerFrame::Attached { .. } => {
+                    assert!(matches!(socket.next_content(), ServerFrame::CaughtUp { .. }));
+                    "attached".into()
+                }
+                ServerFrame::Refused { code, .. } => code,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(attach(&mut other, &opener), code, "nor does it attach to another");
+        assert_eq!(attach(&mut first, &member.token()), "attached");
+        assert_eq!(attach(&mut first, &opener), code, "the first attach was another's");
+    }
+    // A token that attaches opens nothing after that.
+    let token = member.token();
+    let mut socket = member.live_socket();
+    socket.send(&ClientFrame::Attach { token: token.clone(), after: Cursor(0) });
+    assert!(matches!(socket.next_content(), ServerFrame::Attached { .. }));
+    assert_eq!(Socket::open(relay.address, &token).err().unwrap().code(), "INVALID_TOKEN");
 }
 
 #[test]

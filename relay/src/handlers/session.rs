@@ -15,7 +15,7 @@ use crate::{
     clock,
 };
 
-/// A token for one attach, bound to the caller and its circle.
+/// A token that opens one socket, or attaches a circle to an open one; bound to the caller and its circle.
 #[utoipa::path(post, operation_id = "openSession", path = "/v1/relay/session", tag = "socket",
     responses((status = 200, description = "a token for one socket", body = SessionResponse), crate::error::Refused))]
 pub(crate) async fn open(

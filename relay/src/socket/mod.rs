@@ -112,19 +112,13 @@ impl Sockets {
 pub(crate) async fn upgrade(State(app): State<Arc<App>>, mut request: Request) -> Result<Response, ApiError> {
     let accept = handshake(&request)?;
     let token = offered_token(request.headers()).ok_or_else(ApiError::invalid_token)?;
-    let ticket = Ticket::parse(&token);
-    if ticket.is_none() && !app.tokens.is_good(&token) {
-        return Err(ApiError::invalid_token());
-    }
     if app.sockets.count() >= app.config.max_connections {
         return Err(ApiError::unavailable(
             "the relay holds as many sockets as it may; poll, and try again later",
         ));
     }
-    if let Some(ticket) = ticket {
-        let Caller { node, circle } = auth::admit(&app, &ticket)?;
-        app.tokens.keep(token, circle, node)?;
-    }
+    // Good for this socket's first attach, and for no other socket.
+    let opened_by = Box::new((admit(&app, &token)?, token));
     let upgrading = hyper::upgrade::on(&mut request);
     let held = request.extensions_mut().remove::<Arc<Held>>();
     let memory = app.memory.hold(auth::PeerAddress::of(request.extensions()).ip());
@@ -133,7 +127,7 @@ pub(crate) async fn upgrade(State(app): State<Arc<App>>, mut request: Request) -
         // The server puts nothing but a TcpStream under hyper, so this is one.
         let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else { return };
         let conn = app.sockets.add(parts.io.into_inner());
-        task::run(app, conn, memory, parts.read_buf).await;
+        task::run(app, conn, opened_by, memory, parts.read_buf).await;
         drop(held);
     });
     let mut response = Response::new(Body::empty());
@@ -144,6 +138,15 @@ pub(crate) async fn upgrade(State(app): State<Arc<App>>, mut request: Request) -
     headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
     headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
     Ok(response)
+}
+
+/// Uses up a token or a ticket.
+fn admit(app: &App, token: &str) -> Result<Caller, ApiError> {
+    if let Some(caller) = app.tokens.take(token) {
+        return Ok(caller);
+    }
+    let ticket = Ticket::parse(token).ok_or_else(ApiError::invalid_token)?;
+    auth::admit(app, &ticket)
 }
 
 /// RFC 6455 §4.2: what the request must carry, and the accept key that answers it.

@@ -8,7 +8,6 @@ use felund_core::{
     config::MAX_BATCH,
     envelope::{Envelope, EnvelopeError},
     ids::{CircleHint, Cursor, NodeId},
-    relay_api::signing::Ticket,
     wire::{ClientFrame, Sealed, ServerFrame, encode_live},
 };
 use tokio::io::Interest;
@@ -19,7 +18,7 @@ use super::{
 };
 use crate::{
     app::App,
-    auth::{self, Caller},
+    auth::Caller,
     clock,
     error::ApiError,
     hub::Progress,
@@ -51,6 +50,9 @@ struct Attached {
     node: NodeId,
 }
 
+/// Who has opened a socket, by which token or ticket.
+pub(super) type Opener = (Caller, String);
+
 /// An envelope and its CBOR.
 type WithBytes = (Envelope, Bytes);
 
@@ -67,6 +69,8 @@ struct Task {
     reader: FrameReader,
     /// For what the reader holds.
     held: Buffered,
+    /// What opened the socket, until its first attach.
+    opened_by: Option<Box<Opener>>,
     attached: Vec<Attached>,
     /// How often it has asked to be attached.
     attaches: u32,
@@ -75,12 +79,19 @@ struct Task {
 }
 
 /// Serves a socket until it ends. `first`: bytes that came with the upgrade.
-pub(super) fn run(app: Arc<App>, conn: Arc<Conn>, held: Buffered, first: Bytes) -> impl Future<Output = ()> {
+pub(super) fn run(
+    app: Arc<App>,
+    conn: Arc<Conn>,
+    opened_by: Box<Opener>,
+    held: Buffered,
+    first: Bytes,
+) -> impl Future<Output = ()> {
     let mut task = Task {
         app,
         conn,
         reader: FrameReader::default(),
         held,
+        opened_by: Some(opened_by),
         attached: Vec::new(),
         attaches: 0,
         behind: VecDeque::new(),
@@ -312,13 +323,9 @@ impl Task {
         if self.attaches > MAX_ATTACHES.saturating_add(self.conn.age()) {
             return Err(ApiError::rate_limited(Duration::from_secs(1)));
         }
-        let (circle, node) = match self.app.tokens.take(token) {
-            Some(granted) => granted,
-            None => {
-                let ticket = Ticket::parse(token).ok_or_else(ApiError::invalid_token)?;
-                let Caller { node, circle } = auth::admit(&self.app, &ticket)?;
-                (circle, node)
-            }
+        let Caller { node, circle } = match self.opened_by.take().map(|opener| *opener) {
+            Some((caller, by)) if by == token => caller,
+            _ => super::admit(&self.app, token)?,
         };
         let hint = circle.hint;
         let after = self.app.store.in_log(after);
