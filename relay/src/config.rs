@@ -3,13 +3,12 @@
 use std::{
     ffi::{OsStr, OsString},
     net::SocketAddr,
+    num::ParseIntError,
     path::PathBuf,
+    str::FromStr,
 };
 
-use clap::{
-    ArgAction, CommandFactory as _, FromArgMatches as _, Parser,
-    builder::{RangedU64ValueParser, Resettable},
-};
+use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser, builder::Resettable};
 use felund_core::relay_api::{ServerUri, clean_relay_url};
 
 /// Felund's blind relay: stores and forwards sealed envelopes it cannot open, and serves the web app.
@@ -36,20 +35,20 @@ pub struct Config {
     #[arg(long, env = "FELUND_RELAY_MESSAGE_TTL", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3650))]
     pub message_ttl: u32,
 
-    /// Most messages stored per circle.
-    #[arg(long, env = "FELUND_RELAY_CIRCLE_MESSAGES", default_value_t = 200_000)]
+    /// Most messages stored per circle, at least 1.
+    #[arg(long, env = "FELUND_RELAY_CIRCLE_MESSAGES", default_value_t = 200_000, value_parser = at_least_one::<u64>)]
     pub circle_messages: u64,
 
-    /// Most bytes stored per circle.
-    #[arg(long, env = "FELUND_RELAY_CIRCLE_BYTES", default_value_t = 512 * 1024 * 1024)]
+    /// Most bytes stored per circle, at least 1.
+    #[arg(long, env = "FELUND_RELAY_CIRCLE_BYTES", default_value_t = 512 * 1024 * 1024, value_parser = at_least_one::<u64>)]
     pub circle_bytes: u64,
 
-    /// Most circles registered here.
-    #[arg(long, env = "FELUND_RELAY_MAX_CIRCLES", default_value_t = 100_000)]
+    /// Most circles registered here, at least 1.
+    #[arg(long, env = "FELUND_RELAY_MAX_CIRCLES", default_value_t = 100_000, value_parser = at_least_one::<usize>)]
     pub max_circles: usize,
 
-    /// Most connections held at a time.
-    #[arg(long, env = "FELUND_RELAY_MAX_CONNECTIONS", default_value_t = 16_384, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    /// Most connections held at a time, at least 1.
+    #[arg(long, env = "FELUND_RELAY_MAX_CONNECTIONS", default_value_t = 16_384, value_parser = at_least_one::<usize>)]
     pub max_connections: usize,
 
     /// Most connections of one address at a time (an IPv6 /64 counts as one, loopback not at all); 0 is no limit, as it is with
@@ -128,6 +127,16 @@ impl std::str::FromStr for TurnSecret {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Ok(Self(text.into()))
+    }
+}
+
+/// A limit that there has to be: 0, which switches others off, would refuse everything.
+fn at_least_one<N: FromStr<Err = ParseIntError> + Default + PartialEq>(text: &str) -> Result<N, String> {
+    let limit: N = text.parse().map_err(|error: ParseIntError| error.to_string())?;
+    if limit == N::default() {
+        Err("it is at least 1; to have as good as no limit, give a large number".to_owned())
+    } else {
+        Ok(limit)
     }
 }
 

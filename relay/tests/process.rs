@@ -129,6 +129,28 @@ fn an_address_that_nobody_could_use_is_wrong_usage() {
     }
 }
 
+#[test]
+fn a_limit_that_lets_nothing_in_is_wrong_usage() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["max-circles", "circle-messages", "circle-bytes", "max-connections"] {
+        let variable = format!("FELUND_RELAY_{}", name.to_uppercase().replace('-', "_"));
+        for by_variable in [false, true] {
+            let mut relay = Command::new(PROGRAM);
+            // Were it taken, the relay would end with 1 for the folder.
+            relay.arg("--data-dir").arg("/dev/null/data").args(["--listen", "127.0.0.1:0"]);
+            if by_variable {
+                relay.env(&variable, "0");
+            } else {
+                relay.args([&format!("--{name}"), "0"]);
+            }
+            let Output { status, stderr, .. } = relay.current_dir(dir.path()).output().unwrap();
+            let error = String::from_utf8(stderr).unwrap();
+            assert!(status.code() == Some(2) && error.contains(name), "{error}");
+            assert!(error.contains("at least 1"), "{error}");
+        }
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_log_that_cannot_be_written_ends_nothing() {
