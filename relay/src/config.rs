@@ -60,7 +60,7 @@ pub struct Config {
     #[arg(long, env = "FELUND_RELAY_RATE_ADDRESS", default_value_t = 100)]
     pub rate_address: u32,
 
-    /// Requests and envelopes per second and authenticated node; 0 is no limit.
+    /// Requests and envelopes per second and authenticated node, at once ten times as many and at least 256; 0 is no limit.
     #[arg(long, env = "FELUND_RELAY_RATE_NODE", default_value_t = 200)]
     pub rate_node: u32,
 

@@ -27,7 +27,7 @@ const RATE_CIRCLES: u32 = 1;
 const BURST_CIRCLES: u32 = 64;
 /// Questions to the STUN server per second and address: a device asks a few for each connection.
 const RATE_STUN: u32 = 20;
-/// The burst is never smaller than one full batch.
+/// A node's burst is never smaller than one full batch, which could not be posted otherwise.
 const MIN_BURST: u32 = 256;
 
 struct Limiter<K: Hash + Eq + Clone> {
@@ -218,6 +218,18 @@ mod tests {
         assert!(proxied.iter().all(Option::is_some), "a proxy on this machine");
         drop(proxied);
         assert_eq!(connections.held().len(), 1, "nothing is kept of who has gone");
+    }
+
+    #[test]
+    fn bursts_are_ten_seconds_worth_and_of_a_device_at_least_a_full_batch() {
+        let burst = |per_second, min_burst| {
+            let limiter = Limiter::new(per_second, min_burst);
+            // What takes long may get one or two more.
+            (0..).take_while(|_| limiter.check(&1, 1).is_ok()).count()
+        };
+        assert!((20..25).contains(&burst(2, 1)));
+        assert!((256..261).contains(&burst(2, MIN_BURST)));
+        assert!((400..440).contains(&burst(40, MIN_BURST)));
     }
 
     #[test]
