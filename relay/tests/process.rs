@@ -10,7 +10,7 @@ use std::{
     process::{Command, Output},
 };
 
-use common::{Circle, Http, Member, TestRelay, crash};
+use common::{Circle, Http, Member, Message, TestRelay, crash};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_felund-relay");
 
@@ -175,6 +175,36 @@ fn a_log_that_cannot_be_written_ends_nothing() {
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     assert!(child.wait().unwrap().success());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_end_of_its_terminal_is_an_orderly_one() {
+    use rustix::process::Signal;
+    for signal in [Signal::HUP, Signal::TERM, Signal::INT] {
+        let dir = tempfile::tempdir().unwrap();
+        let relay = crash::RelayProcess::start(PROGRAM, dir.path(), &[]);
+        let mut socket = Member::registered(relay.address, &Circle::new()).live_socket();
+        relay.signal(signal);
+        assert_eq!(socket.message(), Message::Close(1001), "{signal:?}");
+        assert!(relay.ended_well(), "{signal:?}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_relay_that_was_told_to_outlive_its_terminal_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut nohup = Command::new("sh");
+    nohup.args(["-c", "trap '' HUP; exec \"$0\" \"$@\"", PROGRAM]);
+    let relay = crash::RelayProcess::start_by(nohup, dir.path(), &[]);
+    relay.signal(rustix::process::Signal::HUP);
+    // Had it ended, so would the socket.
+    let mut socket = Member::registered(relay.address, &Circle::new()).live_socket();
+    socket.tcp().set_read_timeout(Some(std::time::Duration::from_millis(300))).unwrap();
+    assert!(socket.try_message().is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock));
+    relay.signal(rustix::process::Signal::TERM);
+    assert!(relay.ended_well());
 }
 
 #[cfg(unix)]

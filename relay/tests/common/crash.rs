@@ -25,7 +25,12 @@ pub struct RelayProcess {
 
 impl RelayProcess {
     pub fn start(program: &str, dir: &Path, options: &[&str]) -> Self {
-        let mut child = Command::new(program)
+        Self::start_by(Command::new(program), dir, options)
+    }
+
+    /// Starts it by a command that takes the relay's options.
+    pub fn start_by(mut command: Command, dir: &Path, options: &[&str]) -> Self {
+        let mut child = command
             .args(["--listen", "127.0.0.1:0", "--log", "warn", "--rate-address", "0", "--rate-node", "0"])
             .arg("--data-dir")
             .arg(dir)
@@ -41,6 +46,17 @@ impl RelayProcess {
 
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Sends it a signal.
+    #[cfg(unix)]
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Whether it ended well, once it has.
+    pub fn ended_well(mut self) -> bool {
+        self.child.wait().unwrap().success()
     }
 
     /// SIGKILL.
