@@ -6,7 +6,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Circle, Member, Message, Request, Socket, TestRelay, client_frame, now};
+use common::{Circle, Member, Message, Request, Socket, TestRelay, client_frame, envelope_of_type, now};
 use felund_core::{
     ids::{Base64, Cursor, base64_decode, base64_encode},
     relay_api::{SignalKind, SignalRequest},
@@ -329,6 +329,34 @@ fn ephemeral_envelopes_are_passed_on_and_not_kept() {
     a.send(&ClientFrame::Ephemeral { hint: circle.hint(), envelope: Sealed(bytes) });
     assert!(matches!(a.next_content(), ServerFrame::Refused { .. }), "not echoed, and a forgery is refused");
     assert_eq!(alice.get("/v1/messages").json()["messages"].as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn what_is_only_passed_on_is_not_taken_into_the_log() {
+    let (_dir, relay) = relay(&[]);
+    let circle = Circle::new();
+    let mut alice = Member::registered(relay.address, &circle);
+    let (mut a, mut b) = (alice.live_socket(), Member::registered(relay.address, &circle).live_socket());
+    for kind in ["ANCHOR_ANNOUNCE", "receipt"] {
+        let envelope = envelope_of_type(&alice.key, kind);
+        let sealed = Sealed(envelope.to_cbor());
+        let answer = alice.post(&[alice.envelope(40), envelope]);
+        assert_eq!((answer.status, answer.code().as_str()), (400, "BAD_REQUEST"));
+        let told = answer.json()["message"].as_str().unwrap().to_owned();
+        assert!(told.contains(kind) && told.contains("nothing of this batch was stored"), "{told}");
+        let chat = Sealed(alice.envelope(40).to_cbor());
+        a.send(&ClientFrame::Post { hint: circle.hint(), seq: 7, envelopes: vec![chat, sealed.clone()] });
+        let ServerFrame::Refused { seq, code, message, retryable, .. } = a.next_content() else { panic!() };
+        assert_eq!((seq, code.as_str(), retryable), (Some(7), "BAD_REQUEST", false));
+        assert_eq!(message, told);
+        a.send(&ClientFrame::Ephemeral { hint: circle.hint(), envelope: sealed.clone() });
+        assert_eq!(
+            b.next_content(),
+            ServerFrame::Ephemeral { hint: circle.hint(), envelope: sealed },
+            "nothing came before it"
+        );
+    }
+    assert_eq!(alice.get("/v1/messages").json()["messages"], serde_json::json!([]));
 }
 
 #[test]

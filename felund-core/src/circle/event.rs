@@ -13,6 +13,7 @@ pub use crate::view::Access;
 use crate::{
     anchor::Announce,
     config::{MAX_BATCH, MAX_NAME_CHARS, MAX_TEXT_LEN},
+    envelope::{ANNOUNCE, RECEIPT},
     ids::{ChannelId, MsgId, NodeId},
     keys::{WRAPPED_LEN, random},
     relay_api::Capabilities,
@@ -96,16 +97,6 @@ impl NewChannel {
     pub fn new(name: String, access: Access, rng: &mut impl CryptoRng) -> Self {
         Self { nonce: random(rng), name, access, check: None }
     }
-}
-
-const ANNOUNCE: &str = "ANCHOR_ANNOUNCE";
-const RECEIPT: &str = "receipt";
-
-/// Whether envelopes of this type are passed on to whoever is there and then forgotten: they age fast, and must neither
-/// count against stored chat nor push it out.
-#[must_use]
-pub fn is_ephemeral(kind: &str) -> bool {
-    matches!(kind, ANNOUNCE | RECEIPT)
 }
 
 /// An envelope as receipts name it: its id, and [`crate::anchor::short`] of its author. An id alone may have been copied.

@@ -7,8 +7,8 @@ mod event;
 mod names;
 mod state;
 
-pub use event::{
-    Access, Body, BodyError, Hello, NewChannel, Received, UNSAID, channel_id, clean_name, is_ephemeral,
-};
+pub use event::{Access, Body, BodyError, Hello, NewChannel, Received, UNSAID, channel_id, clean_name};
 pub(crate) use names::{MARK, look};
 pub use state::{Channel, Member, Standing, State};
+
+pub use crate::envelope::is_ephemeral;

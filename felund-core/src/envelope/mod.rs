@@ -16,4 +16,6 @@ pub use pad::{pad, unpad};
 pub use seal::{Draft, OpenError, TooLarge, open, receive, seal, seal_with};
 #[cfg(feature = "batch")]
 pub use shape::verify_all;
-pub use shape::{Compression, Envelope, EnvelopeError, Header, Verified};
+#[cfg(feature = "node")]
+pub(crate) use shape::{ANNOUNCE, RECEIPT};
+pub use shape::{Compression, Envelope, EnvelopeError, Header, Verified, is_ephemeral};

@@ -13,6 +13,16 @@ use crate::{
 
 const SIGNATURE_DOMAIN: &[u8] = b"felund-envelope-v2";
 
+pub(crate) const ANNOUNCE: &str = "ANCHOR_ANNOUNCE";
+pub(crate) const RECEIPT: &str = "receipt";
+
+/// Whether envelopes of this type are passed on to whoever is there and then forgotten: they age fast, and must neither
+/// count against stored chat nor push it out.
+#[must_use]
+pub fn is_ephemeral(kind: &str) -> bool {
+    matches!(kind, ANNOUNCE | RECEIPT)
+}
+
 /// How the body was compressed before padding, within this one message only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -18,7 +18,7 @@ use crate::{
     auth::{JsonBody, NoBody, NoQuery, Signed},
     clock,
     error::ApiError,
-    socket::{refused_envelope, store_error},
+    socket::{check_kept, refused_envelope, store_error},
     store::{Append, Item, StoreError},
     verify,
 };
@@ -41,6 +41,7 @@ pub(crate) async fn post(
         )));
     }
     app.limits.node(&caller.node, count.saturating_sub(1))?;
+    request.messages.iter().try_for_each(check_kept)?;
     let envelopes = request
         .messages
         .into_iter()

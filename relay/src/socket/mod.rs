@@ -31,7 +31,7 @@ use sha1::{Digest, Sha1};
 use tokio::net::TcpStream;
 
 pub(crate) use conn::{Conn, Sent};
-pub(crate) use task::{refused_envelope, store_error};
+pub(crate) use task::{check_kept, refused_envelope, store_error};
 
 use crate::{
     app::App,

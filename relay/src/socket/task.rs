@@ -6,7 +6,7 @@ use std::{collections::VecDeque, future::Future, io, sync::Arc, time::Duration};
 use bytes::Bytes;
 use felund_core::{
     config::MAX_BATCH,
-    envelope::{Envelope, EnvelopeError},
+    envelope::{Envelope, EnvelopeError, is_ephemeral},
     ids::{CircleHint, Cursor, NodeId},
     wire::{ClientFrame, Sealed, ServerFrame, encode_live},
 };
@@ -233,7 +233,9 @@ impl Task {
         self.app.limits.node(&attached.node, envelopes.len())?;
         let mut parsed = Vec::with_capacity(envelopes.len());
         for Sealed(bytes) in envelopes {
-            parsed.push((Envelope::from_cbor(&bytes).map_err(|e| refused_envelope(&e))?, bytes.into()));
+            let envelope = Envelope::from_cbor(&bytes).map_err(|e| refused_envelope(&e))?;
+            check_kept(&envelope)?;
+            parsed.push((envelope, bytes.into()));
         }
         Ok((attached.circle.clone(), parsed))
     }
@@ -462,6 +464,18 @@ pub(crate) fn refused_envelope(error: &EnvelopeError) -> ApiError {
         EnvelopeError::TooLarge { .. } => ApiError::too_large(message),
         _ => ApiError::bad_request(message),
     }
+}
+
+/// Refuses what is to be passed on and not kept: in the log it would take chat's place.
+pub(crate) fn check_kept(envelope: &Envelope) -> Result<(), ApiError> {
+    let kind = &envelope.header().kind;
+    if is_ephemeral(kind) {
+        return Err(ApiError::bad_request(format!(
+            "envelopes of type {kind} are not stored but passed on, in Ephemeral frames of the WebSocket; nothing of \
+             this batch was stored"
+        )));
+    }
+    Ok(())
 }
 
 /// What a client is told when the store did not take its request.

@@ -353,13 +353,22 @@ pub fn envelope(key: &SigningKey, enc_len: usize) -> Envelope {
 }
 
 pub fn envelope_of(key: &SigningKey, msg_id: MsgId, enc_len: usize) -> Envelope {
+    sealed(key, msg_id, "chat.text", enc_len)
+}
+
+/// One of another type than chat.
+pub fn envelope_of_type(key: &SigningKey, kind: &str) -> Envelope {
+    sealed(key, MsgId(unique()), kind, 40)
+}
+
+fn sealed(key: &SigningKey, msg_id: MsgId, kind: &str, enc_len: usize) -> Envelope {
     let header = Header {
         msg_id,
         circle_id: CircleId([1; 16]),
         channel_id: ChannelId([2; 16]),
         author_node_id: NodeId(key.verifying_key().to_bytes()),
         created_ts: now() * 1000,
-        kind: "chat.text".into(),
+        kind: kind.into(),
         key_id: "epoch-0".into(),
         compression: Compression::None,
     };

@@ -9,7 +9,7 @@ use std::{
 use super::{EPOCH_MS, device::End};
 use crate::{
     config::{MAX_BATCH, MAX_HTTP_BODY, MAX_REQUEST_SKEW_S, MAX_SOCKET_FRAME},
-    envelope::Envelope,
+    envelope::{Envelope, is_ephemeral},
     ids::{CircleHint, Cursor, MsgId, NodeId},
     io::{HttpId, HttpResponse},
     relay_api::{
@@ -343,6 +343,9 @@ impl Relay {
             let verified =
                 Envelope::from_cbor(&bytes).and_then(Envelope::verify).map_err(|e| e.to_string())?;
             let header = verified.header();
+            if is_ephemeral(&header.kind) {
+                self.faults.push(format!("{} posted to the log", header.kind));
+            }
             envelopes.push(((header.msg_id, header.author_node_id), bytes));
         }
         let room = self.rooms.entry(hint).or_default();
