@@ -325,8 +325,9 @@ write("invites", {
 
 def request(method, path, query, body, ts, nonce):
     target = path
-    if query:
-        target += "?" + "&".join(sorted(query.split("&"), key=lambda pair: pair.split("=")[0]))
+    pairs = [pair for pair in (query or "").split("&") if pair]
+    if pairs:
+        target += "?" + "&".join(sorted(pairs, key=lambda pair: pair.split("=")[0]))
     canonical = "\n".join([method, target, sha256(body).hex(), str(ts), nonce, NODE.hex()])
     return {
         "method": method, "path": path, "query": query, "body": body.decode(), "ts": ts, "nonce": nonce,
@@ -357,6 +358,8 @@ write("signing", {
         request("GET", "/v1/messages", "limit=50&after=00000000000000ff", b"", 1_771_930_320, "00" * 16),
         request("GET", "/v1/peers", None, b"", 1_771_930_321, "0123456789abcdef" * 2),
         request("POST", "/v1/messages", None, b'{"messages":[]}', 1_771_930_322, "ff" * 16),
+        request("GET", "/v1/messages", "&limit=50&&after=00000000000000ff&", b"", 1_771_930_324, "11" * 16),
+        request("GET", "/v1/peers", "&", b"", 1_771_930_325, "22" * 16),
     ],
     "ticket": ticket(1_771_930_323, "00112233445566778899aabbccddeeff"),
 })

@@ -78,6 +78,36 @@ fn whatever_is_signed_cannot_be_changed() {
 }
 
 #[test]
+fn empty_parameters_are_not_signed_and_names_are_decoded_after_the_check() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = TestRelay::start(dir.path(), &[]);
+    let mut member = Member::registered(relay.address, &Circle::new());
+    let envelopes: Vec<_> = (0..6).map(|_| member.envelope(20)).collect();
+    assert_eq!(member.post(&envelopes).status, 200);
+    for (sent, signed, status) in [
+        ("/v1/messages?&limit=5&", "/v1/messages?limit=5", 200),
+        ("/v1/messages?limit=5&&after=0", "/v1/messages?after=0&limit=5", 200),
+        ("/v1/messages?limit=5&other=1&other=2", "/v1/messages?limit=5&other=1&other=2", 200),
+        ("/v1/messages?%6cimit=5&after=0", "/v1/messages?%6cimit=5&after=0", 200),
+        ("/v1/messages?%6cimit=5", "/v1/messages?limit=5", 401),
+        ("/v1/peers?", "/v1/peers", 200),
+        ("/v1/peers?&", "/v1/peers", 200),
+        ("/v1/messages?limit=5&limit=5", "/v1/messages?limit=5&limit=5", 400),
+        ("/v1/messages?limit=5&%6cimit=5", "/v1/messages?%6cimit=5&limit=5", 400),
+        ("/v1/messages?after=", "/v1/messages?after=", 400),
+        ("/v1/messages?after=00000000000000000", "/v1/messages?after=00000000000000000", 400),
+    ] {
+        let request = member.request("GET", signed, b"");
+        let headers = member.sign(&request);
+        let answer = member.call_with(&common::Request { target: sent, ..request }, &headers);
+        assert_eq!(answer.status, status, "{sent}");
+        if sent.contains("imit=5") && status == 200 {
+            assert_eq!(answer.json()["messages"].as_array().unwrap().len(), 5, "{sent}");
+        }
+    }
+}
+
+#[test]
 fn another_circles_key_is_401() {
     let dir = tempfile::tempdir().unwrap();
     let relay = TestRelay::start(dir.path(), &[]);

@@ -103,17 +103,13 @@ impl utoipa::PartialSchema for ApiKey {
 #[cfg(feature = "openapi")]
 impl utoipa::ToSchema for ApiKey {}
 
-/// The path and query as they are signed: parameters sorted by key, percent-encoding left as it is.
+/// The path and query as they are signed: parameters sorted by key, percent-encoding left as it is, empty ones left out.
 #[must_use]
 pub fn canonical_path(path: &str, query: Option<&str>) -> String {
-    match query {
-        None | Some("") => path.into(),
-        Some(query) => {
-            let mut pairs: Vec<&str> = query.split('&').filter(|pair| !pair.is_empty()).collect();
-            pairs.sort_by_key(|pair| pair.split('=').next().unwrap_or(pair));
-            format!("{path}?{}", pairs.join("&"))
-        }
-    }
+    let query = query.unwrap_or_default();
+    let mut pairs: Vec<&str> = query.split('&').filter(|pair| !pair.is_empty()).collect();
+    pairs.sort_by_key(|pair| pair.split('=').next().unwrap_or(pair));
+    if pairs.is_empty() { path.into() } else { format!("{path}?{}", pairs.join("&")) }
 }
 
 /// The parts of a request that its signatures cover.
