@@ -102,7 +102,7 @@ impl Nonces {
     pub(crate) fn accept(&self, node: &NodeId, nonce: &str, ts: u64, now: u64) -> Result<(), Refusal> {
         let key = key(node, nonce);
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.lower_floor(&mut inner, now) {
+        if self.lower_floor(&mut inner, now) && !inner.broken {
             // Unwritten, the next start refuses for some minutes more; nothing else depends on it.
             let _ = write_marker(&self.dir.join("state"), &self.boot, inner.floor);
         }
@@ -274,6 +274,24 @@ mod tests {
             let nonces = Nonces::open(&path, 1_302).unwrap();
             assert_eq!(nonces.accept(&NODE, "b", 1_302, 1_302), Ok(()));
         }
+    }
+
+    #[test]
+    fn a_journal_that_could_not_be_written_stays_unmarked_whatever_the_clock_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("nonces");
+        drop(Nonces::open(&path, 10_000).unwrap());
+        fs::write(path.join("state"), "another boot").unwrap();
+        let nonces = Nonces::open(&path, 10_000).unwrap();
+        fs::create_dir(path.join((10_010 / BUCKET_S).to_string())).unwrap();
+        assert_eq!(nonces.accept(&NODE, "a", 10_010, 10_010), Ok(()));
+        assert!(!path.join("state").exists(), "the next start is to be cautious");
+        assert_eq!(
+            nonces.accept(&NODE, "b", 1_301, 1_001),
+            Err(Refusal::BeforeStart),
+            "the floor is lowered"
+        );
+        assert!(!path.join("state").exists());
     }
 
     #[test]
