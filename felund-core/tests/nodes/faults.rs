@@ -154,6 +154,31 @@ fn a_full_relay_is_read_from_and_posted_to_as_soon_as_it_has_room() {
 }
 
 #[test]
+fn what_is_left_of_a_quota_is_used() {
+    for sockets in [true, false] {
+        let mut world = World::new(2);
+        world.relay.sockets_allowed = sockets;
+        let circle = world.circle("garden club");
+        world.run(10_000);
+        world.set_relay_reachable(0, false);
+        for i in 0..50 {
+            send(&mut world, 0, circle, &i.to_string());
+        }
+        world.relay.room = 10;
+        world.set_relay_reachable(0, true);
+        world.run(60_000);
+        let texts = |count: usize| (0..count).map(|i| i.to_string()).collect::<Vec<_>>();
+        assert_eq!(world.texts(1, circle, "general"), texts(10), "sockets: {sockets}");
+        assert_eq!(world.devices[0].model.circle(circle).unwrap().unsent, 40);
+        let told = |event: &Event| matches!(event, Event::Notice { error: true, text } if text.contains("full") || text.contains("QuotaExceeded"));
+        assert_eq!(world.events(0).filter(|event| told(event)).count(), 1, "it is said once");
+        world.relay.room = usize::MAX;
+        world.run(70_000);
+        assert_eq!(world.texts(1, circle, "general"), texts(50), "sockets: {sockets}");
+    }
+}
+
+#[test]
 fn a_relay_that_lost_its_log_and_gives_out_lower_cursors_is_heard() {
     for sockets in [true, false] {
         let mut world = World::new(2);

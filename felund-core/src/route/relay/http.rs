@@ -348,6 +348,7 @@ impl RelayLink {
                 leg.clock_fixes += 1;
                 self.set_clock(error.server_time, cx);
             }
+            ErrorCode::QuotaExceeded if posted > 1 => self.halve_batch(hint, posted),
             ErrorCode::RateLimited | ErrorCode::QuotaExceeded => {
                 let hold_ms = response.retry_after_s.unwrap_or(5).clamp(1, 3_600) * 1_000;
                 if asked == Asked::Post {

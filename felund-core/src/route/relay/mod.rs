@@ -133,7 +133,7 @@ struct Leg {
     signals_after: Cursor,
     post: Option<Post>,
     outbox: VecDeque<(MsgId, Vec<u8>)>,
-    /// Most envelopes per post; 1 while looking for the one that the relay refuses.
+    /// Most envelopes per post; 1 while looking for the one that the relay refuses, few while it has room for few.
     batch: usize,
     /// Nothing is asked for this circle before this time: the relay said so.
     hold_until: u64,
@@ -478,6 +478,13 @@ impl RelayLink {
             leg.batch = 1;
         } else if let Some((id, _)) = leg.outbox.pop_front() {
             cx.events.push(LinkEvent::Rejected { hint, id, reason });
+        }
+    }
+
+    /// The relay has no room for so many, but may have some for fewer.
+    fn halve_batch(&mut self, hint: CircleHint, count: usize) {
+        if let Some(leg) = self.legs.get_mut(&hint) {
+            (leg.post, leg.batch) = (None, count / 2);
         }
     }
 

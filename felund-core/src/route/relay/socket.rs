@@ -226,7 +226,13 @@ impl RelayLink {
                 cx.events.push(LinkEvent::Signal { hint, payload: signal.payload.0 });
             }
             ServerFrame::Pong { .. } => {}
-            ServerFrame::Refused { hint, seq, message, retryable, retry_after_ms, .. } => {
+            ServerFrame::Refused { hint, seq, code, message, retryable, retry_after_ms } => {
+                if let (Some(hint), "QUOTA_EXCEEDED") = (hint, code.as_str())
+                    && let Some(Post::Socket(of, count @ 2..)) = self.legs.get(&hint).and_then(|leg| leg.post)
+                    && seq == Some(of)
+                {
+                    return self.halve_batch(hint, count);
+                }
                 let retry_after_ms = retryable.then_some(retry_after_ms);
                 self.frame_refused(hint, seq, message, retry_after_ms, cx);
             }

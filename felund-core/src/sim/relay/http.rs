@@ -71,9 +71,11 @@ impl Relay {
                 let relay_url = path::SOCKET.into();
                 json(&SessionResponse { ok: true, relay_url, session_id, token, expires_at, server_time })
             }
-            ("POST", path::MESSAGES) if self.full => return Err((429, ErrorCode::QuotaExceeded)),
             ("POST", path::MESSAGES) => {
                 let post: PostMessages = serde_json::from_slice(&request.body).map_err(|_| BAD)?;
+                if !self.has_room(post.messages.len()) {
+                    return Err((429, ErrorCode::QuotaExceeded));
+                }
                 let sealed = post.messages.iter().map(Envelope::to_cbor).collect();
                 let (stored, until) = self.accept(hint, sealed).map_err(|_| BAD)?;
                 return Ok((json(&PostMessagesResponse { ok: true, stored }), until));

@@ -88,6 +88,8 @@ pub struct Relay {
     pub proxy: Proxy,
     /// There is no room for further envelopes.
     pub full: bool,
+    /// Room for so many more envelopes.
+    pub room: usize,
     /// Requests by method and path.
     pub requests: BTreeMap<String, usize>,
     /// What nodes did that they must not do.
@@ -135,6 +137,7 @@ impl Relay {
             sockets_allowed: true,
             proxy: Proxy::Passes,
             full: false,
+            room: usize::MAX,
             requests: BTreeMap::new(),
             faults: Vec::new(),
             secrets: Vec::new(),
@@ -369,6 +372,15 @@ impl Relay {
         Ok((stored, until))
     }
 
+    /// Takes the room for so many envelopes, if there is.
+    const fn has_room(&mut self, count: usize) -> bool {
+        let fits = !self.full && count <= self.room;
+        if fits {
+            self.room -= count;
+        }
+        fits
+    }
+
     /// A lying relay: passes bytes on as if they were in its log.
     pub(super) fn push_to_all(&mut self, hint: CircleHint, bytes: &[u8]) {
         let Some(room) = self.rooms.get(&hint) else { return };
@@ -395,7 +407,7 @@ impl Relay {
                 if !attached || envelopes.len() > MAX_BATCH {
                     self.faults.push(format!("{} envelopes, attached: {attached}", envelopes.len()));
                 }
-                if self.full {
+                if !self.has_room(envelopes.len()) {
                     let (code, message) = ("QUOTA_EXCEEDED".into(), "it is full".into());
                     let (hint, seq) = (Some(hint), Some(seq));
                     let refused = ServerFrame::Refused {

@@ -92,7 +92,7 @@ impl World {
         self.network.heal();
         self.set_relay_up(true);
         self.relay.sockets_allowed = true;
-        (self.relay.proxy, self.relay.full) = (Proxy::Passes, false);
+        (self.relay.proxy, self.relay.full, self.relay.room) = (Proxy::Passes, false, usize::MAX);
         for device in &mut self.devices {
             device.disk.full = None;
             device.disk.held = false;
