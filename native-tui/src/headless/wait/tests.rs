@@ -1,0 +1,125 @@
+//! What becomes of questions when owners end, records are damaged and processes are asked to end.
+
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use felund_core::view::{LinkView, Reach};
+
+use super::{caught_up::DIRECT_PATIENCE, passphrase::type_hidden, *};
+
+fn owner(dir: &DataDir) -> (Session, Receiver<Signal>) {
+    let (sender, signals) = mpsc::sync_channel(1_024);
+    let session = Session::open(dir, Setup::default(), &sender).expect("opens");
+    assert!(!session.is_mirror());
+    (session, signals)
+}
+
+#[test]
+fn the_end_of_an_earlier_owner_is_not_taken_for_that_of_the_next() {
+    let temp = tempfile::tempdir().expect("tempdir");
+    let options = Options { data_dir: Some(temp.path().to_owned()), ..Options::default() };
+    let dir = DataDir::open(options.data_dir.clone()).expect("data directory");
+    let first = owner(&dir);
+    let mut client = Client::open(options, Setup::default()).expect("opens");
+    assert!(client.is_mirror());
+    drop(first);
+    let _second = owner(&dir);
+    let reply = client.ask(&Command::Doctor);
+    assert!(matches!(reply, Ok(Reply::Doctor { .. })), "{reply:?}");
+    assert_eq!(client.generation(), 1, "there were two owners");
+}
+
+/// A data directory with a circle in it.
+fn with_circle(dir: &std::path::Path) -> (Options, CircleId) {
+    let options = Options { data_dir: Some(dir.to_owned()), ..Options::default() };
+    let mut client = Client::open(options.clone(), Setup::default()).expect("opens");
+    let made = client.ask(&Command::CreateCircle { name: "garden club".into(), relay: None });
+    let Ok(Reply::Circle { circle_id, .. }) = made else { panic!("{made:?}") };
+    (options, circle_id)
+}
+
+fn damage(dir: &std::path::Path, record: &str) {
+    let mut store = crate::storage::Sqlite::open(&dir.join("felund.db")).expect("opens");
+    let op = felund_core::store::Op::PutRecord(record.to_owned(), vec![0]);
+    store.write(&[felund_core::store::Batch { ops: vec![op], strict: true }]).expect("writes");
+}
+
+#[test]
+fn a_record_that_was_left_out_stops_no_command() {
+    let temp = tempfile::tempdir().expect("tempdir");
+    let (options, circle) = with_circle(temp.path());
+    damage(temp.path(), &format!("cursor/{circle}"));
+    let mut client = Client::open(options, Setup::default()).expect("opens");
+    assert!(client.circle(circle).is_ok());
+    let reply = client.ask(&Command::Invite { circle });
+    assert!(matches!(reply, Ok(Reply::Invite { .. })), "{reply:?}");
+}
+
+#[test]
+fn a_node_that_is_broken_is_waited_for_by_nobody() {
+    let temp = tempfile::tempdir().expect("tempdir");
+    let (options, _) = with_circle(temp.path());
+    damage(temp.path(), felund_core::store::IDENTITY);
+    let broken = owner(&DataDir::open(options.data_dir.clone()).expect("data directory"));
+    let begun = Instant::now();
+    let mirror = Client::open(options.clone(), Setup::default()).err();
+    drop(broken);
+    let alone = Client::open(options, Setup::default()).err();
+    for error in [mirror, alone] {
+        assert!(error.as_ref().is_some_and(|error| error.contains("identity")), "{error:?}");
+    }
+    assert!(begun.elapsed() < ANSWER / 2);
+}
+
+#[test]
+fn a_relay_that_never_answers_is_missed_like_one_that_cannot_be_reached() {
+    let temp = tempfile::tempdir().expect("tempdir");
+    let (options, id) = with_circle(temp.path());
+    let client = Client::open(options, Setup::default()).expect("opens");
+    let mut circle = client.circle(id).expect("there").clone();
+    assert_eq!(trouble(&circle), None, "it has no relay");
+    circle.link = LinkView::Connecting;
+    assert!(trouble(&circle).is_some_and(|trouble| trouble.contains("not answered")));
+    circle.members[0].reach = Reach::Direct;
+    assert_eq!(trouble(&circle), None, "somebody is there all the same");
+}
+
+#[test]
+fn whoever_is_asked_to_end_waits_for_nothing_any_more() {
+    let temp = tempfile::tempdir().expect("tempdir");
+    let options = Options { data_dir: Some(temp.path().to_owned()), ..Options::default() };
+    let mut client = Client::open(options, Setup::default()).expect("opens");
+    client.ask(&Command::CreateCircle { name: "garden club".into(), relay: None }).expect("is made");
+    client.sender.send(Signal::Stop).expect("it listens");
+    let begun = Instant::now();
+    client.until_all_caught_up(Duration::from_secs(60));
+    assert!(begun.elapsed() < DIRECT_PATIENCE && client.is_stopped());
+    assert!(client.ask(&Command::Doctor).is_err());
+}
+
+#[test]
+fn whoever_is_asked_to_end_waits_for_no_passphrase() {
+    let temp = tempfile::tempdir().expect("tempdir");
+    let options = Options { data_dir: Some(temp.path().to_owned()), ..Options::default() };
+    let mut client = Client::open(options, Setup::default()).expect("opens");
+    client.model = Model::default();
+    client.sender.send(Signal::Stop).expect("it listens");
+    assert_eq!(client.read_hidden(), Err(INTERRUPTED.to_owned()));
+    assert!(client.is_stopped());
+}
+
+#[test]
+fn what_is_typed_unseen_is_edited_as_in_a_shell() {
+    let press = |typed: &mut String, code, modifiers| type_hidden(typed, KeyEvent::new(code, modifiers));
+    let mut typed = String::new();
+    for c in "tulip Rose".chars() {
+        assert_eq!(press(&mut typed, KeyCode::Char(c), KeyModifiers::NONE), Ok(false));
+    }
+    for (c, left) in [('w', "tulip "), ('x', "tulip "), ('w', ""), ('u', "")] {
+        assert_eq!(press(&mut typed, KeyCode::Char(c), KeyModifiers::CONTROL), Ok(false));
+        assert_eq!(typed, left);
+    }
+    typed.push_str("tulips");
+    assert_eq!(press(&mut typed, KeyCode::Backspace, KeyModifiers::NONE), Ok(false));
+    assert_eq!(press(&mut typed, KeyCode::Enter, KeyModifiers::NONE), Ok(true));
+    assert_eq!(typed, "tulip");
+    assert!(press(&mut typed, KeyCode::Char('c'), KeyModifiers::CONTROL).is_err());
+}
