@@ -1,0 +1,113 @@
+//! What is drawn: sizes, colours, and texts that mean harm.
+
+use super::*;
+
+#[test]
+fn the_screen() {
+    let expected = "\
+┌ felund ─ garden club ▸ #general ─────────────────── 2 direct · 1 via relay ─┐
+│ Circles          │ ── Tue 24 Feb ──                                         │
+│ ● garden club    │ 10:32 alice hey everyone                                 │
+│    # general     │ 10:33 you   yo                                   ✓✓ 4/4  │
+│    # seeds   (2) │ 10:35 you   seed swap on saturday?               ✓  2/4  │
+│ ○ family         │ 10:36 you   or sunday                            …       │
+│ Members          │                                                          │
+│ ● me         you │                                                          │
+│ ● alice   direct │                                                          │
+│ ● bob     direct │                                                          │
+│ ◐ cleo     relay │                                                          │
+│ ○ dan    2 h ago │                                                          │
+├──────────────────┴──────────────────────────────────────────────────────────┤
+│ >                                                                           │
+└ F1 help  F2 invite  F3 settings  Tab switch  Esc back to input ─────────────┘
+";
+    assert_eq!(draw(&mut chat(), 79, 15), expected);
+}
+
+#[test]
+fn a_narrow_screen_has_a_drawer() {
+    let mut app = chat();
+    let expected = "\
+┌ felund ─ garden club ▸ #general ─────┐
+│── Tue 24 Feb ──                      │
+│10:32 alice hey everyone              │
+│10:33 you   yo                 ✓✓ 4/4 │
+│10:35 you   seed swap on              │
+│            saturday?          ✓  2/4 │
+│10:36 you   or sunday          …      │
+├──────────────────────────────────────┤
+│ >                                    │
+└ F1 help  F2 invite  F3 settings ─────┘
+";
+    assert_eq!(draw(&mut app, 40, 10), expected);
+    press(&mut app, KeyCode::Tab);
+    let drawer = draw(&mut app, 40, 16);
+    let has = |left: &str, right: &str| drawer.lines().any(|row| row.contains(left) && row.contains(right));
+    assert!(has("# seeds", "(2)") && has("○ dan", "2 h ago"), "{drawer}");
+    press(&mut app, KeyCode::Esc);
+    assert!(draw(&mut app, 40, 10).contains("hey everyone"));
+}
+
+#[test]
+fn every_size_draws_without_a_panic() {
+    for overlay in 0..4 {
+        let mut app = chat();
+        app.editor.set("漢字 👩\u{200d}👩\u{200d}👧\nsecond line /x");
+        app.fail("something went wrong, nothing was lost, try again in a moment");
+        match overlay {
+            1 => app.show_help(None),
+            2 => app.show_settings(),
+            3 => app.show_invite(GARDEN, "garden club".into(), format!("felund1.{}", "x".repeat(900))),
+            _ => {}
+        }
+        let step = if overlay == 3 { 13 } else { 1 };
+        for width in (0..100).step_by(step) {
+            for height in [0, 5, 6, 7, 9, 24, 60] {
+                draw(&mut app, width, height);
+            }
+        }
+    }
+}
+
+#[test]
+fn texts_of_others_cannot_steer_the_terminal() {
+    let evil = "\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}txet\r\u{8}\u{0}\tend\nnext";
+    let mut app = app_with(vec![message(1, 1, evil, evil, Delivery::Received)], true);
+    let mut circle = garden();
+    circle.name = evil.into();
+    circle.channels[1].name = evil.into();
+    circle.members[1].name = evil.into();
+    circle.link = LinkView::Down { reason: evil.into(), retry_in_s: 3 };
+    app.event(Event::Circle(circle));
+    app.event(Event::Notice { error: true, text: evil.into() });
+    for page in 0..5 {
+        match page {
+            1 => app.command(felund_core::slash::Slash::Who(None)).expect("shows"),
+            2 => app.command(felund_core::slash::Slash::Channels).expect("shows"),
+            3 => app.command(felund_core::slash::Slash::Debug).expect("shows"),
+            4 => app.show_invite(GARDEN, evil.into(), evil.into()),
+            _ => {}
+        }
+        for (width, height) in [(40, 20), (80, 24), (200, 60)] {
+            let screen = draw(&mut app, width, height).replace('\n', "");
+            let bad = screen.chars().find(|c| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}'));
+            assert_eq!(bad, None, "page {page} at {width}: {screen}");
+        }
+    }
+}
+
+#[test]
+fn letters_that_are_one_cluster_are_seen_while_they_are_typed() {
+    let mut app = chat();
+    app.editor.set("स्त्री".repeat(12));
+    let screen = draw(&mut app, 30, 20);
+    assert_eq!(screen.matches("री").count(), 12, "{screen}");
+}
+
+#[test]
+fn without_colours_nothing_is_lost() {
+    let mut app = chat();
+    let coloured = draw(&mut app, 80, 20);
+    app.theme = Theme::new(false);
+    assert_eq!(draw(&mut app, 80, 20), coloured);
+}
