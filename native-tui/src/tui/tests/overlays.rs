@@ -1,6 +1,11 @@
 //! What lies over the chat: the first minute's questions, settings, invites and pages.
 
-use super::*;
+use ratatui::{buffer::Cell, layout::Position};
+
+use super::{
+    super::overlay::{Setting, Step, Wizard},
+    *,
+};
 
 #[test]
 fn the_first_minute_asks_for_a_name_and_where_to_begin() {
@@ -111,4 +116,85 @@ fn a_new_passphrase_is_typed_twice() {
     type_text(&mut app, "secret");
     press(&mut app, KeyCode::Enter);
     assert_eq!(commands(&mut app), [Command::SetPassphrase { passphrase: Some("secret".into()) }]);
+}
+
+/// Every question and every setting, with a Z typed where there is something to type.
+fn questions() -> Vec<App> {
+    let steps = [
+        Step::Passphrase,
+        Step::Name,
+        Step::Code,
+        Step::CircleName,
+        Step::Relay("garden club".into()),
+        Step::Choice(true),
+    ];
+    let wizards = steps.map(|step| {
+        let mut app = empty_app();
+        let mut wizard = Wizard::new(step);
+        wizard.error = Some("The invite is damaged. Nothing was changed: ask for it once more.".into());
+        app.wizard = Some(wizard);
+        app
+    });
+    let settings = (0..Setting::ALL.len()).map(|at| {
+        let mut app = chat();
+        app.show_settings();
+        (0..at).for_each(|_| press(&mut app, KeyCode::Down));
+        press(&mut app, KeyCode::Enter);
+        app.setting_done(Err("that is no number; nothing was changed".into()));
+        app
+    });
+    let mut apps: Vec<App> = wizards.into_iter().chain(settings).collect();
+    apps.iter_mut().for_each(|app| type_text(app, "Z"));
+    apps
+}
+
+#[test]
+fn where_one_types_is_on_the_screen_at_any_size_and_nothing_is_beside_it() {
+    for app in &questions() {
+        let chooses = matches!(&app.wizard, Some(Wizard { step: Step::Choice(_), .. }));
+        let widths = (1..30).chain([40, 59, 60, 66, 80]);
+        for (width, height) in widths.flat_map(|width| (1..20).map(move |height| (width, height))) {
+            let area = Rect::new(2, 1, width, height);
+            let mut buf = Buffer::filled(Rect::new(0, 0, width + 4, height + 2), Cell::new("#"));
+            let (_, cursor) = ui::render(app, area, &mut buf);
+            let outside = buf.area.positions().filter(|at| !area.contains(*at));
+            assert!(outside.into_iter().all(|at| buf[at].symbol() == "#"), "{buf:?}");
+            if width < 3 {
+                continue;
+            }
+            let focus = if chooses {
+                buf.area.positions().find(|at| buf[*at].symbol() == "▸")
+            } else {
+                cursor
+                    .map(|at| Position { x: at.x - 1, ..at })
+                    .filter(|at| ["Z", "•"].contains(&buf[*at].symbol()))
+            };
+            assert!(focus.is_some_and(|at| area.contains(at)), "{buf:?}");
+            for y in area.top()..area.bottom() {
+                let row: String = (area.left()..area.right()).map(|x| buf[(x, y)].symbol()).collect();
+                let corner = row.rfind('└').map(|at| &row[at..]);
+                assert!(corner.is_none_or(|edge| edge.contains('┘')), "{buf:?}");
+                let framed = row.starts_with(['┌', '│', '├', '└']) && row.ends_with(['┐', '│', '┤', '┘']);
+                assert!(framed || width < 20 || height < 6, "{buf:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_small_screen_shows_the_setting_that_is_chosen_and_what_came_of_it() {
+    let mut app = chat();
+    app.show_settings();
+    for setting in Setting::ALL {
+        for (width, height) in [(40, 10), (20, 5), (20, 1)] {
+            let screen = draw(&mut app, width, height);
+            let label: String = setting.label().chars().take(12).collect();
+            assert!(screen.contains(&format!("▸ {label}")), "{screen}");
+        }
+        press(&mut app, KeyCode::Down);
+    }
+    app.setting_done(Ok("saved".into()));
+    for (width, height) in [(40, 10), (20, 5)] {
+        assert!(draw(&mut app, width, height).contains("saved"));
+    }
 }

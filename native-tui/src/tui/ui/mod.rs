@@ -1,5 +1,6 @@
 //! Drawing: pure functions from the [`App`] to a buffer.
 
+mod form;
 mod frame;
 pub(crate) mod messages;
 mod overlay;
@@ -30,15 +31,17 @@ pub(crate) fn draw(app: &App, screen: &mut Frame<'_>) -> Drawn {
 
 /// Draws into any buffer.
 pub(crate) fn render(app: &App, area: Rect, buf: &mut Buffer) -> (Drawn, Option<Position>) {
-    if area.width < 20 || area.height < 6 {
+    let (mut drawn, cursor, inside) = if area.width < 20 || area.height < 6 {
         messages::put(buf, area.x, area.y, usize::from(area.width), "felund: enlarge", app.theme.bold());
-        return (Drawn::default(), None);
-    }
-    let (mut drawn, cursor) = frame::draw(app, area, buf);
-    let inside = Rect { x: area.x + 1, y: area.y + 1, width: area.width - 2, height: area.height - 2 };
+        (Drawn::default(), None, area)
+    } else {
+        let (drawn, cursor) = frame::draw(app, area, buf);
+        let inside = Rect { x: area.x + 1, y: area.y + 1, width: area.width - 2, height: area.height - 2 };
+        (drawn, cursor, inside)
+    };
     if let Some(wizard) = &app.wizard {
         drawn.hits.clear();
-        return (drawn, overlay::wizard(app, wizard, inside, buf));
+        return (drawn, form::wizard(app, wizard, inside, buf));
     }
     if let Some(over) = &app.overlay {
         drawn.hits.clear();

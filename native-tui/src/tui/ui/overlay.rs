@@ -1,4 +1,4 @@
-//! Boxes over the chat: questions, settings, invites with their QR code, pages of text.
+//! Boxes over the chat: invites with their QR code, pages of text, and the panel that all of them are drawn in.
 
 use qrcodegen::{QrCode, QrCodeEcc};
 use ratatui::{
@@ -7,23 +7,36 @@ use ratatui::{
     style::{Color, Style},
     widgets::{Clear, Widget},
 };
-use unicode_segmentation::UnicodeSegmentation;
 
 use super::{
     super::{
         app::{App, Drawn},
-        editor::Editor,
-        overlay::{Overlay, Page, Setting, Settings, Step, Wizard},
+        overlay::{Overlay, Page},
     },
+    form,
     messages::put,
     wrap,
 };
 use crate::text::clean;
 
-/// A frame with a title in the middle of `area`; answers its inside.
-fn panel(app: &App, title: &str, area: Rect, columns: u16, rows: u16, buf: &mut Buffer) -> Rect {
+/// Whether there is room for a frame and for something in it.
+const fn has_frame(area: Rect) -> bool {
+    area.width >= 12 && area.height >= 6
+}
+
+/// Columns inside a panel that is to have so many.
+pub(super) fn columns_in(area: Rect, columns: u16) -> u16 {
+    if has_frame(area) { columns.min(area.width - 4) } else { area.width }
+}
+
+/// A frame with a title in the middle of `area`, or all of it where that is small; answers its inside.
+pub(super) fn panel(app: &App, title: &str, area: Rect, columns: u16, rows: u16, buf: &mut Buffer) -> Rect {
+    if !has_frame(area) {
+        Clear.render(area, buf);
+        return area;
+    }
     let width = (columns + 4).min(area.width);
-    let height = (rows + 2).min(area.height);
+    let height = rows.saturating_add(2).min(area.height);
     let outer =
         Rect { x: area.x + (area.width - width) / 2, y: area.y + (area.height - height) / 2, width, height };
     Clear.render(outer, buf);
@@ -35,9 +48,9 @@ fn panel(app: &App, title: &str, area: Rect, columns: u16, rows: u16, buf: &mut 
         put(buf, outer.x, y, 1, "│", dim);
         put(buf, outer.right() - 1, y, 1, "│", dim);
     }
-    let title = format!(" {} ", wrap::cut(&clean(title), usize::from(width).saturating_sub(6)));
+    let title = format!(" {} ", wrap::cut(&clean(title), usize::from(width) - 6));
     put(buf, outer.x + 2, outer.y, usize::from(width) - 4, &title, app.theme.bold());
-    Rect { x: outer.x + 2, y: outer.y + 1, width: width.saturating_sub(4), height: height.saturating_sub(2) }
+    Rect { x: outer.x + 2, y: outer.y + 1, width: width - 4, height: height - 2 }
 }
 
 /// Writes rows from the top; answers the row after them.
@@ -53,72 +66,6 @@ fn write(buf: &mut Buffer, area: Rect, y: u16, text: &str, style: Style) -> u16 
         }
     }
     y
-}
-
-/// A one-line input that shows the part around its cursor; answers where that is.
-fn field(buf: &mut Buffer, area: Rect, y: u16, editor: &Editor, hidden: bool) -> Position {
-    let room = usize::from(area.width).saturating_sub(3);
-    let shown =
-        |text: &str| if hidden { "•".repeat(text.chars().count()) } else { clean(text).into_owned() };
-    let (before, after) = editor.text().split_at(editor.cursor());
-    let before = shown(before);
-    let (mut from, mut used) = (before.len(), 0);
-    for (at, cluster) in before.grapheme_indices(true).rev() {
-        let wide = wrap::width(cluster);
-        if used + wide > room {
-            break;
-        }
-        (from, used) = (at, used + wide);
-    }
-    put(buf, area.x, y, 2, "> ", Style::new());
-    put(buf, area.x + 2, y, room + 1, &format!("{}{}", &before[from..], shown(after)), Style::new());
-    Position { x: area.x + 2 + u16::try_from(used).unwrap_or(0), y }
-}
-
-/// Draws a question; answers where typing goes.
-pub(crate) fn wizard(app: &App, wizard: &Wizard, area: Rect, buf: &mut Buffer) -> Option<Position> {
-    let inside = panel(app, "felund", area, 60, 12, buf);
-    let bold = app.theme.bold();
-    let (question, about) = match &wizard.step {
-        Step::Passphrase => {
-            ("Passphrase", "The keys on this device are locked. Nothing is sent or shown before it.")
-        }
-        Step::Name => ("What should others call you?", "You can change it at any time."),
-        Step::Choice(_) => ("Where do you want to begin?", ""),
-        Step::Code => {
-            ("Paste the invite", "The code that begins with felund1. or the whole link. Esc goes back.")
-        }
-        Step::CircleName => ("What is the circle called?", "For example: garden club. Esc goes back."),
-        Step::Relay(_) => (
-            "Which relay carries its messages?",
-            "The address of a felund-relay, such as https://chat.example. It sees only sealed messages. \
-             Left empty, members reach each other only where one of them runs felund --listen. Esc goes back.",
-        ),
-    };
-    let y = write(buf, inside, inside.y, question, bold);
-    let y = if about.is_empty() { y } else { write(buf, inside, y, about, app.theme.dim()) };
-    let y = y + 1;
-    let (cursor, y) = if let Step::Choice(join) = wizard.step {
-        let rows = ["Create a circle and invite others", "Join a circle: I have an invite"];
-        for (n, row) in rows.iter().enumerate() {
-            let chosen = join == (n == 1);
-            let style = if chosen { app.theme.selected() } else { Style::new() };
-            let row = format!(" {} {row} ", if chosen { "▸" } else { " " });
-            write(buf, inside, y + n as u16, &row, style);
-        }
-        (None, write(buf, inside, y + 3, "Up and Down choose, Enter goes on, Ctrl+C quits.", app.theme.dim()))
-    } else {
-        let hidden = wizard.step == Step::Passphrase;
-        (Some(field(buf, inside, y, &wizard.field, hidden)), y + 1)
-    };
-    if wizard.busy {
-        write(buf, inside, y + 1, "one moment…", app.theme.dim());
-        return None;
-    }
-    if let Some(error) = &wizard.error {
-        write(buf, inside, y + 1, &format!("! {error}"), app.theme.error());
-    }
-    cursor
 }
 
 /// Draws an overlay; answers where typing goes.
@@ -138,7 +85,7 @@ pub(crate) fn draw(
             invite(app, name, link.as_deref().unwrap_or(code), *copied, area, buf);
             None
         }
-        Overlay::Settings(settings) => self::settings(app, settings, area, buf),
+        Overlay::Settings(settings) => form::settings(app, settings, area, buf),
     }
 }
 
@@ -232,40 +179,4 @@ fn draw_qr(app: &App, qr: &QrCode, area: Rect, buf: &mut Buffer) {
         let y = area.y + u16::try_from(row).unwrap_or(0);
         put(buf, area.x, y, usize::from(area.width), &line, style);
     }
-}
-
-fn settings(app: &App, settings: &Settings, area: Rect, buf: &mut Buffer) -> Option<Position> {
-    let inside = panel(app, "settings", area, 64, 13, buf);
-    let mut y = inside.y;
-    for (n, setting) in Setting::ALL.iter().enumerate() {
-        let chosen = n == settings.at;
-        let value = setting.value(app.model.identity.as_ref(), app.circle());
-        let row = format!("{} {:<27}{}", if chosen { "▸" } else { " " }, setting.label(), clean(&value));
-        let style = if chosen { app.theme.selected() } else { Style::new() };
-        let row = wrap::cut(&row, usize::from(inside.width));
-        if y < inside.bottom() {
-            put(buf, inside.x, y, usize::from(inside.width), &row, style);
-        }
-        y += 1;
-    }
-    let about = if settings.again.is_some() { "Type it once more." } else { settings.setting().about() };
-    y = write(buf, inside, y + 1, about, app.theme.dim());
-    let mut cursor = None;
-    if let Some(editor) = &settings.field {
-        let hidden = settings.setting() == Setting::Passphrase;
-        cursor = Some(field(buf, inside, y, editor, hidden)).filter(|at| at.y < inside.bottom());
-        y += 1;
-    }
-    match &settings.said {
-        Some(Ok(text)) => y = write(buf, inside, y, text, app.theme.accent()),
-        Some(Err(text)) => y = write(buf, inside, y, &format!("! {text}"), app.theme.error()),
-        None => {}
-    }
-    let keys = if settings.field.is_some() {
-        "Enter saves · Esc leaves it"
-    } else {
-        "Up and Down choose · Enter changes · Esc closes"
-    };
-    write(buf, inside, y, keys, app.theme.dim());
-    cursor
 }
