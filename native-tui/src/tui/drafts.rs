@@ -1,15 +1,23 @@
 //! What was typed and not sent, channel by channel. The node keeps it; until it says so, this does.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use felund_core::{io::Command, slash, view::CircleView};
 
 use super::app::{App, Pending, Place};
 
+/// What is typed is kept this long after it has changed.
+pub(super) const KEEP_AFTER: Duration = Duration::from_millis(600);
+
 #[derive(Debug, Default)]
 pub(super) struct Drafts {
     /// What the editor held when it was set or last kept.
     kept: String,
+    /// When what it holds now is to be kept.
+    due: Option<Instant>,
     /// What the node was asked to keep, until the model shows that.
     asked: BTreeMap<Place, String>,
     /// Whether the session is another than that which was asked.
@@ -75,14 +83,30 @@ impl App {
         self.editor.set(self.drafts.kept.clone());
     }
 
+    /// What was typed here and is not kept.
+    fn changed_draft(&self) -> Option<(Place, &str)> {
+        let place = self.open.filter(|place| self.draft(*place).is_some())?;
+        let text = slash::draft(self.editor.text());
+        (text != self.drafts.kept).then_some((place, text))
+    }
+
     /// Keeps what was typed here. What was not touched may be newer in another window.
     pub(super) fn keep_draft(&mut self) {
-        let Some(place) = self.open.filter(|place| self.draft(*place).is_some()) else { return };
-        let text = slash::draft(self.editor.text());
-        if text != self.drafts.kept {
-            self.drafts.kept = text.to_owned();
-            self.keep(place, self.drafts.kept.clone());
+        let Some((place, text)) = self.changed_draft() else { return };
+        let text = text.to_owned();
+        self.drafts.kept.clone_from(&text);
+        self.keep(place, text);
+    }
+
+    /// Keeps what was typed when its time has come; answers when there is something to be kept. Who types on and on is not
+    /// waited for.
+    pub(super) fn tend_draft(&mut self, now: Instant) -> Option<Instant> {
+        let due = self.drafts.due.unwrap_or(now + KEEP_AFTER);
+        if due <= now {
+            self.keep_draft();
         }
+        self.drafts.due = self.changed_draft().map(|_| due);
+        self.drafts.due
     }
 
     /// The text was sent and is no draft any more.

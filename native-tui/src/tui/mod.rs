@@ -17,9 +17,9 @@ mod ui;
 use std::{
     io::IsTerminal,
     process::ExitCode,
-    sync::mpsc::{self, Receiver, SyncSender},
+    sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
     thread,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use app::{App, Effect};
@@ -90,7 +90,7 @@ impl Loop {
 
     fn run(&mut self, signals: &Receiver<Signal>) -> Result<(), String> {
         loop {
-            let Ok(first) = signals.recv() else { return Ok(()) };
+            let Some(first) = self.next(signals) else { return Ok(()) };
             self.app.now = now();
             let burst = std::iter::once(first).chain(signals.try_iter().take(BURST));
             for signal in burst.collect::<Vec<_>>() {
@@ -105,6 +105,21 @@ impl Loop {
             }
             if !self.carry_out() {
                 return Ok(());
+            }
+        }
+    }
+
+    /// The next signal, keeping what is typed meanwhile; `None` at the end.
+    fn next(&mut self, signals: &Receiver<Signal>) -> Option<Signal> {
+        loop {
+            let due = self.app.tend_draft(Instant::now());
+            if !self.carry_out() {
+                return None;
+            }
+            let Some(due) = due else { return signals.recv().ok() };
+            match signals.recv_timeout(due.saturating_duration_since(Instant::now())) {
+                Err(RecvTimeoutError::Timeout) => {}
+                signal => return signal.ok(),
             }
         }
     }

@@ -1,6 +1,8 @@
 //! What was typed and not sent, and what could not be sent.
 
-use super::*;
+use std::time::{Duration, Instant};
+
+use super::{super::drafts::KEEP_AFTER, *};
 
 #[test]
 fn a_message_that_was_refused_comes_back_to_the_input() {
@@ -181,4 +183,40 @@ fn a_command_that_was_not_carried_out_is_no_draft() {
     type_text(&mut app, "/channel join seeds the passphrase");
     app.quit();
     assert!(!commands(&mut app).iter().any(|command| matches!(command, Command::SaveDraft { .. })));
+}
+
+#[test]
+fn what_is_typed_is_kept_while_one_types_on_and_once_only() {
+    let mut app = chat();
+    draw(&mut app, 80, 20);
+    app.effects.clear();
+    let begun = Instant::now();
+    assert_eq!(app.tend_draft(begun), None, "nothing was typed");
+    type_text(&mut app, "half");
+    let due = begun + KEEP_AFTER;
+    assert_eq!(app.tend_draft(begun), Some(due));
+    type_text(&mut app, " a th");
+    assert_eq!(app.tend_draft(due - Duration::from_millis(1)), Some(due), "who types on is not waited for");
+    assert_eq!(last_saved(&app, GENERAL), None);
+    assert_eq!(app.tend_draft(due), None);
+    assert_eq!(last_saved(&app, GENERAL).as_deref(), Some("half a th"));
+    app.event(with_draft("half a th"));
+    app.effects.clear();
+    assert_eq!(app.tend_draft(due + KEEP_AFTER), None);
+    assert_eq!(last_saved(&app, GENERAL), None, "it has not changed");
+    press(&mut app, KeyCode::Backspace);
+    assert_eq!(app.tend_draft(due + KEEP_AFTER), Some(due + 2 * KEEP_AFTER));
+}
+
+#[test]
+fn what_another_window_typed_or_no_session_can_keep_is_not_waited_for() {
+    let mut app = chat();
+    draw(&mut app, 80, 20);
+    let begun = Instant::now();
+    app.event(with_draft("typed in another window"));
+    assert_eq!(app.tend_draft(begun), None);
+    type_text(&mut app, "half a th");
+    assert!(app.tend_draft(begun).is_some());
+    app.reconnect();
+    assert_eq!(app.tend_draft(begun), None);
 }
