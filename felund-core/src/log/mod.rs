@@ -164,6 +164,17 @@ impl Log {
         self.channels.get(&self.control).is_some_and(|entries| entries.len() > RETENTION_CONTROL * 17 / 16)
     }
 
+    /// Takes out what is not held after all; how much of it was here.
+    pub fn forget(&mut self, lost: &SortedSet<Key>) -> usize {
+        let before = self.len();
+        for entries in self.channels.values_mut() {
+            entries.retain(|entry| !lost.contains(&entry.key));
+        }
+        let taken = before - self.len();
+        self.version += taken as u64;
+        taken
+    }
+
     /// Changes how much is kept; [`Log::prune`] carries it out.
     pub const fn set_retention(&mut self, retention: Retention) {
         self.retention = retention;

@@ -7,9 +7,9 @@ use super::{
 };
 use crate::{
     anchor::Book,
-    circle::{Access, Channel, Standing, State, look},
+    circle::{Access, Body, Channel, Standing, State, look},
     config::{MAX_COUNTED, MAX_LATE, MAX_PRESENT},
-    envelope::{Verified, open},
+    envelope::{Envelope, Verified, open, receive},
     ids::{ChannelId, CircleHint, CircleId, Cursor, MsgId, NodeId},
     keys::{CircleSecret, MessageKey, NodeKey},
     log::Log,
@@ -43,6 +43,8 @@ pub(super) struct Circle {
     pub(super) name_hint: Option<String>,
     pub(super) state: State,
     pub(super) log: Log,
+    /// Stored, and not as it was: it counts as not held, and what comes in its place takes it.
+    pub(super) damaged: SortedSet<Key>,
     /// How much the user wants kept; an anchor may keep less.
     pub(super) retention: Retention,
     /// Nobody reads here: chat is stored and passed on, and never opened.
@@ -108,6 +110,7 @@ impl Circle {
             name_hint: record.name,
             state: State::default(),
             log: Log::new(me, control, retention),
+            damaged: SortedSet::new(),
             retention,
             sealed_only: false,
             anchors: Book::default(),
@@ -173,6 +176,21 @@ impl Circle {
         // There is no key of any other epoch.
         let header = verified.header();
         (header.key_id == EPOCH_0).then(|| open(verified, self.key_of(&header.channel_id)?).ok())?
+    }
+
+    /// Opens what storage gave back, and takes note of it if that is not what was stored.
+    pub(super) fn open_stored(&mut self, key: Key, sealed: &[u8]) -> Option<(Verified, Body)> {
+        let verified = Envelope::from_cbor(sealed).ok().map(Verified::from_own_store);
+        let opened = verified.and_then(|verified| Some((self.open(&verified)?, verified)));
+        let Some((cbor, verified)) = opened else {
+            // What its author sealed so that it does not open is as it came.
+            if receive(sealed).is_err() {
+                self.damaged.insert(key);
+            }
+            return None;
+        };
+        let body = Body::from_cbor(&verified.header().kind, &cbor).ok()?;
+        Some((verified, body))
     }
 
     pub(super) fn membership(&self, id: &ChannelId, channel: &Channel, me: &NodeId) -> Membership {

@@ -203,6 +203,10 @@ impl Node {
             Merge::Expired | Merge::Copied => return Taken::Refused,
         }
         self.clock.observe(key.ts);
+        let mended = circle.damaged.remove(&key);
+        if mended {
+            self.staged.push(Op::DeleteEnvelopes(id, vec![key]));
+        }
         self.staged.push(Op::PutEnvelope(row_of(&verified)));
         self.dirty.insert(id);
         let opens = !circle.sealed_only || header.channel_id == circle.control;
@@ -223,8 +227,9 @@ impl Node {
         };
         if let Some(message) = shown {
             let channel = message.channel_id;
-            let news =
-                !message.mine && self.circles.get_mut(&id).is_some_and(|it| it.came_late(channel, key));
+            let news = !message.mine
+                && !mended
+                && self.circles.get_mut(&id).is_some_and(|it| it.came_late(channel, key));
             self.event(Event::Message(message));
             if news {
                 self.stage_read(id, &channel);

@@ -4,9 +4,8 @@ use super::{Me, Node, Phase, circle::Circle, records};
 use crate::{
     circle::Body,
     config::MAX_COUNTED,
-    envelope::{Envelope, Verified},
     ice::parse_servers,
-    ids::{ChannelId, CircleId},
+    ids::{ChannelId, CircleId, Cursor},
     io::{ConnId, Event, QueryId},
     keys::NodeKey,
     sorted::SortedMap,
@@ -206,6 +205,7 @@ impl Node {
             circle.loading = circle.loading.saturating_sub(1);
             // The reads may be answered in any order; nothing comes in before the log knows what is there.
             if circle.loading == 0 {
+                self.forget_damaged(id);
                 self.link_up(id);
             }
         }
@@ -257,34 +257,55 @@ impl Node {
         self.event(Event::Ready);
     }
 
+    #[inline(never)]
     fn fold_stored(&mut self, id: CircleId, rows: Vec<(Key, Vec<u8>)>) {
         let Some(circle) = self.circles.get_mut(&id) else { return };
         for (key, sealed) in rows {
-            let Ok(envelope) = Envelope::from_cbor(&sealed) else { continue };
-            let verified = Verified::from_own_store(envelope);
-            let header = verified.header();
-            if let Some(body) =
-                circle.open(&verified).and_then(|cbor| Body::from_cbor(&header.kind, &cbor).ok())
-            {
-                circle.state.apply(key, header.author_node_id, body);
+            if let Some((verified, body)) = circle.open_stored(key, &sealed) {
+                circle.state.apply(key, verified.header().author_node_id, body);
             }
         }
     }
 
     /// Opens a page that storage gave newest first; the messages, oldest first.
-    fn open_page(&self, id: CircleId, channel: ChannelId, rows: Vec<(Key, Vec<u8>)>) -> Vec<MessageView> {
-        let (Some(circle), Some(me)) = (self.circles.get(&id), &self.me) else { return Vec::new() };
+    #[inline(never)]
+    fn open_page(&mut self, id: CircleId, channel: ChannelId, rows: Vec<(Key, Vec<u8>)>) -> Vec<MessageView> {
+        let (Some(circle), Some(me)) = (self.circles.get_mut(&id), &self.me) else { return Vec::new() };
         let me = me.key.id();
-        let open = |(_, sealed): (Key, Vec<u8>)| {
-            let verified = Verified::from_own_store(Envelope::from_cbor(&sealed).ok()?);
-            let header = verified.header();
-            let cbor = (header.channel_id == channel).then(|| circle.open(&verified))??;
-            match Body::from_cbor(&header.kind, &cbor) {
-                Ok(Body::Text(text)) => Some(circle.message(&verified, text, &me)),
-                _ => None,
+        let open = |(key, sealed): (Key, Vec<u8>)| match circle.open_stored(key, &sealed)? {
+            (verified, Body::Text(text)) if verified.header().channel_id == channel => {
+                Some(circle.message(&verified, text, &me))
             }
+            _ => None,
         };
-        rows.into_iter().rev().filter_map(open).collect()
+        let messages = rows.into_iter().rev().filter_map(open).collect();
+        self.forget_damaged(id);
+        messages
+    }
+
+    /// Says what was found damaged, and asks for it again: whatever counts as held nobody offers.
+    #[inline(never)]
+    fn forget_damaged(&mut self, id: CircleId) {
+        let Some(circle) = self.circles.get_mut(&id) else { return };
+        let count = circle.log.forget(&circle.damaged);
+        if count == 0 {
+            return;
+        }
+        (circle.cursor, circle.skipped) = (Cursor::default(), true);
+        let [what, are] =
+            if count == 1 { [" message or event of ", " is"] } else { [" messages or events of ", " are"] };
+        let text = [
+            &*count.to_string(),
+            what,
+            &*circle.name(),
+            are,
+            " damaged on this device and left out. All the rest is intact. The relay and other members' devices are \
+             asked for them again, and give what they have.",
+        ];
+        let text = text.concat();
+        self.dirty.insert(id);
+        self.notice(true, text);
+        self.ask_again(id);
     }
 }
 

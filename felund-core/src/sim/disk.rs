@@ -6,7 +6,7 @@ use super::relay::holds;
 use crate::{
     ids::CircleId,
     io::BatchId,
-    store::{Batch, Loaded, MemoryStore, Query},
+    store::{Batch, IndexRow, Loaded, MemoryStore, Op, Query, Row},
     view::Key,
 };
 
@@ -123,6 +123,26 @@ impl Disk {
         }
     }
 
+    /// Bits flip in what is stored of a circle: in every message, or in every control event. Answers in how many.
+    pub fn damage(&mut self, circle: CircleId, chat: bool) -> usize {
+        let Loaded::Index(mut rows) = self.read(Query::Index(circle)) else { return 0 };
+        rows.retain(|row| row.chat == chat);
+        let mut ops = Vec::new();
+        for IndexRow { key, channel, author, chat, .. } in &rows {
+            let Loaded::Envelopes(found) = self.read(Query::Envelopes(circle, vec![*key])) else { continue };
+            for (key, mut sealed) in found {
+                let middle = sealed.len() / 2;
+                sealed[middle] ^= 1;
+                let row = Row { circle, key, channel: *channel, author: *author, chat: *chat, sealed };
+                ops.extend([Op::DeleteEnvelopes(circle, vec![key]), Op::PutEnvelope(row)]);
+            }
+        }
+        for store in [Some(&mut self.durable), self.ahead.as_mut()].into_iter().flatten() {
+            store.write(Batch { ops: ops.clone(), strict: true });
+        }
+        rows.len()
+    }
+
     /// Whether an envelope would survive a power cut.
     #[must_use]
     pub fn is_durable(&self, circle: CircleId, key: Key) -> bool {
@@ -134,7 +154,6 @@ impl Disk {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Op;
 
     fn put(name: &str) -> Batch {
         Batch { ops: vec![Op::PutRecord(name.into(), Vec::new())], strict: true }

@@ -5,8 +5,8 @@ use felund_core::{
     envelope::{Draft, Envelope, Header, seal, seal_with},
     ids::{ChannelId, CircleId},
     invite::Invite,
-    io::Command,
-    keys::{CircleSecret, NodeKey, channel_wrap_context, wrap_key},
+    io::{Command, Event},
+    keys::{CircleSecret, MessageKey, NodeKey, channel_wrap_context, wrap_key},
     model::Model,
     redact::Secret,
     relay_api::Capabilities,
@@ -71,6 +71,38 @@ fn nobody_speaks_as_another_whatever_the_relay_passes_on() {
     world.push_to_all(mallory.secret.api_key().hint(), &forged);
     world.run(1_000);
     assert!(world.texts(0, circle, "general").is_empty(), "and so does every reader");
+}
+
+#[test]
+fn what_its_author_sealed_so_that_it_never_opens_is_not_taken_for_damage() {
+    let mut world = World::new(1);
+    let circle = world.circle("garden club");
+    send(&mut world, 0, circle, "hello");
+    world.run(1_000);
+    let mut mallory = Mallory::join(&mut world, circle);
+    for channel_id in [mallory.secret.control(), mallory.secret.general()] {
+        for (key, body) in
+            [(mallory.secret.epoch_0(), &b"no body"[..]), (MessageKey::from_bytes([7; 32]), b"")]
+        {
+            let created_ts = EPOCH_MS + world.now;
+            let draft = Draft {
+                circle_id: circle,
+                channel_id,
+                created_ts,
+                kind: "chat.text",
+                key_id: "epoch-0",
+                body,
+            };
+            let sealed = seal(draft, &key, &mallory.key, &mut mallory.rng).unwrap().envelope().to_cbor();
+            world.post(mallory.secret.api_key().hint(), vec![sealed]).expect("well signed");
+        }
+    }
+    world.run(1_000);
+    world.restart(0);
+    world.run(1_000);
+    assert_eq!(world.texts(0, circle, "general"), ["hello"]);
+    assert_eq!(world.devices[0].disk.envelopes(circle).len(), 7, "they are stored");
+    assert!(!world.events(0).any(|event| matches!(event, Event::Notice { error: true, .. })));
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod attacks;
 mod channels;
 mod clocks;
 mod crowd;
+mod damage;
 mod faults;
 mod lan;
 mod mesh;
