@@ -15,6 +15,7 @@ use crate::{
     log::Log,
     redact::Secret,
     sorted::{SortedMap, SortedSet},
+    store::Op,
     view::{
         ChannelView, CircleView, Delivery, Key, LinkView, MemberView, Membership, MessageView, Reach,
         Retention,
@@ -455,8 +456,8 @@ impl Circle {
         members
     }
 
-    /// Every record of this circle but its outbox, for deleting it.
-    pub(super) fn record_names(&self) -> Vec<String> {
+    /// What deletes all of it.
+    pub(super) fn deletion(&self) -> Vec<Op> {
         use super::records;
         let id = &self.id;
         let mut names = vec![records::circle(id), records::cursor(id), records::delivered(id)];
@@ -464,7 +465,8 @@ impl Circle {
         names.extend(self.drafts.keys().map(|channel| records::draft(id, channel)));
         names.extend(self.keys.keys().map(|channel| records::channel_key(id, channel)));
         names.extend(self.outbox.iter().map(|key| records::outbox(id, key)));
-        names
+        let records = names.into_iter().map(Op::DeleteRecord);
+        records.chain([Op::DeleteCircle(*id)]).collect()
     }
 
     /// Opens what its owner wrapped for this device; the new keys.

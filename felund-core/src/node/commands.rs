@@ -254,16 +254,23 @@ impl Node {
         Ok(None)
     }
 
+    /// Where storage refuses, nothing of it is left and it goes on.
     fn leave_circle(&mut self, id: u64, circle_id: CircleId) -> Answer {
+        let ops = self.circles.get(&circle_id).ok_or(NO_CIRCLE)?.deletion();
+        self.store(ops, vec![After::Left(circle_id), After::Reply(id, Reply::Done)]);
+        Ok(None)
+    }
+
+    /// A circle is deleted.
+    #[inline(never)]
+    pub(super) fn left(&mut self, circle_id: CircleId) {
         self.link_down(circle_id);
         self.unmesh(circle_id);
-        let circle = self.circles.remove(&circle_id).ok_or(NO_CIRCLE)?;
+        let Some(circle) = self.circles.remove(&circle_id) else { return };
         self.dirty.remove(&circle_id);
-        let mut ops: Vec<Op> = circle.record_names().into_iter().map(Op::DeleteRecord).collect();
-        ops.push(Op::DeleteCircle(circle_id));
-        self.store(ops, vec![After::Reply(id, Reply::Done)]);
+        // What came in while it was being deleted.
+        self.staged.extend(circle.deletion());
         self.event(Event::CircleGone { circle_id });
-        Ok(None)
     }
 
     /// Writes a circle's record as it now is; the answer comes once it is durable.

@@ -28,6 +28,8 @@ use crate::{
 pub(super) enum After {
     /// A circle is there.
     Circle(Box<Circle>),
+    /// A circle is gone.
+    Left(CircleId),
     /// A channel's key is there.
     Key(CircleId, ChannelId, MessageKey),
     /// An own envelope is applied, shown and sent.
@@ -110,6 +112,7 @@ impl Node {
                     self.link_up(id);
                     self.dirty.insert(id);
                 }
+                After::Left(id) => self.left(id),
                 After::Key(id, channel, key) => {
                     if let Some(circle) = self.circles.get_mut(&id) {
                         circle.keys.insert(channel, key);
@@ -223,20 +226,28 @@ impl Node {
 
     pub(super) fn store_failed(&mut self, id: BatchId, cause: &str) {
         self.staged_refused(id);
-        for after in self.batches.remove(&id).unwrap_or_default() {
-            if let After::Reply(request, _) = after {
-                let text =
-                    format!("It could not be stored: {cause}. Nothing was sent or changed; try again.");
-                self.reply(request, Err(text));
-            }
-        }
-        // Said once, not for every message that comes in meanwhile.
+        // Said once, not for every message that comes in meanwhile; and before what becomes of a request.
         if self.store_fault.is_none() {
             let text = format!(
                 "Storage does not take anything: {cause}. What comes in is shown, and kept as soon as storage works again."
             );
             self.notice(true, text);
             self.store_fault = Some(cause.into());
+        }
+        let afters = self.batches.remove(&id).unwrap_or_default();
+        let stays = afters.iter().any(|after| matches!(after, After::Left(_)));
+        for after in afters {
+            if let After::Reply(request, _) = after {
+                let [what, and] = if stays {
+                    [
+                        "The circle was not left, as nothing could be deleted: ",
+                        ". All of it is still on this device and goes on; leave it again once storage works.",
+                    ]
+                } else {
+                    ["It could not be stored: ", ". Nothing was sent or changed; try again."]
+                };
+                self.reply(request, Err([what, cause, and].concat()));
+            }
         }
     }
 }

@@ -4,7 +4,9 @@ use felund_core::{
     config::{MAX_FUTURE_MS, MAX_TEXT_LEN, MAX_UNWRITTEN_BYTES},
     ids::CircleId,
     io::{Command, Event, Input},
-    sim::{Dice, Proxy, World},
+    node::Platform,
+    sim::{Dice, Disk, Proxy, World},
+    store::MemoryStore,
     view::{Delivery, LinkView},
 };
 
@@ -429,4 +431,50 @@ fn own_messages_go_out_although_the_clock_was_put_back() {
     for at in 0..2 {
         assert_eq!(world.texts(at, circle, "general"), ["before", "after"]);
     }
+}
+
+#[test]
+fn a_circle_that_cannot_be_deleted_is_not_left_and_goes_on() {
+    let mut world = World::new(2);
+    let circle = world.circle("garden club");
+    send(&mut world, 1, circle, "before");
+    world.run(1_000);
+    world.devices[0].disk.full = Some("the disk is full".into());
+    let refused = world.ask(0, Command::LeaveCircle { circle }).unwrap_err();
+    assert!(refused.contains("was not left") && refused.contains("the disk is full"), "{refused}");
+    let last = world.events(0).filter(|event| !matches!(event, Event::Circle(_))).last();
+    assert!(matches!(last, Some(Event::Reply { .. })), "what became of it is said last: {last:?}");
+    assert!(!world.events(0).any(|event| matches!(event, Event::CircleGone { .. })));
+    send(&mut world, 1, circle, "during");
+    world.run(5_000);
+    world.devices[0].disk.full = None;
+    world.run(5_000);
+    assert_eq!(world.texts(0, circle, "general"), ["before", "during"]);
+    world.restart(0);
+    world.run(5_000);
+    assert_eq!(world.texts(0, circle, "general"), ["before", "during"], "nothing of it was deleted");
+    world.ask(0, Command::LeaveCircle { circle }).expect("there is room again");
+    world.run(1_000);
+    assert!(world.devices[0].model.circle(circle).is_none());
+    assert_eq!(world.devices[0].disk.envelopes(circle), Vec::<Vec<u8>>::new());
+}
+
+#[test]
+fn what_comes_in_while_a_circle_is_deleted_is_deleted_as_well() {
+    let mut world = World::seeded(1);
+    for disk in [Disk::slow, Disk::instant] {
+        world.add_device(Platform::default(), disk(MemoryStore::default()));
+    }
+    let circle = world.circle("garden club");
+    world.run(5_000);
+    let asked = world.tell(0, Command::LeaveCircle { circle });
+    for n in 0..20 {
+        send(&mut world, 1, circle, &n.to_string());
+    }
+    world.run(5_000);
+    assert!(world.events(0).any(|event| matches!(event, Event::Reply { id, result: Ok(_) } if *id == asked)));
+    assert_eq!(world.devices[0].disk.envelopes(circle), Vec::<Vec<u8>>::new());
+    world.restart(0);
+    world.run(1_000);
+    assert!(world.devices[0].model.circle(circle).is_none());
 }
