@@ -14,7 +14,7 @@ use felund_core::{
     store::{Batch, Query},
 };
 
-use crate::storage::Sqlite;
+use crate::{driver::Inbox, storage::Sqlite};
 
 /// Most batches in one transaction.
 const GROUP: usize = 64;
@@ -34,7 +34,7 @@ pub(crate) struct Disk {
 
 impl Disk {
     /// Opens the database here, so that a refusal is known at once; `answer` is called on the thread.
-    pub(crate) fn open(path: &Path, answer: impl FnMut(Input) + Send + 'static) -> Result<Self, String> {
+    pub(crate) fn open(path: &Path, answer: impl FnMut(Inbox) + Send + 'static) -> Result<Self, String> {
         let store = Sqlite::open(path)?;
         let (jobs, queue) = mpsc::channel();
         let thread = thread::Builder::new()
@@ -70,11 +70,12 @@ impl Drop for Disk {
     }
 }
 
-fn run(mut store: Sqlite, queue: &Receiver<Job>, mut answer: impl FnMut(Input)) {
+fn run(mut store: Sqlite, queue: &Receiver<Job>, mut answer: impl FnMut(Inbox)) {
+    store.unwiped().into_iter().for_each(|text| answer(Inbox::Warning(text)));
     let mut next = None;
     while let Some(job) = next.take().or_else(|| queue.recv().ok()) {
         match job {
-            Job::Read(id, query) => answer(Input::Loaded(id, store.read(&query))),
+            Job::Read(id, query) => answer(Inbox::Node(Input::Loaded(id, store.read(&query)))),
             Job::Write(id, batch) => {
                 let (mut ids, mut batches) = (vec![id], vec![batch]);
                 while batches.len() < GROUP {
@@ -91,27 +92,30 @@ fn run(mut store: Sqlite, queue: &Receiver<Job>, mut answer: impl FnMut(Input)) 
                     }
                 }
                 write(&mut store, ids, &batches, &mut answer);
+                store.unwiped().into_iter().for_each(|text| answer(Inbox::Warning(text)));
             }
         }
     }
 }
 
-fn write(store: &mut Sqlite, ids: Vec<BatchId>, batches: &[Batch], answer: &mut impl FnMut(Input)) {
+fn write(store: &mut Sqlite, ids: Vec<BatchId>, batches: &[Batch], answer: &mut impl FnMut(Inbox)) {
     match store.write(batches) {
-        Ok(()) => ids.into_iter().for_each(|id| answer(Input::Committed(id))),
+        Ok(()) => ids.into_iter().for_each(|id| answer(Inbox::Node(Input::Committed(id)))),
         // Together they failed; each alone may still fit, as on a disk with little room left.
         Err(_) if batches.len() > 1 => {
             for (id, batch) in ids.into_iter().zip(batches) {
                 write(store, vec![id], std::slice::from_ref(batch), answer);
             }
         }
-        Err(error) => ids.into_iter().for_each(|id| answer(Input::StoreFailed(id, error.clone()))),
+        Err(error) => {
+            ids.into_iter().for_each(|id| answer(Inbox::Node(Input::StoreFailed(id, error.clone()))));
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use felund_core::store::{Loaded, Op};
+    use felund_core::store::{IDENTITY, Loaded, Op};
 
     use super::*;
 
@@ -132,9 +136,27 @@ mod tests {
         let told: Vec<_> = told.iter().collect();
         assert_eq!(told.len(), 6);
         for (n, input) in told[..5].iter().enumerate() {
-            assert!(matches!(input, Input::Committed(BatchId(id)) if *id == n as u64), "{input:?}");
+            let committed = |id: &BatchId| id.0 == n as u64;
+            assert!(matches!(input, Inbox::Node(Input::Committed(id)) if committed(id)), "{input:?}");
         }
-        let Input::Loaded(QueryId(9), Ok(Loaded::Records(records))) = &told[5] else { panic!("{told:?}") };
+        let Inbox::Node(Input::Loaded(QueryId(9), Ok(Loaded::Records(records)))) = &told[5] else {
+            panic!("{told:?}")
+        };
         assert_eq!(records[..], [("n".to_owned(), vec![4])]);
+    }
+
+    #[test]
+    fn a_key_that_could_not_be_wiped_is_told_of_after_it_was_stored() {
+        let temp = tempfile::tempdir().expect("tempdir");
+        let mut store = Sqlite::open(&temp.path().join("felund.db")).expect("open");
+        let batch = |form: u8| Batch { ops: vec![Op::PutRecord(IDENTITY.into(), vec![form])], strict: true };
+        store.write(&[batch(1)]).expect("write");
+        crate::storage::tests::break_wiping(&store);
+        let (jobs, queue) = mpsc::channel();
+        jobs.send(Job::Write(BatchId(1), batch(2))).expect("queue");
+        drop(jobs);
+        let mut told = Vec::new();
+        run(store, &queue, |answer| told.push(answer));
+        assert!(matches!(told[..], [Inbox::Node(Input::Committed(_)), Inbox::Warning(_)]), "{told:?}");
     }
 }

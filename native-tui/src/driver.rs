@@ -50,6 +50,8 @@ pub(crate) const LOCAL: ClientId = 0;
 pub(crate) enum Inbox {
     /// For the node as it is.
     Node(Input),
+    /// For people, from this device.
+    Warning(String),
     /// From a client, with the client's own number.
     Ask(ClientId, Request),
     /// Somebody connected to this node's listener.
@@ -94,8 +96,8 @@ impl Driver {
         local: Local,
     ) -> Result<Self, String> {
         let answers = inbox.clone();
-        let disk = Disk::open(&dir.database(), move |input| {
-            let _ = answers.blocking_send(Inbox::Node(input));
+        let disk = Disk::open(&dir.database(), move |answer| {
+            let _ = answers.blocking_send(answer);
         })?;
         let gate = Gate::new(setup.anchor, Instant::now());
         let reach = Reach::open(setup, gate.clone(), inbox.clone())?;
@@ -185,6 +187,10 @@ impl Driver {
                     self.net.prove(conn);
                 }
                 deadline
+            }
+            Inbox::Warning(text) => {
+                self.tell(Event::Notice { error: true, text }).await;
+                self.feed(Input::Timeout).await
             }
             Inbox::Accepted(stream, place) => {
                 let origin = tcp::origin(&stream, self.reach.interfaces());

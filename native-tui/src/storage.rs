@@ -51,6 +51,8 @@ pub struct Sqlite {
     path: PathBuf,
     /// What `PRAGMA synchronous` says right now.
     strict: bool,
+    /// Why an earlier key may still be in the file.
+    unwiped: Option<String>,
 }
 
 impl Sqlite {
@@ -61,7 +63,7 @@ impl Sqlite {
     pub fn open(path: &Path) -> Result<Self, String> {
         datadir::private_file(path).map_err(|e| format!("cannot open {}: {e}", path.display()))?;
         let db = Connection::open(path).map_err(|e| explain(path, &e))?;
-        let store = Self { db, path: path.to_owned(), strict: true };
+        let mut store = Self { db, path: path.to_owned(), strict: true, unwiped: None };
         store.prepare().map_err(|e| explain(path, &e))?;
         let version: i64 =
             store.db.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(|e| explain(path, &e))?;
@@ -73,7 +75,7 @@ impl Sqlite {
         }
         // One of before, or one that had no room for it. Without it everything else works, and there is a next start.
         if !store.is_wiped().map_err(|e| explain(path, &e))? {
-            let _ = store.wipe();
+            store.wipe();
         }
         Ok(store)
     }
@@ -103,9 +105,20 @@ impl Sqlite {
         let replaced = self.write_raw(batches).map_err(|e| explain(&self.path, &e))?;
         if replaced {
             // What was to be written is. Where there is no room for this it is done at a later start.
-            let _ = self.wipe();
+            self.wipe();
         }
         Ok(())
+    }
+
+    /// What people must know of a key that could not be wiped, once.
+    pub fn unwiped(&mut self) -> Option<String> {
+        let cause = self.unwiped.take()?;
+        let file = self.path.display();
+        Some(format!(
+            "The key's earlier form could not be wiped from {file} ({cause}). Whoever gets that file may not need the \
+             present passphrase. Make room for a copy of it and start Felund again: each start tries it anew. Nothing \
+             was lost."
+        ))
     }
 
     /// Answers whether an earlier key was replaced.
@@ -134,11 +147,12 @@ impl Sqlite {
 
     /// Leaves nothing in the files but what is kept: neither in the log nor in the pages, where even overwriting leaves what was
     /// once moved to another page.
-    fn wipe(&self) -> rusqlite::Result<()> {
+    fn wipe(&mut self) {
         let empty_log = "PRAGMA wal_checkpoint(TRUNCATE)";
         let wiped = self.db.execute_batch(&format!("{empty_log}; VACUUM; PRAGMA application_id = {WIPED}"));
         // Also after a failure: what it wrote until then takes up the room that was lacking.
-        wiped.and(self.db.execute_batch(empty_log))
+        let wiped = wiped.and(self.db.execute_batch(empty_log));
+        self.unwiped = wiped.err().map(|error| error.to_string());
     }
 
     /// Answers a query.
@@ -314,7 +328,7 @@ impl Store for Sqlite {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::task::{Context, Poll, Waker};
 
     use felund_core::store::contract;
@@ -389,6 +403,28 @@ mod tests {
         assert!(is_somewhere(temp.path(), &seed));
         drop(Sqlite::open(&path).expect("open"));
         assert!(!is_somewhere(temp.path(), &seed) && is_somewhere(temp.path(), &sealed));
+    }
+
+    /// A table that nobody can make anew, as copying the file would.
+    pub(crate) fn break_wiping(store: &Sqlite) {
+        let broken = "PRAGMA writable_schema = ON;
+                      INSERT INTO sqlite_schema VALUES ('table', 't', 't', 2, 'CREATE TABLE t')";
+        store.db.execute_batch(broken).expect("schema");
+    }
+
+    #[test]
+    fn a_key_that_could_not_be_wiped_is_told_of_once_with_its_file() {
+        let temp = tempfile::tempdir().expect("tempdir");
+        let path = temp.path().join("felund.db");
+        let mut store = Sqlite::open(&path).expect("open");
+        store.write(&[put(IDENTITY, &[0x5e; 40])]).expect("write");
+        assert_eq!(store.unwiped(), None, "there was none before");
+        break_wiping(&store);
+        store.write(&[put(IDENTITY, &[0x5f; 90])]).expect("what was to be written is");
+        let told = store.unwiped().expect("told");
+        assert!(told.contains(&path.display().to_string()) && told.contains("may not need the"));
+        assert_eq!(store.unwiped(), None);
+        assert!(!store.is_wiped().expect("readable"), "the next start tries it anew");
     }
 
     #[test]
