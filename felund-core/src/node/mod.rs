@@ -447,12 +447,13 @@ impl Node {
     }
 
     /// Writes what somebody waits for; `after` happens once it is durable.
-    fn store(&mut self, ops: Vec<Op>, after: Vec<publish::After>) {
+    fn store(&mut self, ops: Vec<Op>, after: Vec<publish::After>) -> BatchId {
         // What was staged before must not be overtaken.
         self.flush_staged_now();
         let id = BatchId(self.id());
         self.batches.insert(id, after);
         self.outputs.push_back(Output::Store(id, Batch { ops, strict: true }));
+        id
     }
 
     /// Seals a record of this device's own.

@@ -102,6 +102,7 @@ impl Node {
         if self.store_fault.take().is_some() {
             self.notice(false, "Storage works again.".into());
         }
+        self.storage_answered(id);
         self.staged_committed(id);
         for after in self.batches.remove(&id).unwrap_or_default() {
             match after {
@@ -225,6 +226,7 @@ impl Node {
     }
 
     pub(super) fn store_failed(&mut self, id: BatchId, cause: &str) {
+        self.storage_answered(id);
         self.staged_refused(id);
         // Said once, not for every message that comes in meanwhile; and before what becomes of a request.
         if self.store_fault.is_none() {

@@ -20,6 +20,8 @@ pub(super) const ANCHOR: &str = "anchor";
 pub(super) const HIDE: &str = "hide";
 /// The user's own STUN and TURN servers, as text.
 pub(super) const ICE: &str = "ice";
+/// What the doctor writes, and deletes in the same batch, to see whether storage takes it.
+pub(super) const TRIAL: &str = "trial";
 
 pub(super) fn circle(id: &CircleId) -> String {
     format!("circle/{id}")

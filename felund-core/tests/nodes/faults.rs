@@ -6,8 +6,8 @@ use felund_core::{
     io::{Command, Event, Input},
     node::Platform,
     sim::{Dice, Disk, Proxy, World},
-    store::MemoryStore,
-    view::{Delivery, LinkView},
+    store::{MemoryStore, Query},
+    view::{Delivery, LinkView, Reply},
 };
 
 use crate::{live, send};
@@ -81,6 +81,26 @@ fn a_full_disk_is_said_and_costs_nothing_already_stored() {
     for at in 0..2 {
         assert_eq!(world.texts(at, circle, "general"), ["before", "after"]);
     }
+}
+
+#[test]
+fn the_doctor_writes_before_it_says_that_storage_works() {
+    let mut world = World::new(1);
+    let storage = |world: &mut World| {
+        let Ok(Reply::Doctor { findings }) = world.ask(0, Command::Doctor) else { panic!("no findings") };
+        findings.into_iter().find(|finding| finding.subject == "storage").expect("a finding")
+    };
+    assert!(storage(&mut world).ok);
+    let before = world.devices[0].disk.read(Query::Records);
+    world.devices[0].disk.full = Some("the disk is full".into());
+    let finding = storage(&mut world);
+    assert!(!finding.ok && finding.detail.contains("the disk is full"), "{finding:?}");
+    world.devices[0].disk.full = None;
+    assert!(storage(&mut world).ok);
+    world.devices[0].disk.held = true;
+    let finding = storage(&mut world);
+    assert!(!finding.ok && finding.detail.contains("not answered"), "{finding:?}");
+    assert_eq!(world.devices[0].disk.read(Query::Records), before, "nothing of it stays");
 }
 
 #[test]

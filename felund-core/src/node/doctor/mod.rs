@@ -2,15 +2,16 @@
 
 mod ice;
 
-use super::{Node, circle::Circle};
+use super::{Node, circle::Circle, records};
 use crate::{
     config::{HTTP_TIMEOUT_MS, ICE_PROBE_MS},
     ice::{IceProbe, IceReport},
     ids::NodeId,
-    io::{CandidateKind, HttpId, HttpRequest, HttpResponse, Output, ProbeId},
+    io::{BatchId, CandidateKind, HttpId, HttpRequest, HttpResponse, Output, ProbeId},
     relay_api::{HealthResponse, path},
     session::SessionError,
     sorted::SortedMap,
+    store::Op,
     view::{Figures, Finding, LinkView, Reply},
 };
 
@@ -31,7 +32,7 @@ pub(super) struct Found {
     findings: Vec<Finding>,
 }
 
-/// A check under way: relays are asked whether they are well, then STUN and TURN servers are.
+/// A check under way: storage is written to and relays are asked whether they are well, then STUN and TURN servers are.
 #[derive(Debug)]
 pub(super) struct Checkup {
     request: u64,
@@ -39,6 +40,8 @@ pub(super) struct Checkup {
     /// Until when relays may still name the servers to check.
     patience: u64,
     ice: Ice,
+    /// What storage has not answered yet; it is not waited for any longer than the platform is.
+    trial: Option<BatchId>,
 }
 
 /// A relay being asked.
@@ -74,8 +77,18 @@ impl Node {
         }
         let ice = if self.platform.probes { Ice::Waits } else { Ice::Done(Vec::new()) };
         let patience = self.now.mono + ICE_PROBE_MS;
-        self.checkups.push(Checkup { request, relays, patience, ice });
+        // Nothing may have been written since the start. It is gone again when this is durable.
+        let trial = Op::PutRecord(records::TRIAL.into(), Vec::new());
+        let trial = Some(self.store(vec![trial, Op::DeleteRecord(records::TRIAL.into())], Vec::new()));
+        self.checkups.push(Checkup { request, relays, patience, ice, trial });
         Ok(None)
+    }
+
+    /// Storage has taken a write or refused it, as [`Node::diagnose`] then finds.
+    pub(super) fn storage_answered(&mut self, id: BatchId) {
+        for checkup in &mut self.checkups {
+            checkup.trial.take_if(|trial| *trial == id);
+        }
     }
 
     /// The answer of a relay that is being checked; whether it is one.
@@ -136,11 +149,12 @@ impl Node {
         let is_done = |checkup: &mut Checkup| {
             matches!(checkup.ice, Ice::Done(_))
                 && checkup.relays.values().all(|asked| asked.findings.is_some())
+                && (checkup.trial.is_none() || now.mono >= checkup.patience)
         };
         for checkup in self.checkups.extract_if(.., is_done).collect::<Vec<_>>() {
             let relays = checkup.relays.into_values().filter_map(|asked| asked.findings).flatten();
             let Ice::Done(servers) = checkup.ice else { continue };
-            let findings = self.diagnose(relays.collect(), servers);
+            let findings = self.diagnose(relays.collect(), servers, checkup.trial.is_some());
             self.reply(checkup.request, Ok(Reply::Doctor { findings }));
         }
     }
@@ -150,12 +164,12 @@ impl Node {
         let until = |checkup: &Checkup| match checkup.ice {
             Ice::Waits => Some(checkup.patience),
             Ice::Asked(_, _, until) => Some(until),
-            Ice::Done(_) => None,
+            Ice::Done(_) => checkup.trial.map(|_| checkup.patience),
         };
         self.checkups.iter().filter_map(until).min()
     }
 
-    fn diagnose(&self, mut findings: Vec<Finding>, servers: Vec<Finding>) -> Vec<Finding> {
+    fn diagnose(&self, mut findings: Vec<Finding>, servers: Vec<Finding>, hangs: bool) -> Vec<Finding> {
         for circle in self.circles.values() {
             let link = circle.relay.as_ref().and_then(|relay| self.links.get(relay));
             let state = link.map_or(LinkView::None, |link| link.view(&circle.hint, self.now.mono));
@@ -211,6 +225,12 @@ impl Node {
         findings.extend(self.sessions_found());
         findings.extend(self.signals_found());
         findings.push(match &self.store_fault {
+            None if hangs => Finding::new(
+                "storage",
+                false,
+                "has not answered a write so far",
+                Some("Look whether the disk works. Nothing already stored is lost."),
+            ),
             None => Finding::new("storage", true, "takes what is written", None),
             Some(cause) => Finding::new(
                 "storage",
