@@ -2,6 +2,7 @@
 //!
 //! Each opens a session like the screen does, asks, waits for what it promises, prints and ends.
 
+mod links;
 mod output;
 mod print;
 mod wait;
@@ -17,8 +18,8 @@ use std::{
 use felund_core::{
     config::MAX_TEXT_LEN,
     ids::{ChannelId, CircleId, MsgId},
-    io::{Command, Event},
-    view::{Delivery, Finding, LinkView, MessageView, Reply},
+    io::Command,
+    view::{CircleView, Delivery, Finding, LinkView, MessageView, Reply},
 };
 
 use crate::{
@@ -27,6 +28,7 @@ use crate::{
     session::Setup,
     target,
 };
+use links::Links;
 use output::Printer;
 pub(crate) use output::notice;
 use wait::Client;
@@ -109,8 +111,7 @@ fn carry_out(client: &mut Client, options: Options, command: Cmd) -> Result<Done
         Cmd::History { target, limit } => history(client, &target, limit)?,
         Cmd::Who { circle } => {
             let circle = target::circle_or_only(client.model.circles(), circle.as_deref())?.id;
-            client.until_caught_up(circle, CATCH_UP_PATIENCE);
-            print::members(client.circle(circle)?, json)
+            print::members(caught_up(client, circle)?, json)
         }
         Cmd::Circles => {
             client.until_all_caught_up(CATCH_UP_PATIENCE);
@@ -118,8 +119,7 @@ fn carry_out(client: &mut Client, options: Options, command: Cmd) -> Result<Done
         }
         Cmd::Channels { circle } => {
             let circle = target::circle(client.model.circles(), &circle)?.id;
-            client.until_caught_up(circle, CATCH_UP_PATIENCE);
-            print::channels(client.circle(circle)?, json)
+            print::channels(caught_up(client, circle)?, json)
         }
         Cmd::Doctor => {
             client.until_all_caught_up(CATCH_UP_PATIENCE);
@@ -130,6 +130,16 @@ fn carry_out(client: &mut Client, options: Options, command: Cmd) -> Result<Done
         }
     };
     Ok(text.into())
+}
+
+/// A circle with what is new at its relay, or without it where that does not answer.
+fn caught_up(client: &mut Client, circle: CircleId) -> Result<&CircleView, String> {
+    client.until_caught_up(circle, CATCH_UP_PATIENCE);
+    let circle = client.circle(circle)?;
+    if let Some(trouble) = wait::trouble(circle) {
+        notice(&format!("the relay {trouble}; this is what is kept here"));
+    }
+    Ok(circle)
 }
 
 fn create(client: &mut Client, name: String, relay: Option<String>, json: bool) -> Result<String, String> {
@@ -249,10 +259,7 @@ fn read_text(mut from: impl Read) -> Result<String, String> {
 
 fn history(client: &mut Client, wanted: &str, limit: u32) -> Result<String, String> {
     let (circle, _) = client.channel(wanted)?;
-    client.until_caught_up(circle, CATCH_UP_PATIENCE);
-    if let Some(trouble) = wait::trouble(client.circle(circle)?) {
-        notice(&format!("the relay {trouble}; this is what is kept here"));
-    }
+    caught_up(client, circle)?;
     let (circle, channel) = client.channel(wanted)?;
     match client.ask(&Command::History { circle, channel, before: None, limit })? {
         Reply::History { messages, .. } => Ok(messages.iter().map(print::message).collect()),
@@ -298,8 +305,9 @@ fn anchor(client: &mut Client, printer: &Printer, json: bool) -> Result<Never, S
         client.ask(&Command::SetAnchor { on: true })?;
         notice("the client that is running anchors from now on, until it is told otherwise in its settings");
     }
-    let mut said = HashMap::new();
+    let (mut said, mut links) = (HashMap::new(), Links::default());
     loop {
+        links.news(client.model.circles().iter()).iter().for_each(|news| notice(news));
         for circle in client.model.circles() {
             let state = print::Anchored::of(circle);
             if said.insert(circle.id, state.clone()).as_ref() != Some(&state) {
@@ -319,15 +327,23 @@ fn tail(client: &mut Client, printer: &Printer, wanted: Option<&str>) -> Result<
         }
         None => None,
     };
+    if client.model.circles().is_empty() {
+        notice(
+            "this device is in no circle yet: nothing can come before it joins one, see `felund join --help`",
+        );
+    }
+    let mut links = Links::default();
     loop {
-        let event = client.next_or_reopen()?;
-        if let Event::Message(message) = *event
-            && only.is_none_or(|(circle, channel)| {
+        let listened = |circle: &&CircleView| only.is_none_or(|(id, _)| circle.id == id);
+        links.news(client.model.circles().iter().filter(listened)).iter().for_each(|news| notice(news));
+        while let Some(message) = client.next_message() {
+            if only.is_none_or(|(circle, channel)| {
                 message.circle_id == circle && channel.is_none_or(|channel| message.channel_id == channel)
-            })
-        {
-            printer.print(print::message(&message))?;
+            }) {
+                printer.print(print::message(&message))?;
+            }
         }
+        client.changed_or_reopen()?;
     }
 }
 

@@ -15,7 +15,7 @@ use felund_core::{
     ids::{ChannelId, CircleId, MsgId},
     io::{Command, Event},
     model::Model,
-    view::{CircleView, Delivery, Reply},
+    view::{CircleView, Delivery, MessageView, Reply},
 };
 
 pub(crate) use caught_up::trouble;
@@ -44,8 +44,8 @@ pub(crate) struct Client {
     signals: Receiver<Signal>,
     /// The mirror of the node.
     pub(crate) model: Model,
-    /// Events that a question overtook.
-    early: VecDeque<Box<Event>>,
+    /// Messages that nobody has read yet.
+    early: VecDeque<MessageView>,
     delivered: HashMap<MsgId, Delivery>,
     /// Whether the session has ended.
     closed: bool,
@@ -240,7 +240,7 @@ impl Client {
             }
             Event::Notice { error: true, text } if !self.model.ready => self.warnings.push(text),
             Event::Notice { error: true, text } => notice(&text),
-            Event::Message(_) => self.early.push_back(event),
+            Event::Message(message) => self.early.push_back(message),
             _ => {}
         }
     }
@@ -252,14 +252,9 @@ impl Client {
         self.generation += 1;
     }
 
-    /// The next message, through another owner when the present one ends.
-    pub(crate) fn next_or_reopen(&mut self) -> Result<Box<Event>, String> {
-        loop {
-            if let Some(event) = self.early.pop_front() {
-                return Ok(event);
-            }
-            self.changed_or_reopen()?;
-        }
+    /// The next message that has come and was not read.
+    pub(crate) fn next_message(&mut self) -> Option<MessageView> {
+        self.early.pop_front()
     }
 
     /// Waits until anything happens, through another owner when the present one ends.
