@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use felund_core::{
     ids::{ChannelId, CircleId, MsgId, NodeId},
-    store::{Batch, IDENTITY, IndexRow, Loaded, Op, Query, Row, Store},
+    store::{Batch, IDENTITY, IndexRow, Loaded, Op, Query, Row, Store, is_open},
     view::Key,
 };
 use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, ffi, params};
@@ -74,7 +74,7 @@ impl Sqlite {
             ));
         }
         // One of before, or one that had no room for it. Without it everything else works, and there is a next start.
-        if !store.is_wiped().map_err(|e| explain(path, &e))? {
+        if store.is_to_be_wiped().map_err(|e| explain(path, &e))? {
             store.wipe();
         }
         Ok(store)
@@ -87,6 +87,8 @@ impl Sqlite {
         self.db.pragma_update(None, "journal_mode", "WAL")?;
         self.db.pragma_update(None, "secure_delete", true)?;
         self.db.pragma_update(None, "synchronous", "FULL")?;
+        // A copy of everything is made to get rid of an earlier key: not in a folder for temporary files, which may be another disk.
+        self.db.pragma_update(None, "temp_store", "MEMORY")?;
         // Pages are small and the operating system caches them; what is kept here counts as resident memory.
         self.db.pragma_update(None, "cache_size", -512)?;
         self.db.set_prepared_statement_cache_capacity(16);
@@ -103,8 +105,8 @@ impl Sqlite {
     /// A text for people.
     pub fn write(&mut self, batches: &[Batch]) -> Result<(), String> {
         let replaced = self.write_raw(batches).map_err(|e| explain(&self.path, &e))?;
-        if replaced {
-            // What was to be written is. Where there is no room for this it is done at a later start.
+        // What was to be written is. Where there is no room for this it is done at a later start.
+        if replaced && self.is_to_be_wiped().unwrap_or_default() {
             self.wipe();
         }
         Ok(())
@@ -141,8 +143,14 @@ impl Sqlite {
         Ok(replaced)
     }
 
-    fn is_wiped(&self) -> rusqlite::Result<bool> {
-        self.db.query_row("PRAGMA application_id", [], |row| Ok(row.get::<_, i64>(0)? == WIPED))
+    /// Whether an earlier key may be left. Beside one that is open none is worth it, and setting a passphrase replaces that.
+    fn is_to_be_wiped(&self) -> rusqlite::Result<bool> {
+        let mark: i64 = self.db.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+        let identity: Option<Vec<u8>> = self
+            .db
+            .query_row("SELECT value FROM records WHERE key = ?1", [IDENTITY], |row| row.get(0))
+            .optional()?;
+        Ok(mark != WIPED && identity.is_some_and(|identity| !is_open(&identity)))
     }
 
     /// Leaves nothing in the files but what is kept: neither in the log nor in the pages, where even overwriting leaves what was
@@ -424,7 +432,28 @@ pub(crate) mod tests {
         let told = store.unwiped().expect("told");
         assert!(told.contains(&path.display().to_string()) && told.contains("may not need the"));
         assert_eq!(store.unwiped(), None);
-        assert!(!store.is_wiped().expect("readable"), "the next start tries it anew");
+        assert!(store.is_to_be_wiped().expect("readable"), "the next start tries it anew");
+    }
+
+    #[test]
+    fn a_key_that_is_open_is_copied_nowhere() {
+        let temp = tempfile::tempdir().expect("tempdir");
+        let path = temp.path().join("felund.db");
+        let (sealed, open, again) = ([0x81; 90], [0x82, 0, 0x81, 7, 7, 7, 7, 7], [0x83; 90]);
+        let mut store = Sqlite::open(&path).expect("open");
+        let pragma = |store: &Sqlite, name| -> i64 {
+            store.db.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0)).expect("pragma")
+        };
+        assert_eq!(pragma(&store, "temp_store"), 2, "what is copied is copied in memory");
+        store.write(&[put(IDENTITY, &sealed)]).expect("write");
+        store.write(&[put(IDENTITY, &open)]).expect("write");
+        assert_ne!(pragma(&store, "application_id"), WIPED, "the passphrase was taken away");
+        drop(store);
+        let mut store = Sqlite::open(&path).expect("open");
+        assert_ne!(pragma(&store, "application_id"), WIPED, "nor is it at the next start");
+        store.write(&[put(IDENTITY, &again)]).expect("write");
+        assert_eq!(pragma(&store, "application_id"), WIPED);
+        assert!(!is_somewhere(temp.path(), &open) && !is_somewhere(temp.path(), &sealed));
     }
 
     #[test]

@@ -219,6 +219,8 @@ pub(super) fn cbor<T: Encode<()>>(value: &T) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
+
     use super::*;
     use crate::ids::MsgId;
 
@@ -237,6 +239,16 @@ mod tests {
             assert_eq!(Name::parse(&text), Some(name));
         }
         assert_eq!(Name::parse("identity"), None);
+    }
+
+    #[test]
+    fn an_open_key_is_known_from_one_under_a_passphrase() {
+        let identity = |passphrase| {
+            let key = NodeKey::from_seed(Secret::new([7; 32]));
+            write_identity(&key, passphrase, &mut ChaCha20Rng::seed_from_u64(1)).unwrap()
+        };
+        assert!(crate::store::is_open(&identity(None)));
+        assert!(!crate::store::is_open(&identity(Some("tulips"))));
     }
 
     #[test]

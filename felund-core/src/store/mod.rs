@@ -21,6 +21,12 @@ use crate::{
 /// once it holds something else.
 pub const IDENTITY: &str = "identity";
 
+/// Whether what [`IDENTITY`] holds is the key as it is, under no passphrase.
+#[must_use]
+pub fn is_open(identity: &[u8]) -> bool {
+    identity.starts_with(&[0x82, 0])
+}
+
 /// One envelope at rest: cleartext headers for the index, sealed bytes for the rest.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Row {
