@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, TryLockError},
-    io,
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
@@ -20,7 +20,32 @@ pub struct DataDir {
 /// Held by the one process that owns the directory; the system releases it when the process ends, however.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+    database: PathBuf,
+}
+
+impl Lock {
+    /// Remembers whether there is a database: an empty one is then known from a new one. The lock's file holds something as
+    /// long as there is.
+    ///
+    /// # Errors
+    /// When the database is empty that was not.
+    pub(crate) fn look(&self) -> Result<(), String> {
+        let remembered = self.file.metadata().is_ok_and(|file| file.len() > 0);
+        match fs::metadata(&self.database).map(|file| file.len()) {
+            Ok(0) if remembered => return Err(crate::storage::damaged(&self.database, "it is empty")),
+            Ok(1..) if !remembered => {
+                // Without room for it everything else works.
+                let _ = (&self.file).write_all(b"felund.db\n");
+            }
+            // Somebody moved it away, to begin anew.
+            Err(_) if remembered => {
+                let _ = self.file.set_len(0);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
 }
 
 impl DataDir {
@@ -87,7 +112,7 @@ impl DataDir {
         let fail = |e: io::Error| format!("cannot lock {}: {e}", path.display());
         let file = private_file(&path).map_err(fail)?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Lock { _file: file })),
+            Ok(()) => Ok(Some(Lock { file, database: self.database() })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(e)) => Err(fail(e)),
         }
@@ -127,6 +152,29 @@ mod tests {
         assert!(dir.lock().expect("second").is_none());
         drop(lock);
         assert!(dir.lock().expect("third").is_some());
+    }
+
+    #[test]
+    fn an_empty_database_is_not_taken_for_a_new_one() {
+        let temp = tempfile::tempdir().expect("tempdir");
+        let dir = DataDir::open(Some(temp.path().to_owned())).expect("open");
+        let look = || dir.lock().expect("lock").expect("nobody else").look();
+        let write = |bytes: &[u8]| fs::write(dir.database(), bytes).expect("write");
+        assert_eq!(look(), Ok(()));
+        write(b"");
+        assert_eq!(look(), Ok(()), "the first start came no further");
+        write(b"pages");
+        assert_eq!(look(), Ok(()));
+        write(b"");
+        for _ in 0..2 {
+            assert!(look().is_err_and(|error| error.contains("felund.db is damaged")));
+        }
+        write(b"restored");
+        assert_eq!(look(), Ok(()));
+        fs::remove_file(dir.database()).expect("remove");
+        assert_eq!(look(), Ok(()), "it was moved away");
+        write(b"");
+        assert_eq!(look(), Ok(()));
     }
 
     #[cfg(unix)]

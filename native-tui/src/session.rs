@@ -214,6 +214,7 @@ fn own(
     number: u64,
     signals: SyncSender<Signal>,
 ) -> Result<Link, String> {
+    lock.look()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
@@ -228,6 +229,7 @@ fn own(
         let _inside = runtime.enter();
         Driver::open(dir, setup, inbox.clone(), Local::new(number, signals, Arc::clone(&deaf)))?
     };
+    lock.look()?;
     let thread = thread::Builder::new()
         .name("node".to_owned())
         .spawn(move || {

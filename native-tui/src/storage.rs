@@ -30,6 +30,8 @@ CREATE INDEX by_channel ON envelopes (circle, channel, ts, id);
 PRAGMA user_version = 1;
 PRAGMA application_id = 1;
 ";
+/// Bytes of SQLite's smallest page. No database is smaller but one that has just been made and is empty.
+const SMALLEST: u64 = 512;
 /// A file system with less room is full: a transaction takes some pages in the log, and more in the file.
 const ROOM: u64 = 64 * 1024;
 
@@ -61,7 +63,11 @@ impl Sqlite {
     /// # Errors
     /// A text for people that names the file.
     pub fn open(path: &Path) -> Result<Self, String> {
-        datadir::private_file(path).map_err(|e| format!("cannot open {}: {e}", path.display()))?;
+        let file = datadir::private_file(path).map_err(|e| format!("cannot open {}: {e}", path.display()))?;
+        // SQLite takes it for a new one.
+        if file.metadata().is_ok_and(|file| (1..SMALLEST).contains(&file.len())) {
+            return Err(damaged(path, "it is cut off"));
+        }
         let db = Connection::open(path).map_err(|e| explain(path, &e))?;
         let mut store = Self { db, path: path.to_owned(), strict: true, unwiped: None };
         store.prepare().map_err(|e| explain(path, &e))?;
@@ -290,6 +296,15 @@ fn apply(db: &Connection, op: &Op) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// What to do about a damaged file.
+pub(crate) fn damaged(path: &Path, how: &str) -> String {
+    format!(
+        "{} is damaged ({how}). It was left as it is: keep a copy, then restore it from a backup, or move it away and join \
+         your circles again",
+        path.display()
+    )
+}
+
 fn explain(path: &Path, error: &rusqlite::Error) -> String {
     let file = path.display();
     let full =
@@ -297,10 +312,7 @@ fn explain(path: &Path, error: &rusqlite::Error) -> String {
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => full(),
         Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) if is_full(path) => full(),
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => format!(
-            "{file} is damaged ({error}). It was left as it is: keep a copy, then restore it from a backup, or move \
-             it away and join your circles again"
-        ),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => damaged(path, &error.to_string()),
         Some(ErrorCode::ReadOnly) => {
             format!("{file} cannot be written: nothing was changed. Check its permissions and its disk")
         }
@@ -488,6 +500,12 @@ pub(crate) mod tests {
         let error = Sqlite::open(&path).expect_err("refused");
         assert!(error.contains("felund.db is damaged"), "{error}");
         assert_eq!(std::fs::read(&path).expect("read"), nonsense);
+        for left in [1, 100, 511] {
+            std::fs::write(&path, vec![b'S'; left]).expect("write");
+            let error = Sqlite::open(&path).expect_err("refused");
+            assert!(error.contains("felund.db is damaged"), "{left}: {error}");
+            assert_eq!(std::fs::read(&path).expect("read").len(), left);
+        }
     }
 
     #[test]
