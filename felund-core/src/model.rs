@@ -3,6 +3,7 @@
 //! Terminal, browser tab and second browser tab apply the same events and so show the same thing.
 
 use crate::{
+    circle::MARK,
     config::HISTORY_PAGE,
     ids::{ChannelId, CircleId},
     io::Event,
@@ -163,6 +164,16 @@ impl Model {
     #[must_use]
     pub fn circle(&self, id: CircleId) -> Option<&CircleView> {
         self.circles.iter().find(|circle| circle.id == id)
+    }
+
+    /// What the channel of a message is called now. One that no view has told of so far is not taken at its word.
+    #[must_use]
+    pub fn channel_label(&self, message: &MessageView) -> String {
+        let known = self.circle(message.circle_id).map_or(&[][..], |circle| &circle.channels);
+        match known.iter().find(|channel| channel.id == message.channel_id) {
+            Some(channel) => channel.name.clone(),
+            None => [&*message.channel, MARK, &*message.channel_id.short()].concat(),
+        }
     }
 
     /// The loaded messages of a channel, if it was ever opened or heard of.
@@ -365,6 +376,20 @@ mod tests {
         model.apply(&circle(Membership::Outside));
         model.apply(&circle(Membership::Joined));
         assert_eq!(model.timeline(CIRCLE, CHANNEL), None);
+    }
+
+    #[test]
+    fn a_channel_is_called_in_messages_as_it_is_in_lists() {
+        let mut model = Model::default();
+        let made_up = MessageView { channel: "general".into(), ..message(1) };
+        assert_eq!(model.channel_label(&made_up), "general#02020202", "nothing is known of it");
+        model.apply(&circle(Membership::Joined, Vec::new()));
+        let Event::Circle(mut view) = circle(Membership::Joined, Vec::new()) else { unreachable!() };
+        view.channels[0].name = "general#02020202".into();
+        model.apply(&Event::Circle(view));
+        assert_eq!(model.channel_label(&made_up), "general#02020202");
+        model.apply(&circle(Membership::Joined, Vec::new()));
+        assert_eq!(model.channel_label(&made_up), model.circles()[0].channels[0].name);
     }
 
     #[test]

@@ -81,7 +81,7 @@ fn messages_are_printed_in_one_shape() {
     let history = alice.history(&circle.id[..8]);
     assert_eq!(history, std::slice::from_ref(&tailed), "history and tail print the same");
     let keys: BTreeSet<&str> = tailed.as_object().expect("an object").keys().map(String::as_str).collect();
-    let expected = ["circle_id", "channel", "msg_id", "author", "name", "created_ts", "text"];
+    let expected = ["circle_id", "channel", "channel_id", "msg_id", "author", "name", "created_ts", "text"];
     assert_eq!(keys, expected.into());
     assert_eq!(tailed["circle_id"], circle.id.as_str());
     assert_eq!((tailed["channel"].as_str(), tailed["name"].as_str()), (Some("general"), Some("alice")));

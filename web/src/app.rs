@@ -263,7 +263,8 @@ impl App {
         let spoken = [&*message.label, ": ", &*text].concat();
         if platform::hidden() {
             if self.leads() {
-                let title = [&*printable(&message.label), " in #", &*message.channel].concat();
+                let channel = self.model.with_value(|model| model.channel_label(message));
+                let title = [&*printable(&message.label), " in #", &*printable(&channel)].concat();
                 platform::notify(title, &text, &message.channel_id.to_string());
             }
         } else if self.is_here(message.circle_id, message.channel_id) {

@@ -262,7 +262,9 @@ fn history(client: &mut Client, wanted: &str, limit: u32) -> Result<String, Stri
     caught_up(client, circle)?;
     let (circle, channel) = client.channel(wanted)?;
     match client.ask(&Command::History { circle, channel, before: None, limit })? {
-        Reply::History { messages, .. } => Ok(messages.iter().map(print::message).collect()),
+        Reply::History { messages, .. } => {
+            Ok(messages.iter().map(|message| print::message(&client.model, message)).collect())
+        }
         _ => Err(wait::UNEXPECTED.to_owned()),
     }
 }
@@ -340,7 +342,9 @@ fn tail(client: &mut Client, printer: &Printer, wanted: Option<&str>) -> Result<
             if only.is_none_or(|(circle, channel)| {
                 message.circle_id == circle && channel.is_none_or(|channel| message.channel_id == channel)
             }) {
-                printer.print(print::message(&message))?;
+                let told = client.until_told_of(&message);
+                printer.print(print::message(&client.model, &message))?;
+                told?;
             }
         }
         client.changed_or_reopen()?;

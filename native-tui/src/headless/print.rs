@@ -4,6 +4,7 @@
 
 use felund_core::{
     ids::{CircleId, MsgId, NodeId},
+    model::Model,
     view::{ChannelView, CircleView, Delivery, Finding, LinkView, MemberView, MessageView, Reach, Reply},
 };
 use serde_json::{Value, json};
@@ -52,13 +53,14 @@ pub(crate) fn kept(msg_id: MsgId, json: bool) -> String {
 }
 
 /// A line, in JSON always.
-pub(crate) fn message(message: &MessageView) -> String {
+pub(crate) fn message(model: &Model, message: &MessageView) -> String {
     line(&json!({
         "circle_id": message.circle_id,
-        "channel": message.channel,
+        "channel": model.channel_label(message),
+        "channel_id": message.channel_id,
         "msg_id": message.msg_id,
         "author": message.author,
-        "name": message.name,
+        "name": message.label,
         "created_ts": message.created_ts,
         "text": message.text,
     }))
@@ -103,7 +105,7 @@ pub(crate) fn members(circle: &CircleView, json: bool) -> String {
         let elected = circle.anchor == Some(member.id);
         if json {
             return line(&json!({
-                "node_id": member.id, "name": member.name, "reach": member.reach, "anchors": member.anchors,
+                "node_id": member.id, "name": member.label, "reach": member.reach, "anchors": member.anchors,
                 "anchor": elected,
             }));
         }
@@ -202,7 +204,29 @@ fn reach(reach: Reach) -> String {
 
 #[cfg(test)]
 mod tests {
+    use felund_core::ids::ChannelId;
+
     use super::*;
+
+    #[test]
+    fn a_message_names_its_channel_and_its_author_as_lists_do() {
+        let message = MessageView {
+            circle_id: CircleId([1; 16]),
+            channel_id: ChannelId([2; 16]),
+            channel: "general".into(),
+            msg_id: MsgId([3; 16]),
+            author: NodeId([4; 32]),
+            name: "alice".into(),
+            label: "alice#04040404".into(),
+            created_ts: 5,
+            text: "hello".into(),
+            mine: false,
+            delivery: Delivery::Received,
+        };
+        let line: Value = serde_json::from_str(&super::message(&Model::default(), &message)).expect("JSON");
+        assert_eq!(line["channel"], "general#02020202", "no list has told of it");
+        assert_eq!((&line["channel_id"], &line["name"]), (&json!(ChannelId([2; 16])), &json!(message.label)));
+    }
 
     #[test]
     fn a_message_that_waits_is_a_line_for_programs() {

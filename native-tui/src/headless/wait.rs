@@ -32,6 +32,8 @@ const INTERRUPTED: &str = "interrupted";
 const ENDED: &str = "Felund ended unexpectedly";
 /// An answer of another kind than the question.
 pub(crate) const UNEXPECTED: &str = "the running felund answered something else; is it of another version?";
+/// How much later than a message the view of its circle may come.
+const VIEW_PATIENCE: Duration = Duration::from_secs(1);
 /// The node answers from memory and disk; longer than this means that something is broken.
 const ANSWER: Duration = Duration::from_secs(60);
 
@@ -255,6 +257,18 @@ impl Client {
     /// The next message that has come and was not read.
     pub(crate) fn next_message(&mut self) -> Option<MessageView> {
         self.early.pop_front()
+    }
+
+    /// Waits a moment for what a message's channel is called: of a new one nothing need be known when the message comes.
+    pub(crate) fn until_told_of(&mut self, message: &MessageView) -> Result<(), String> {
+        let until = Instant::now() + VIEW_PATIENCE;
+        let is_known = |circle: &CircleView| circle.channels.iter().any(|it| it.id == message.channel_id);
+        while !self.model.circle(message.circle_id).is_none_or(is_known) {
+            if !self.step(until)? {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Waits until anything happens, through another owner when the present one ends.
