@@ -7,7 +7,7 @@ use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    circle::MARK,
+    circle::{MARK, Names},
     ids::{ChannelId, CircleId, MsgId, NodeId},
 };
 
@@ -236,6 +236,14 @@ impl CircleView {
             ["Several members are called ", name, ". Name one of: ", &bearers.join(", "), "."].concat()
         })
     }
+}
+
+/// What each of these circles is called, in their order: its name, with the first eight digits of its id behind it where the
+/// name could be taken for another's.
+#[must_use]
+pub fn circle_labels(circles: &[CircleView]) -> Vec<String> {
+    let names = Names::of(circles.iter().map(|circle| &*circle.name));
+    circles.iter().map(|circle| names.label(&circle.name, &circle.id.short())).collect()
 }
 
 /// How far an own message got. Never claims more than was confirmed.

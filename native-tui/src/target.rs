@@ -2,12 +2,12 @@
 
 use felund_core::{
     ids::ChannelId,
-    view::{ChannelView, CircleView},
+    view::{ChannelView, CircleView, circle_labels},
 };
 
-/// A circle by name or by the beginning of its id.
+/// A circle by name, by what screens call it, or by the beginning of its id.
 pub(crate) fn circle<'a>(circles: &'a [CircleView], wanted: &str) -> Result<&'a CircleView, String> {
-    let found = matching(circles, wanted, |c| &c.name, |c| c.id.to_string());
+    let found = circles_called(circles, wanted);
     match found[..] {
         [circle] => Ok(circle),
         [] if circles.is_empty() => {
@@ -18,6 +18,14 @@ pub(crate) fn circle<'a>(circles: &'a [CircleView], wanted: &str) -> Result<&'a 
             "“{wanted}” could be several circles; use more of the id: {}",
             found.iter().map(|c| format!("{} ({})", c.name, c.id)).collect::<Vec<_>>().join(", ")
         )),
+    }
+}
+
+fn circles_called<'a>(circles: &'a [CircleView], wanted: &str) -> Vec<&'a CircleView> {
+    let labels = circle_labels(circles);
+    match circles.iter().zip(&labels).find(|(_, label)| *label == wanted) {
+        Some((circle, _)) => vec![circle],
+        None => matching(circles, wanted, |c| &c.name, |c| c.id.to_string()),
     }
 }
 
@@ -39,22 +47,18 @@ pub(crate) fn channel<'a>(
     circles: &'a [CircleView],
     wanted: &str,
 ) -> Result<(&'a CircleView, Option<&'a ChannelView>), String> {
-    let whole = circle(circles, wanted);
-    let error = match whole {
-        Ok(circle) => return Ok((circle, None)),
-        Err(error) => error,
-    };
+    let is_called = |name: &str| !circles_called(circles, name).is_empty();
+    if is_called(wanted) {
+        return circle(circles, wanted).map(|circle| (circle, None));
+    }
     let splits: Vec<_> =
         wanted.match_indices('/').map(|(at, _)| (&wanted[..at], &wanted[at + 1..])).collect();
-    for (name, channel) in splits.iter().rev() {
-        if let Ok(circle) = circle(circles, name) {
-            return find_channel(circle, channel).map(|channel| (circle, Some(channel)));
-        }
+    if let Some((name, channel)) = splits.iter().rev().find(|(name, _)| is_called(name)) {
+        let circle = circle(circles, name)?;
+        return find_channel(circle, channel).map(|channel| (circle, Some(channel)));
     }
-    match splits.first() {
-        Some((name, _)) => circle(circles, name).map(|circle| (circle, None)),
-        None => Err(error),
-    }
+    let name = splits.first().map_or(wanted, |(name, _)| name);
+    circle(circles, name).map(|circle| (circle, None))
 }
 
 fn find_channel<'a>(circle: &'a CircleView, wanted: &str) -> Result<&'a ChannelView, String> {
@@ -164,6 +168,18 @@ mod tests {
         let error = channel(&circles, "garden club/nope").expect_err("unknown");
         assert!(error.contains("general") && error.contains("seeds"), "{error}");
         assert!(channel(&circles, "nope/seeds").expect_err("unknown").contains("“nope”"));
+    }
+
+    #[test]
+    fn circles_of_one_name_are_told_apart_by_what_screens_call_them() {
+        let circles = [circle_view("a/b", 1), circle_view("a/b", 2), circle_view("a/b#01010101", 3)];
+        for wanted in ["a/b", "a/b/seeds"] {
+            let error = channel(&circles, wanted).expect_err("ambiguous");
+            assert!(error.contains("could be several circles"), "{error}");
+        }
+        for (wanted, found) in [("a/b#01010101", 0), ("a/b#02020202/seeds", 1)] {
+            assert_eq!(channel(&circles, wanted).expect("found").0.id, circles[found].id, "{wanted}");
+        }
     }
 
     #[test]

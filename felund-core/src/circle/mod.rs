@@ -8,7 +8,7 @@ mod names;
 mod state;
 
 pub use event::{Access, Body, BodyError, Hello, NewChannel, Received, UNSAID, channel_id, clean_name};
-pub(crate) use names::{MARK, look};
+pub(crate) use names::{MARK, Names, look};
 pub use state::{Channel, Member, Standing, State};
 
 pub use crate::envelope::is_ephemeral;

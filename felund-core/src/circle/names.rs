@@ -9,10 +9,10 @@ pub(crate) const MARK: &str = "#";
 
 /// How many members bear each name, those that look alike being one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Names(SortedMap<String, u32>);
+pub(crate) struct Names(SortedMap<String, u32>);
 
 impl Names {
-    pub(super) fn of<'a>(names: impl Iterator<Item = &'a str>) -> Self {
+    pub(crate) fn of<'a>(names: impl Iterator<Item = &'a str>) -> Self {
         let mut all = Self::default();
         names.for_each(|name| all.add(name));
         all
@@ -37,7 +37,7 @@ impl Names {
     }
 
     /// A name, with the id behind it that tells its bearer from others if it needs one.
-    fn label(&self, name: &str, short: &str) -> String {
+    pub(crate) fn label(&self, name: &str, short: &str) -> String {
         let like_an_id = name.len() == short.len() && name.bytes().all(|byte| byte.is_ascii_hexdigit());
         if like_an_id && name != short || name.contains(MARK) || self.is_shared(name) {
             format!("{name}{MARK}{short}")

@@ -19,7 +19,7 @@ use felund_core::{
     config::MAX_TEXT_LEN,
     ids::{ChannelId, CircleId, MsgId},
     io::Command,
-    view::{CircleView, Delivery, Finding, LinkView, MessageView, Reply},
+    view::{CircleView, Delivery, Finding, LinkView, MessageView, Reply, circle_labels},
 };
 
 use crate::{
@@ -310,10 +310,11 @@ fn anchor(client: &mut Client, printer: &Printer, json: bool) -> Result<Never, S
     let (mut said, mut links) = (HashMap::new(), Links::default());
     loop {
         links.news(client.model.circles().iter()).iter().for_each(|news| notice(news));
-        for circle in client.model.circles() {
+        let circles = client.model.circles();
+        for (circle, name) in circles.iter().zip(circle_labels(circles)) {
             let state = print::Anchored::of(circle);
             if said.insert(circle.id, state.clone()).as_ref() != Some(&state) {
-                printer.print(print::anchored(circle, &state, json))?;
+                printer.print(print::anchored(circle, &name, &state, json))?;
             }
         }
         client.changed_or_reopen()?;

@@ -5,7 +5,10 @@
 use felund_core::{
     ids::{CircleId, MsgId, NodeId},
     model::Model,
-    view::{ChannelView, CircleView, Delivery, Finding, LinkView, MemberView, MessageView, Reach, Reply},
+    view::{
+        ChannelView, CircleView, Delivery, Finding, LinkView, MemberView, MessageView, Reach, Reply,
+        circle_labels,
+    },
 };
 use serde_json::{Value, json};
 
@@ -70,19 +73,19 @@ pub(crate) fn circles(circles: &[CircleView], json: bool) -> String {
     if circles.is_empty() && !json {
         return "no circle yet; use `felund create` or `felund join`\n".to_owned();
     }
-    let of = |circle: &CircleView| {
+    let of = |(circle, name): (&CircleView, &String)| {
         let unread: u32 = circle.channels.iter().map(|channel| channel.unread).sum();
         if json {
             return line(&json!({
-                "circle_id": circle.id, "name": circle.name, "relay": circle.relay, "link": circle.link,
+                "circle_id": circle.id, "name": name, "relay": circle.relay, "link": circle.link,
                 "members": circle.members.len(), "unread": unread, "unsent": circle.unsent,
             }));
         }
         let members = plural(circle.members.len(), "member");
         let (id, link) = (circle.id.short(), link(&circle.link));
-        format!("{id}  {}  {members}, {unread} unread, {link}\n", clean(&circle.name))
+        format!("{id}  {}  {members}, {unread} unread, {link}\n", clean(name))
     };
-    circles.iter().map(of).collect()
+    circles.iter().zip(&circle_labels(circles)).map(of).collect()
 }
 
 pub(crate) fn channels(circle: &CircleView, json: bool) -> String {
@@ -133,11 +136,11 @@ impl Anchored {
     }
 }
 
-pub(crate) fn anchored(circle: &CircleView, state: &Anchored, json: bool) -> String {
+pub(crate) fn anchored(circle: &CircleView, name: &str, state: &Anchored, json: bool) -> String {
     let member = circle.members.iter().find(|member| Some(member.id) == state.elected);
     if json {
         return line(&json!({
-            "circle_id": circle.id, "circle": circle.name, "anchor": state.elected, "connected": state.connected,
+            "circle_id": circle.id, "circle": name, "anchor": state.elected, "connected": state.connected,
         }));
     }
     let elected = match member {
@@ -146,7 +149,7 @@ pub(crate) fn anchored(circle: &CircleView, state: &Anchored, json: bool) -> Str
         None => "nobody yet".to_owned(),
     };
     let connected = plural(state.connected, "member");
-    format!("{}: {connected} connected; anchor: {elected}\n", clean(&circle.name))
+    format!("{}: {connected} connected; anchor: {elected}\n", clean(name))
 }
 
 pub(crate) fn findings(findings: &[Finding], json: bool) -> String {

@@ -9,7 +9,7 @@ use felund_core::{
     ids::{ChannelId, CircleId},
     io::{Command, Event},
     model::Model,
-    view::{ChannelView, CircleView, Key, Membership, Reply},
+    view::{ChannelView, CircleView, Key, Membership, Reply, circle_labels},
 };
 use jiff::tz::TimeZone;
 use ratatui::layout::Rect;
@@ -205,6 +205,13 @@ impl App {
 
     pub(crate) fn circle(&self) -> Option<&CircleView> {
         self.model.circle(self.open?.0)
+    }
+
+    /// What a circle is called on the screen.
+    pub(crate) fn label(&self, circle: CircleId) -> String {
+        let circles = self.model.circles();
+        let at = circles.iter().position(|known| known.id == circle);
+        at.map(|at| circle_labels(circles).swap_remove(at)).unwrap_or_default()
     }
 
     pub(crate) fn channel(&self) -> Option<&ChannelView> {

@@ -4,7 +4,7 @@ use felund_core::{
     ids::{ChannelId, CircleId, NodeId},
     io::Command,
     slash::{self, Names, Slash},
-    view::{ChannelView, CircleView, Finding, LinkView, MemberView, Membership, Reach},
+    view::{ChannelView, CircleView, Finding, LinkView, MemberView, Membership, Reach, circle_labels},
 };
 
 use super::{
@@ -138,7 +138,7 @@ impl App {
 
     /// What there is to complete with.
     pub(crate) fn names(&self) -> Names {
-        let circles = self.model.circles().iter().map(|circle| circle.name.clone()).collect();
+        let circles = circle_labels(self.model.circles());
         let Ok((circle, channel)) = self.here_view() else { return Names { circles, ..Names::default() } };
         let name = |id: &NodeId| circle.members.iter().find(|m| m.id == *id).map(|m| m.label.clone());
         Names {
@@ -189,7 +189,8 @@ impl App {
     fn show_circles(&mut self) {
         let line = |circle: &CircleView| {
             let members = plural(circle.members.len(), "member");
-            format!("{}  ({members}, {}, id {})", circle.name, words::link(&circle.link), circle.id.short())
+            let (name, link) = (self.label(circle.id), words::link(&circle.link));
+            format!("{name}  ({members}, {link}, id {})", circle.id.short())
         };
         let lines = self.model.circles().iter().map(line).collect();
         self.show("circles", lines);
@@ -206,7 +207,7 @@ impl App {
             format!("#{}  ({}, {stands}, {} unread)", channel.name, channel.access.as_str(), channel.unread)
         };
         let lines = circle.channels.iter().map(line).collect();
-        self.show(format!("channels of {}", circle.name.clone()), lines);
+        self.show(format!("channels of {}", self.label(circle.id)), lines);
         Ok(())
     }
 
@@ -231,7 +232,7 @@ impl App {
             )
         };
         let lines = members.map(line).collect();
-        self.show(format!("who is in {}", circle.name.clone()), lines);
+        self.show(format!("who is in {}", self.label(circle.id)), lines);
         Ok(())
     }
 

@@ -3,6 +3,21 @@
 use super::*;
 
 #[test]
+fn circles_of_one_name_are_told_apart_wherever_they_are_shown() {
+    let mut app = chat();
+    app.event(Event::Circle(CircleView { name: "garden club".into(), ..family() }));
+    let screen = draw(&mut app, 100, 20);
+    assert!(screen.contains("─ garden club#01010101 ▸ #general"), "{screen}");
+    assert!(screen.contains("● gard…#01010101") && screen.contains("○ gard…#02020202"), "{screen}");
+    type_text(&mut app, "/circle switch garden club#02020202");
+    press(&mut app, KeyCode::Enter);
+    assert_eq!(app.open.map(|(circle, _)| circle), Some(FAMILY));
+    type_text(&mut app, "/circles");
+    press(&mut app, KeyCode::Enter);
+    assert!(draw(&mut app, 100, 20).contains("garden club#01010101  ("));
+}
+
+#[test]
 fn the_screen() {
     let expected = "\
 ┌ felund ─ garden club ▸ #general ─────────────────── 2 direct · 1 via relay ─┐

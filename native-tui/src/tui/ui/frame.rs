@@ -86,7 +86,9 @@ fn line(buf: &mut Buffer, area: Rect, y: u16, left: &str, right: &str, style: St
 fn header(app: &App, area: Rect, buf: &mut Buffer) {
     let room = usize::from(area.width) - 4;
     let place = match (app.circle(), app.channel()) {
-        (Some(circle), Some(channel)) => format!(" ─ {} ▸ #{} ", clean(&circle.name), clean(&channel.name)),
+        (Some(circle), Some(channel)) => {
+            format!(" ─ {} ▸ #{} ", clean(&app.label(circle.id)), clean(&channel.name))
+        }
         _ => " ".to_owned(),
     };
     let state = app.circle().map(|circle| state(app, circle)).unwrap_or_default();

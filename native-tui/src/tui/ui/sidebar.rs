@@ -1,6 +1,6 @@
 //! The sidebar: circles, the channels of the open one, its members and how each is reached.
 
-use felund_core::view::{Access, ChannelView, CircleView, Membership};
+use felund_core::view::{Access, ChannelView, CircleView, Membership, circle_labels};
 use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 
 use super::{
@@ -60,12 +60,12 @@ fn places(app: &App) -> (Vec<Row>, usize) {
     let heading = app.theme.dim().patch(app.theme.bold());
     let mut rows = vec![Row { left: "Circles".into(), right: String::new(), style: heading, hit: None }];
     let mut open = 0;
-    for circle in app.model.circles() {
+    for (circle, name) in app.model.circles().iter().zip(circle_labels(app.model.circles())) {
         let here = app.open.is_some_and(|(id, _)| id == circle.id);
         let unread: u32 = circle.channels.iter().map(|channel| channel.unread).sum();
         let sign = if here { "●" } else { "○" };
         rows.push(Row {
-            left: format!("{sign} {}", clean(&circle.name)),
+            left: format!("{sign} {}", clean(&name)),
             right: if here { String::new() } else { count(unread) },
             style: if here || unread > 0 { app.theme.bold() } else { Style::new() },
             hit: Some(Hit::Circle(circle.id)),
@@ -129,6 +129,17 @@ fn count(unread: u32) -> String {
     }
 }
 
+/// Cuts what has no room, and last of all the id that tells one name's bearer from another's.
+fn cut(label: &str, columns: usize) -> String {
+    let is_id = |id: &str| id.len() == 8 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match label.rsplit_once('#') {
+        Some((name, id)) if is_id(id) && wrap::width(label) > columns && columns > 12 => {
+            format!("{}#{id}", wrap::cut(name, columns - 9))
+        }
+        _ => wrap::cut(label, columns),
+    }
+}
+
 fn draw_row(row: &Row, area: Rect, buf: &mut Buffer, hits: &mut Vec<(Rect, Hit)>) {
     let columns = usize::from(area.width);
     let right = wrap::width(&row.right);
@@ -137,7 +148,7 @@ fn draw_row(row: &Row, area: Rect, buf: &mut Buffer, hits: &mut Vec<(Rect, Hit)>
     if row.style.add_modifier.contains(ratatui::style::Modifier::REVERSED) {
         buf.set_style(area, row.style);
     }
-    put(buf, area.x, area.y, left, &wrap::cut(&row.left, left), row.style);
+    put(buf, area.x, area.y, left, &cut(&row.left, left), row.style);
     let at = area.right().saturating_sub(u16::try_from(right).unwrap_or(0));
     let style = if row.hit.is_some() { row.style } else { Style::new() };
     put(buf, at, area.y, right, &row.right, style);
