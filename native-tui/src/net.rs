@@ -44,10 +44,7 @@ pub(crate) struct Net {
 impl Net {
     pub(crate) fn new(inbox: mpsc::Sender<Inbox>) -> Self {
         let connector = Connector::new();
-        let http = Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(Duration::from_secs(20))
-            .pool_max_idle_per_host(1)
-            .build(connector.clone());
+        let http = client(connector.clone());
         let (sockets, places, peers) = (HashMap::new(), HashMap::new(), HashMap::new());
         Self { connector, http, sockets, places, peers, inbox, accepted: 0 }
     }
@@ -174,6 +171,17 @@ impl Net {
             _ => true,
         }
     }
+}
+
+fn client(connector: Connector) -> Client<Connector, Full<Bytes>> {
+    let mut builder = Client::builder(TokioExecutor::new());
+    builder.pool_idle_timeout(Duration::from_secs(20)).pool_max_idle_per_host(1).build(connector)
+}
+
+/// What one request comes to.
+#[cfg(test)]
+pub(crate) async fn once(request: HttpRequest) -> Result<HttpResponse, String> {
+    exchange(&client(Connector::new()), request).await.map_err(|e| reasons(e.as_ref()))
 }
 
 async fn exchange(

@@ -21,6 +21,8 @@ const MAX_CHECKUPS: usize = 4;
 /// What was found of servers stands for this long, in milliseconds: whoever asks again and again, as while a router is
 /// being asked for a port, borrows no more addresses of TURN servers for that.
 const STANDS_MS: u64 = 5_000;
+/// What to do where a relay does not answer, or not as one.
+const UNREACHED: &str = "Check the relay's address and this device's network; where both are right, whoever runs the relay has to look.";
 /// How much later than promised a platform may answer, in milliseconds.
 const LATE_MS: u64 = 2_000;
 
@@ -189,7 +191,8 @@ impl Node {
                     false,
                     format!("not reachable: {reason}; next try in {retry_in_s} s"),
                     Some(
-                        "Check this device's network and the relay's address. Messages wait here meanwhile.",
+                        "Check the relay's address and this device's network; where both are right, whoever runs the relay \
+                         has to look. Messages wait here meanwhile.",
                     ),
                 ),
                 LinkView::None if !circle.direct.is_empty() => {
@@ -352,7 +355,7 @@ fn judge(relay: &str, took: u64, wall_s: u64, result: &Result<HttpResponse, Stri
     let subject = format!("relay {relay}");
     let fault = |detail: String, advice| vec![Finding::new(subject.as_str(), false, detail, Some(advice))];
     let response = match result {
-        Err(cause) => return fault(cause.clone(), "Check this device's network and the relay's address."),
+        Err(cause) => return fault(cause.clone(), UNREACHED),
         Ok(response) => response,
     };
     let Ok(health) = serde_json::from_slice::<HealthResponse>(&response.body) else {

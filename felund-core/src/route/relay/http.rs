@@ -333,7 +333,7 @@ impl RelayLink {
             if asked == Asked::Session && response.status == 404 {
                 return self.socket_refused(cx);
             }
-            return self.fail(format!("it answered with status {}", response.status), cx);
+            return self.fail(no_relay(response.status), cx);
         };
         let now = cx.now.mono;
         let Some(leg) = self.legs.get_mut(&hint) else { return };
@@ -372,6 +372,14 @@ impl RelayLink {
     }
 }
 
+/// What an answer means that a Felund relay does not give.
+fn no_relay(status: u16) -> String {
+    // What stands before a relay says these while that is away.
+    let is_away = matches!(status, 500 | 502..600);
+    let what = if is_away { "it answered" } else { "no Felund relay is at this address: it answers" };
+    format!("{what} with status {status}")
+}
+
 fn json(value: &impl serde::Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("these types have string keys only, and serialise without fail")
 }
@@ -398,6 +406,15 @@ fn origin(base: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_web_server_is_told_from_a_relay_that_is_away() {
+        for (status, is_one) in
+            [(301, false), (404, false), (405, false), (501, false), (502, true), (503, true)]
+        {
+            assert_eq!(no_relay(status).starts_with("it answered"), is_one, "{}", no_relay(status));
+        }
+    }
 
     #[test]
     fn socket_urls_follow_the_base_and_the_relays_word() {
