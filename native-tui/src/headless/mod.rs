@@ -19,7 +19,7 @@ use felund_core::{
     config::MAX_TEXT_LEN,
     ids::{ChannelId, CircleId, MsgId},
     io::Command,
-    view::{CircleView, Delivery, Finding, LinkView, MessageView, Reply, circle_labels},
+    view::{CircleView, Delivery, Finding, LinkView, Membership, MessageView, Reply, circle_labels},
 };
 
 use crate::{
@@ -263,9 +263,28 @@ fn history(client: &mut Client, wanted: &str, limit: u32) -> Result<String, Stri
     let (circle, channel) = client.channel(wanted)?;
     match client.ask(&Command::History { circle, channel, before: None, limit })? {
         Reply::History { messages, .. } => {
+            let unreadable = unreadable(client.circle(circle)?, channel).filter(|_| messages.is_empty());
+            if let Some(why) = unreadable {
+                return Err(why);
+            }
             Ok(messages.iter().map(|message| print::message(&client.model, message)).collect())
         }
         _ => Err(wait::UNEXPECTED.to_owned()),
+    }
+}
+
+/// Why nothing of a channel can be read, as far as one is not in it.
+fn unreadable(circle: &CircleView, channel: ChannelId) -> Option<String> {
+    let channel = circle.channels.iter().find(|known| known.id == channel)?;
+    let name = &channel.name;
+    match channel.membership {
+        Membership::Joined => None,
+        Membership::Outside => Some(format!(
+            "you are not in #{name}, so nothing of it can be read here. Join it in the chat with /channel join {name}"
+        )),
+        Membership::Requested => Some(format!(
+            "you have asked to be let into #{name}, and its creator has not answered: until then nothing of it can be read here"
+        )),
     }
 }
 
@@ -326,6 +345,9 @@ fn tail(client: &mut Client, printer: &Printer, wanted: Option<&str>) -> Result<
     let only = match wanted {
         Some(wanted) => {
             let (circle, channel) = target::channel(client.model.circles(), wanted)?;
+            if let Some(why) = channel.and_then(|channel| unreadable(circle, channel.id)) {
+                notice(&why);
+            }
             Some((circle.id, channel.map(|channel| channel.id)))
         }
         None => None,
@@ -354,7 +376,42 @@ fn tail(client: &mut Client, printer: &Printer, wanted: Option<&str>) -> Result<
 
 #[cfg(test)]
 mod tests {
+    use felund_core::view::{Access, ChannelView, Retention};
+
     use super::*;
+
+    #[test]
+    fn a_channel_that_one_is_not_in_is_no_empty_one() {
+        let of = |membership| {
+            let channel = ChannelView {
+                id: ChannelId([2; 16]),
+                name: "locked".into(),
+                access: Access::Key,
+                membership,
+                owned: false,
+                unread: 0,
+                read_up_to: None,
+                requests: vec![],
+                members: vec![],
+                draft: String::new(),
+            };
+            let circle = CircleView {
+                id: CircleId([1; 16]),
+                name: "garden club".into(),
+                relay: None,
+                link: LinkView::None,
+                channels: vec![channel],
+                members: vec![],
+                anchor: None,
+                unsent: 0,
+                retention: Retention { messages: 1, days: 1 },
+            };
+            unreadable(&circle, ChannelId([2; 16]))
+        };
+        assert_eq!(of(Membership::Joined), None);
+        assert!(of(Membership::Outside).is_some_and(|why| why.contains("/channel join locked")));
+        assert!(of(Membership::Requested).is_some_and(|why| why.contains("has not answered")));
+    }
 
     #[test]
     fn a_text_is_read_whole_or_refused() {
