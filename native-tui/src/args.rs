@@ -97,7 +97,7 @@ pub(crate) struct Options {
     pub(crate) hide_address: bool,
     /// STUN or TURN server to use instead of those that relays name; kept once given, and may be repeated. A TURN server's URL is
     /// followed by user name and credential: "turn:turn.example alice secret"; `none` goes back to the relays'.
-    #[arg(long = "ice-server", global = true, env = "FELUND_ICE_SERVERS", value_name = "URL", value_parser = ice_servers)]
+    #[arg(long = "ice-server", global = true, env = "FELUND_ICE_SERVERS", hide_env_values = true, value_name = "URL", value_parser = ice_servers)]
     pub(crate) ice_servers: Vec<String>,
     /// Answer in JSON.
     #[arg(long, global = true)]
@@ -221,6 +221,13 @@ mod tests {
         };
         assert_eq!((said(""), said(" ")), (0, 0));
         assert!(said("x") > 8);
+    }
+
+    #[test]
+    fn the_help_tells_no_secret() {
+        let command = Cli::command();
+        let servers = command.get_arguments().find(|arg| arg.get_id() == "ice_servers").expect("the option");
+        assert!(servers.is_hide_env_values_set(), "a TURN server's password is in it");
     }
 
     #[test]
