@@ -66,6 +66,10 @@ fn ice_servers(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+fn relay(text: &str) -> Result<String, String> {
+    felund_core::relay_api::clean_relay_url(text)
+}
+
 /// Options that hold for every command.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Options {
@@ -76,7 +80,7 @@ pub(crate) struct Options {
     #[arg(long, global = true, env = "FELUND_NAME", value_name = "NAME")]
     pub(crate) name: Option<String>,
     /// Relay of new circles: its address, such as the one its web app is opened by.
-    #[arg(long, global = true, env = "FELUND_RELAY", value_name = "URL")]
+    #[arg(long, global = true, env = "FELUND_RELAY", value_name = "URL", value_parser = relay)]
     pub(crate) relay: Option<String>,
     /// Where other members may connect directly, such as [::]:4700; invites then name it [default: for clients that
     /// run on, a free port at all addresses, which members in the local network find].
@@ -228,6 +232,15 @@ mod tests {
         let command = Cli::command();
         let servers = command.get_arguments().find(|arg| arg.get_id() == "ice_servers").expect("the option");
         assert!(servers.is_hide_env_values_set(), "a TURN server's password is in it");
+    }
+
+    #[test]
+    fn a_relay_that_can_be_none_is_wrong_usage_whatever_the_command() {
+        for relay in ["ftp://relay.example", "x"] {
+            assert!(Cli::try_parse_from(["felund", "--relay", relay, "circles"]).is_err(), "{relay}");
+        }
+        let given = Cli::try_parse_from(["felund", "--relay", "https://relay.example/", "circles"]);
+        assert!(given.is_ok_and(|given| given.options.relay.is_some()));
     }
 
     #[test]

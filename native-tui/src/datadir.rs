@@ -109,7 +109,13 @@ impl DataDir {
     /// A text for people.
     pub fn lock(&self) -> Result<Option<Lock>, String> {
         let path = self.path.join("felund.lock");
-        let fail = |e: io::Error| format!("cannot lock {}: {e}", path.display());
+        let fail = |e: io::Error| {
+            format!(
+                "cannot write to {}: {e}. Nothing was changed; Felund needs a directory of your own that it can write to: \
+                 choose another one with --data-dir",
+                path.display()
+            )
+        };
         let file = private_file(&path).map_err(fail)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Lock { file, database: self.database() })),
@@ -187,6 +193,16 @@ mod tests {
         assert_eq!(mode(dir.path()), 0o700);
         private_file(&dir.database()).expect("file");
         assert_eq!(mode(&dir.database()), 0o600);
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_written_to_is_named_with_what_to_do() {
+        let temp = tempfile::tempdir().expect("tempdir");
+        let dir = DataDir::open(Some(temp.path().to_owned())).expect("open");
+        // Whoever runs the tests may write everywhere; nobody may open this.
+        fs::create_dir(temp.path().join("felund.lock")).expect("folder");
+        let error = dir.lock().expect_err("refused");
+        assert!(error.contains("felund.lock") && error.contains("--data-dir"), "{error}");
     }
 
     #[cfg(unix)]

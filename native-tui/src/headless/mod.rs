@@ -80,18 +80,8 @@ fn carry_out(client: &mut Client, options: Options, command: Cmd) -> Result<Done
     let Options { relay, listen, no_mdns, json, .. } = options;
     let text = match command {
         Cmd::Create { circle_name: name } => {
-            if relay.is_none() && listen.is_none() {
-                let who = if no_mdns {
-                    "nobody else can be reached yet"
-                } else {
-                    "only members in the same local network can be reached, while felund runs"
-                };
-                notice(&format!(
-                    "this circle has no relay, so {who}; give one with --relay URL or FELUND_RELAY, or let members \
-                     connect with --listen ADDR:PORT"
-                ));
-            }
-            create(client, name, relay, json)?
+            let alone = (relay.is_none() && listen.is_none()).then(|| alone(no_mdns));
+            create(client, name, relay, alone.as_deref(), json)?
         }
         Cmd::Join { code } => join(client, &code, relay, json)?,
         Cmd::Invite { circle } => {
@@ -142,8 +132,28 @@ fn caught_up(client: &mut Client, circle: CircleId) -> Result<&CircleView, Strin
     Ok(circle)
 }
 
-fn create(client: &mut Client, name: String, relay: Option<String>, json: bool) -> Result<String, String> {
+/// Whom a circle without a relay can reach.
+fn alone(no_mdns: bool) -> String {
+    let who = if no_mdns {
+        "nobody else can be reached yet"
+    } else {
+        "only members in the same local network can be reached, while felund runs"
+    };
+    format!(
+        "this circle has no relay, so {who}; give one with --relay URL or FELUND_RELAY, or let members connect with \
+         --listen ADDR:PORT"
+    )
+}
+
+fn create(
+    client: &mut Client,
+    name: String,
+    relay: Option<String>,
+    hint: Option<&str>,
+    json: bool,
+) -> Result<String, String> {
     let reply = client.ask(&Command::CreateCircle { name, relay })?;
+    hint.into_iter().for_each(notice);
     let (id, text) = print::circle(&reply, json)?;
     // At once: a relay may take its time, and whoever is tired of that has the invite.
     let printed = output::print(&text);
