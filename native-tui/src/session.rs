@@ -65,6 +65,11 @@ pub enum Signal {
     Stop,
 }
 
+/// Why a question was not answered: its session ended.
+pub(crate) const ENDED: &str = "the running felund ended before it answered";
+/// Why a question was not answered: see [`Signal::Anew`].
+pub(crate) const MISSED: &str = "this terminal was paused and missed the answer";
+
 /// Sessions of this process so far.
 static SESSIONS: AtomicU64 = AtomicU64::new(0);
 

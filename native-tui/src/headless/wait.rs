@@ -24,7 +24,7 @@ use super::output::{Printer, notice};
 use crate::{
     args::Options,
     datadir::DataDir,
-    session::{Session, Setup, Signal, end_politely},
+    session::{self, Session, Setup, Signal, end_politely},
     target,
 };
 
@@ -53,6 +53,8 @@ pub(crate) struct Client {
     closed: bool,
     /// Counts sessions: a question of an earlier one is not answered any more.
     generation: u32,
+    /// Why that one's are not.
+    lost: &'static str,
     replies: HashMap<u64, Result<Reply, String>>,
     /// What went wrong before the node was ready: what it left out, or why it will not get ready.
     warnings: Vec<String>,
@@ -81,6 +83,7 @@ impl Client {
             delivered: HashMap::new(),
             closed: false,
             generation: 0,
+            lost: session::ENDED,
             replies: HashMap::new(),
             warnings: Vec::new(),
             stopped: false,
@@ -156,11 +159,7 @@ impl Client {
                 Some(reply) => return Ok(reply),
                 None if is_repeatable(command) => {}
                 None => {
-                    return Err(
-                        "the running felund ended before it answered; look whether it was done before \
-                                you do it again"
-                            .to_owned(),
-                    );
+                    return Err(format!("{}; look whether it was done before you do it again", self.lost));
                 }
             }
         }
@@ -218,7 +217,7 @@ impl Client {
                 return Err(reason);
             }
             Signal::Anew(session) if self.session.is(session) => {
-                self.forget();
+                self.forget(session::MISSED);
                 return self.until_ready();
             }
             Signal::Stop => {
@@ -247,8 +246,9 @@ impl Client {
         }
     }
 
-    /// Forgets what a session told.
-    fn forget(&mut self) {
+    /// Forgets what a session told, and why.
+    fn forget(&mut self, why: &'static str) {
+        self.lost = why;
         self.model = Model::default();
         self.replies.clear();
         self.generation += 1;
@@ -300,7 +300,7 @@ impl Client {
     fn reopen(&mut self) -> Result<(), String> {
         loop {
             self.session = Session::open(&self.dir, self.setup, &self.sender)?;
-            self.forget();
+            self.forget(session::ENDED);
             self.closed = false;
             match self.until_ready() {
                 Err(_) if self.closed => {}

@@ -21,7 +21,10 @@ use super::{
     scroll::Scroll,
     theme::Theme,
 };
-use crate::args::Options;
+use crate::{
+    args::Options,
+    session::{ENDED, MISSED},
+};
 
 /// Messages older than this are no news to ring for, in milliseconds.
 const NEWS_MS: u64 = 120_000;
@@ -39,10 +42,8 @@ pub(crate) enum Effect {
 }
 
 /// What somebody must know whose question was not answered.
-const UNSURE_SENT: &str =
-    "the running felund ended before it answered; look whether this was sent before you send it again";
-const UNSURE_DONE: &str =
-    "the running felund ended before it answered; look whether it was done before you do it again";
+const UNSURE_SENT: &str = "look whether this was sent before you send it again";
+const UNSURE_DONE: &str = "look whether it was done before you do it again";
 
 /// What an answer is for.
 #[derive(Debug, Clone, PartialEq)]
@@ -165,8 +166,18 @@ impl App {
         }
     }
 
-    /// Starts anew with another session; the place and what is typed stay. What was asked for is not answered any more.
+    /// Starts anew with another session.
     pub(crate) fn reconnect(&mut self) {
+        self.begin_anew(ENDED);
+    }
+
+    /// Starts anew with the same session, which this process has not listened to.
+    pub(crate) fn resume(&mut self) {
+        self.begin_anew(MISSED);
+    }
+
+    /// The place and what is typed stay. What was asked for is not answered any more.
+    fn begin_anew(&mut self, why: &str) {
         self.model = Model::default();
         self.loading = None;
         self.marked = None;
@@ -175,8 +186,8 @@ impl App {
         for pending in std::mem::take(&mut self.pending).into_values().rev() {
             match pending {
                 Pending::Quiet | Pending::History(_) | Pending::Draft(..) => {}
-                Pending::Send(..) => self.refused(&pending, UNSURE_SENT.to_owned()),
-                _ => self.refused(&pending, UNSURE_DONE.to_owned()),
+                Pending::Send(..) => self.refused(&pending, format!("{why}; {UNSURE_SENT}")),
+                _ => self.refused(&pending, format!("{why}; {UNSURE_DONE}")),
             }
         }
     }

@@ -134,7 +134,7 @@ impl Loop {
                 self.session = Session::open(&self.dir, self.setup, &self.sender)?;
                 self.app.mirror = self.session.is_mirror();
             }
-            Signal::Anew(session) if self.session.is(session) => self.app.reconnect(),
+            Signal::Anew(session) if self.session.is(session) => self.app.resume(),
             // The last words of a session that was followed by another.
             Signal::Event(..) | Signal::Closed(..) | Signal::Anew(_) => {}
             Signal::Stop => self.app.quit(),

@@ -27,6 +27,20 @@ fn the_end_of_an_earlier_owner_is_not_taken_for_that_of_the_next() {
     assert_eq!(client.generation(), 1, "there were two owners");
 }
 
+#[test]
+fn whoever_was_paused_is_not_told_that_something_ended() {
+    let temp = tempfile::tempdir().expect("tempdir");
+    let options = Options { data_dir: Some(temp.path().to_owned()), ..Options::default() };
+    let mut client = Client::open(options.clone(), Setup::default()).expect("opens");
+    let this = (0..1_000).find(|number| client.session.is(*number)).expect("a number");
+    // What is known comes once more, as far as this test has it.
+    for signal in [Signal::Anew(this), Signal::Event(this, Box::new(Event::Ready))] {
+        client.sender.send(signal).expect("it listens");
+    }
+    let error = client.ask(&Command::SetAnchor { on: true }).expect_err("it is not known");
+    assert!(error.contains("paused") && !error.contains("ended"), "{error}");
+}
+
 /// A data directory with a circle in it.
 fn with_circle(dir: &std::path::Path) -> (Options, CircleId) {
     let options = Options { data_dir: Some(dir.to_owned()), ..Options::default() };

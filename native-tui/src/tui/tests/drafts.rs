@@ -138,6 +138,19 @@ fn a_draft_that_was_not_touched_here_is_left_to_who_typed_it() {
 }
 
 #[test]
+fn who_was_paused_is_not_told_that_something_ended() {
+    let mut app = chat();
+    type_text(&mut app, "hello");
+    press(&mut app, KeyCode::Enter);
+    let Some(Effect::Ask(Command::Send { .. }, pending)) = app.effects.pop() else { panic!("sends") };
+    app.asked(3, pending);
+    app.resume();
+    assert_eq!(app.editor.text(), "hello");
+    let said = app.notice.expect("a word").text;
+    assert!(said.contains("this terminal was paused") && !said.contains("ended"), "{said}");
+}
+
+#[test]
 fn what_an_owner_did_not_keep_before_it_ended_is_kept_by_the_next() {
     let mut app = chat();
     draw(&mut app, 80, 20);
