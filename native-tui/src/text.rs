@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use unicode_segmentation::GraphemeCursor;
+
 /// Whether a character could steer the terminal or disguise what is written: controls, escape sequences and
 /// bidirectional overrides.
 pub(crate) fn is_dangerous(c: char) -> bool {
@@ -10,14 +12,32 @@ pub(crate) fn is_dangerous(c: char) -> bool {
         || matches!(c, '\u{e0000}'..='\u{e007f}' | '\u{fff9}'..='\u{fffb}' | '\u{61c}')
 }
 
+/// Whether a joiner or a non-joiner is where no script and no emoji has it. Terminals put what follows a joiner into the cell
+/// before it, and all that is behind is shifted.
+fn is_stray(text: &str, at: usize, c: char) -> bool {
+    let end = at + c.len_utf8();
+    let next = text[end..].chars().next();
+    match c {
+        '\u{200d}' => {
+            let ends = |at| GraphemeCursor::new(at, text.len(), true).is_boundary(text, 0) != Ok(false);
+            ends(at) || ends(end) || next == Some(c)
+        }
+        '\u{200c}' => [text[..at].chars().next_back(), next].iter().any(|c| c.is_none_or(|c| c.is_ascii())),
+        _ => false,
+    }
+}
+
 /// One line of text with every dangerous character made visible.
 #[must_use]
 pub(crate) fn clean(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(is_dangerous) {
+    let is_unsafe = |(at, c): (usize, char)| is_dangerous(c) || is_stray(text, at, c);
+    if text.is_ascii() && !text.bytes().any(|byte| byte.is_ascii_control())
+        || !text.char_indices().any(is_unsafe)
+    {
         return Cow::Borrowed(text);
     }
     let mut safe = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
+    for (at, c) in text.char_indices() {
         match c {
             '\n' => safe.push('⏎'),
             '\t' => safe.push_str("    "),
@@ -26,7 +46,7 @@ pub(crate) fn clean(text: &str) -> Cow<'_, str> {
                 safe.push(char::from(b'@' + c as u8));
             }
             '\u{7f}' => safe.push_str("^?"),
-            c if is_dangerous(c) => safe.push_str(&format!("<{:04X}>", u32::from(c))),
+            c if is_unsafe((at, c)) => safe.push_str(&format!("<{:04X}>", u32::from(c))),
             c => safe.push(c),
         }
     }
@@ -74,6 +94,24 @@ mod tests {
         let safe = clean(evil);
         assert_eq!(safe, "a^[]0;owned^G<009B>31m^M<202E>b^?<0085><200B>");
         assert!(!safe.chars().any(is_dangerous));
+    }
+
+    #[test]
+    fn a_joiner_that_joins_nothing_is_shown() {
+        for (text, shown) in [
+            ("\u{200d}mm", "<200D>mm"),
+            ("x\u{200d}y", "x<200D>y"),
+            ("né\u{200d}", "né<200D>"),
+            ("a\u{200d}👩", "a<200D>👩"),
+            ("👩\u{200d}\u{200d}👧", "👩<200D><200D>👧"),
+            ("a\u{200c}b", "a<200C>b"),
+            ("\u{200c}", "<200C>"),
+        ] {
+            assert_eq!(clean(text), shown);
+        }
+        for text in ["❤\u{fe0f}\u{200d}🔥", "می\u{200c}خواهم", "ക്\u{200d}ഷ"] {
+            assert_eq!(clean(text), text);
+        }
     }
 
     #[test]
