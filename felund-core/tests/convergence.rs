@@ -99,7 +99,7 @@ impl Replica {
     }
 
     fn take(&mut self, verified: &Verified) {
-        if self.log.merge(verified, WALL, WALL) != Merge::New {
+        if self.log.merge(verified, true, WALL, WALL) != Merge::New {
             return;
         }
         let header = verified.header();

@@ -72,8 +72,9 @@ impl Log {
         }
     }
 
-    /// Offers a verified envelope. Unix milliseconds: `wall` bounds the future, `ages_by` the past.
-    pub fn merge(&mut self, verified: &Verified, wall: u64, ages_by: u64) -> Merge {
+    /// Offers a verified envelope, and whether people see it as a message. Unix milliseconds: `wall` bounds the future,
+    /// `ages_by` the past.
+    pub fn merge(&mut self, verified: &Verified, chat: bool, wall: u64, ages_by: u64) -> Merge {
         let header = verified.header();
         let key = Key { ts: header.created_ts, id: header.msg_id };
         if key.ts > wall.saturating_add(MAX_FUTURE_MS) {
@@ -94,7 +95,7 @@ impl Log {
         // Headers and signature by their upper bound.
         let size = verified.envelope().enc().len() + (MAX_ENVELOPE_LEN - MAX_ENC_LEN);
         let size = u32::try_from(size).unwrap_or(u32::MAX);
-        let entry = Entry { key, author, chat: header.kind == "chat.text", size };
+        let entry = Entry { key, author, chat, size };
         self.channels.entry(header.channel_id).or_default().insert(at, entry);
         Merge::New
     }
@@ -321,7 +322,7 @@ mod tests {
     fn merged(envelopes: &[Verified], messages: u32) -> Log {
         let mut log = Log::new(NodeId([0; 32]), CONTROL, Retention { messages, days: 30 });
         for envelope in envelopes {
-            log.merge(envelope, WALL, WALL);
+            log.merge(envelope, true, WALL, WALL);
             log.prune(WALL);
         }
         log
@@ -353,14 +354,14 @@ mod tests {
         let mut log = merged(&[], 10);
         let channel = ChannelId([1; 16]);
         assert_eq!(
-            log.merge(&envelope(1_000 + MAX_FUTURE_MS + 1, 1, channel, 9), WALL, WALL),
+            log.merge(&envelope(1_000 + MAX_FUTURE_MS + 1, 1, channel, 9), true, WALL, WALL),
             Merge::FromTheFuture
         );
-        assert_eq!(log.merge(&envelope(1_000 + MAX_FUTURE_MS, 1, channel, 9), WALL, WALL), Merge::New);
+        assert_eq!(log.merge(&envelope(1_000 + MAX_FUTURE_MS, 1, channel, 9), true, WALL, WALL), Merge::New);
         let much_later = WALL + 31 * 24 * 60 * 60 * 1000;
-        assert_eq!(log.merge(&envelope(0, 2, channel, 9), much_later, much_later), Merge::Expired);
+        assert_eq!(log.merge(&envelope(0, 2, channel, 9), true, much_later, much_later), Merge::Expired);
         assert_eq!(
-            log.merge(&envelope(0, 2, CONTROL, 9), much_later, much_later),
+            log.merge(&envelope(0, 2, CONTROL, 9), true, much_later, much_later),
             Merge::New,
             "control events do not age"
         );
@@ -369,10 +370,10 @@ mod tests {
     #[test]
     fn a_place_is_one_envelopes_whatever_channel_another_claims_it_in() {
         let mut log = merged(&[envelope(1, 1, ChannelId([1; 16]), 9)], 10);
-        assert_eq!(log.merge(&envelope(1, 1, ChannelId([2; 16]), 8), WALL, WALL), Merge::Copied);
-        assert_eq!(log.merge(&envelope(1, 1, CONTROL, 8), WALL, WALL), Merge::Copied);
-        assert_eq!(log.merge(&envelope(1, 1, ChannelId([1; 16]), 8), WALL, WALL), Merge::Copied);
-        assert_eq!(log.merge(&envelope(1, 1, ChannelId([1; 16]), 9), WALL, WALL), Merge::Known);
+        assert_eq!(log.merge(&envelope(1, 1, ChannelId([2; 16]), 8), true, WALL, WALL), Merge::Copied);
+        assert_eq!(log.merge(&envelope(1, 1, CONTROL, 8), true, WALL, WALL), Merge::Copied);
+        assert_eq!(log.merge(&envelope(1, 1, ChannelId([1; 16]), 8), true, WALL, WALL), Merge::Copied);
+        assert_eq!(log.merge(&envelope(1, 1, ChannelId([1; 16]), 9), true, WALL, WALL), Merge::Known);
         assert_eq!(log.len(), 1);
         assert_eq!(log.channels.len(), 1, "nor is anything kept of a channel that nothing is kept in");
     }
@@ -401,7 +402,7 @@ mod tests {
         let channel = ChannelId([1; 16]);
         let mut log = Log::new(me, CONTROL, Retention { messages: 10, days: 30 });
         for (ts, author) in [(1, 8), (2, 9), (3, 8), (4, 8)] {
-            log.merge(&envelope(ts, ts as u8, channel, author), WALL, WALL);
+            log.merge(&envelope(ts, ts as u8, channel, author), true, WALL, WALL);
         }
         let key = |n: u8| Key { ts: WALL - 1_000 + u64::from(n), id: MsgId([n; 16]) };
         assert_eq!(log.unread(&channel, None, &[]), 3);

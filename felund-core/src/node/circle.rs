@@ -9,7 +9,7 @@ use crate::{
     anchor::Book,
     circle::{Access, Body, Channel, Standing, State, look},
     config::{MAX_COUNTED, MAX_LATE, MAX_PRESENT},
-    envelope::{Envelope, Verified, open, receive},
+    envelope::{Envelope, OpenError, Verified, open, receive},
     ids::{ChannelId, CircleHint, CircleId, Cursor, MsgId, NodeId},
     keys::{CircleSecret, MessageKey, NodeKey},
     log::Log,
@@ -79,6 +79,8 @@ pub(super) struct Circle {
     /// Something of the relay's log after the cursor was not taken in.
     pub(super) skipped: bool,
     pub(super) early: Early,
+    /// Something was refused because nobody has said who its author is, and where reading the relay's log had come to then.
+    pub(super) unheard: Option<Cursor>,
     /// Seen at the relay.
     pub(super) online: SortedSet<NodeId>,
     /// Reached by a session of our own.
@@ -132,6 +134,7 @@ impl Circle {
             cursor: Cursor::default(),
             skipped: false,
             early: Early::default(),
+            unheard: None,
             online: SortedSet::new(),
             direct: SortedSet::new(),
             confirms: SortedMap::new(),
@@ -173,10 +176,28 @@ impl Circle {
         }
     }
 
-    pub(super) fn open(&self, verified: &Verified) -> Option<Vec<u8>> {
-        // There is no key of any other epoch.
+    /// What is in an envelope, if the key for it is here.
+    pub(super) fn try_open(&self, verified: &Verified) -> Option<Result<Vec<u8>, OpenError>> {
         let header = verified.header();
-        (header.key_id == EPOCH_0).then(|| open(verified, self.key_of(&header.channel_id)?).ok())?
+        // There is no key of any other epoch.
+        let key = self.key_of(&header.channel_id).filter(|_| header.key_id == EPOCH_0)?;
+        Some(open(verified, key))
+    }
+
+    pub(super) fn open(&self, verified: &Verified) -> Option<Vec<u8>> {
+        self.try_open(verified)?.ok()
+    }
+
+    /// Whether somebody is a member, as far as has been heard.
+    pub(super) fn knows(&self, author: &NodeId) -> bool {
+        *author == self.me || self.state.member(author).is_some()
+    }
+
+    /// Of what was refused some may be a member's after all: it is asked for again.
+    pub(super) fn may_take_more(&mut self, now: u64) {
+        if self.unheard.is_some() {
+            self.early.is_due(now);
+        }
     }
 
     /// Opens what storage gave back, and takes note of it if that is not what was stored.

@@ -9,11 +9,11 @@ use super::{
     gossip::{Stream, Summaries},
 };
 use crate::{
-    config::{EARLY_RETRY_MS, MAX_EARLY_MS, MAX_FUTURE_MS},
+    config::{EARLY_RETRY_MS, MAX_EARLY_MS, MAX_FUTURE_MS, SUMMARY_INTERVAL_MS},
     ids::CircleId,
 };
 
-/// Envelopes of one circle that were refused for being from the future.
+/// Envelopes of one circle that were refused for now: for being from the future, or their authors unknown.
 #[derive(Debug, Default)]
 pub(super) struct Early {
     /// The least `created_ts` among them, unix milliseconds.
@@ -26,6 +26,12 @@ impl Early {
     /// One more was refused.
     pub(super) fn refused(&mut self, created_ts: u64) {
         self.first = Some(self.first.map_or(created_ts, |first| first.min(created_ts)));
+    }
+
+    /// They are asked for as soon as may be: some would be taken now, and in a moment perhaps more.
+    pub(super) fn is_due(&mut self, now: u64) {
+        self.refused(0);
+        self.retry_at = self.retry_at.max(now + SUMMARY_INTERVAL_MS);
     }
 
     /// Milliseconds until the first would be taken, as the wall clock goes now.
@@ -69,7 +75,7 @@ impl Node {
         self.clock.tick(self.now.wall)
     }
 
-    /// Asks again for what was refused for being from the future, once the clock has got there or was put right.
+    /// Asks again for what was refused for now: once the clock has got there or was put right, or somebody has said hello.
     pub(super) fn retry_early(&mut self) {
         let (now, wall) = (self.now.mono, self.now.wall);
         let due = |early: &Early| early.wait(wall) == Some(0) && early.retry_at <= now;
@@ -85,6 +91,9 @@ impl Node {
     /// Reads the relay's log again from the last place before anything that was not taken in, and compares with members.
     pub(super) fn ask_again(&mut self, id: CircleId) {
         let Some(circle) = self.circles.get_mut(&id) else { return };
+        if let Some(before) = circle.unheard.take().filter(|before| *before < circle.cursor) {
+            (circle.cursor, circle.skipped) = (before, true);
+        }
         let (hint, cursor, relay) = (circle.hint, circle.cursor, circle.relay.clone());
         if std::mem::take(&mut circle.skipped)
             && let Some(relay) = relay

@@ -4,7 +4,7 @@ use super::{Node, Phase, ephemeral::Way, publish::row_of, records};
 use crate::{
     circle::{Body, is_ephemeral},
     config::{AGE_INTERVAL_MS, AGE_RETRY_MS, MAX_ENDPOINTS, MAX_PRESENT},
-    envelope::Envelope,
+    envelope::{Envelope, OpenError},
     ids::{CircleHint, CircleId, Cursor, MsgId},
     io::{ConnId, Event, HttpId, HttpResponse},
     log::Merge,
@@ -171,8 +171,8 @@ impl Node {
         self.restage_record(records::cursor(&id), &record);
     }
 
-    /// Verifies, merges, stores, applies and shows one envelope from outside. What does not verify, or belongs to
-    /// another circle, is dropped without a word: only its sender could be told, and it is the one at fault.
+    /// Verifies, merges, stores, applies and shows one envelope from outside. What does not verify, is no member's, or belongs
+    /// to another circle, is dropped without a word: only its sender could be told, and it is the one at fault.
     pub(super) fn ingest(&mut self, id: CircleId, bytes: &[u8], from: Option<Source>) -> Taken {
         if self.staging_is_full() {
             return Taken::Refused;
@@ -193,7 +193,25 @@ impl Node {
         }
         let Ok(verified) = envelope.verify() else { return Taken::Refused };
         let header = verified.header();
-        match circle.log.merge(&verified, wall, ages_by) {
+        // Anybody can sign, with a key made up for it. Whether it is a member's the channel's key tells, and where that is not
+        // here, whether its author has said hello.
+        let opened = circle.try_open(&verified);
+        match opened {
+            Some(Err(OpenError::WrongKeyOrDamaged)) => return Taken::Refused,
+            None if !circle.knows(&header.author_node_id) => {
+                circle.unheard.get_or_insert(circle.cursor);
+                return Taken::Refused;
+            }
+            Some(_) | None => {}
+        }
+        let in_control = header.channel_id == circle.control;
+        let reads = opened.is_some() && (in_control || !circle.sealed_only);
+        let cbor = opened.and_then(Result::ok).filter(|_| reads);
+        let body = cbor.and_then(|cbor| Body::from_cbor(&header.kind, &cbor).ok());
+        // What cannot be read yet is taken at its word.
+        let text = if reads { matches!(body, Some(Body::Text(_))) } else { header.kind == "chat.text" };
+        let chat = text && !in_control;
+        match circle.log.merge(&verified, chat, wall, ages_by) {
             Merge::New => {}
             Merge::Known => return Taken::Known(key.id),
             Merge::FromTheFuture => {
@@ -207,18 +225,19 @@ impl Node {
         if mended {
             self.staged.push(Op::DeleteEnvelopes(id, vec![key]));
         }
-        self.staged.push(Op::PutEnvelope(row_of(&verified)));
+        self.staged.push(Op::PutEnvelope(row_of(&verified, chat)));
         self.dirty.insert(id);
-        let opens = !circle.sealed_only || header.channel_id == circle.control;
-        let cbor = opens.then(|| circle.open(&verified)).flatten();
-        let body = cbor.and_then(|cbor| Body::from_cbor(&header.kind, &cbor).ok());
         let shown = match body {
-            Some(Body::Text(text)) if header.channel_id != circle.control => {
+            Some(Body::Text(text)) if chat => {
                 circle.is_joined(&header.channel_id, &me).then(|| circle.message(&verified, text, &me))
             }
             // Control events count in the control channel only: elsewhere not every member could check them.
-            Some(body) if header.channel_id == circle.control => {
+            Some(body) if in_control => {
+                let tells_who = matches!(body, Body::Hello(_) | Body::Create(_));
                 if circle.state.apply(key, header.author_node_id, body) {
+                    if tells_who {
+                        circle.may_take_more(self.now.mono);
+                    }
                     self.accept_approvals(id);
                 }
                 None
@@ -268,6 +287,7 @@ impl Node {
             let sealed = me.store.seal(&record, key.secret().expose(), &mut self.rng.0);
             self.staged.push(Op::PutRecord(record, sealed));
             circle.keys.insert(channel, key);
+            circle.may_take_more(self.now.mono);
             self.dirty.insert(id);
             let text = format!("You were let into #{name}.");
             self.outputs.push_back(crate::io::Output::Event(Event::Notice { error: false, text }));

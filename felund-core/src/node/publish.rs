@@ -67,7 +67,7 @@ impl Node {
         };
         let sealed = seal(draft, key, &me.key, &mut self.rng.0)
             .map_err(|_| format!("That is too long; the limit is {MAX_TEXT_LEN} bytes. Nothing was sent."))?;
-        let row = row_of(&sealed);
+        let row = row_of(&sealed, matches!(body, Body::Text(_)));
         let key = row.key;
         let outbox = Op::PutRecord(records::outbox(&circle.id, &key), Vec::new());
         let ops = vec![Op::PutEnvelope(row), outbox];
@@ -117,6 +117,7 @@ impl Node {
                 After::Key(id, channel, key) => {
                     if let Some(circle) = self.circles.get_mut(&id) {
                         circle.keys.insert(channel, key);
+                        circle.may_take_more(self.now.mono);
                         self.dirty.insert(id);
                     }
                 }
@@ -132,7 +133,8 @@ impl Node {
         let header = verified.header();
         let key = Key { ts: header.created_ts, id: header.msg_id };
         // Where the wall clock has been put back, the node's own clock is ahead of it, and what it says no less its own.
-        if circle.log.merge(verified, wall.max(key.ts), ages_by) != Merge::New {
+        let chat = matches!(body, Body::Text(_));
+        if circle.log.merge(verified, chat, wall.max(key.ts), ages_by) != Merge::New {
             return;
         }
         circle.outbox.insert(key);
@@ -265,14 +267,14 @@ fn enqueue(circle: &mut Circle, links: &mut SortedMap<String, RelayLink>, key: &
 }
 
 /// How an envelope is stored.
-pub(super) fn row_of(verified: &Verified) -> Row {
+pub(super) fn row_of(verified: &Verified, chat: bool) -> Row {
     let header = verified.header();
     Row {
         circle: header.circle_id,
         key: Key { ts: header.created_ts, id: header.msg_id },
         channel: header.channel_id,
         author: header.author_node_id,
-        chat: header.kind == "chat.text",
+        chat,
         sealed: verified.envelope().to_cbor(),
     }
 }

@@ -11,11 +11,11 @@ use felund_core::{
     redact::Secret,
     relay_api::Capabilities,
     sim::{EPOCH_MS, World},
-    view::{Access, Delivery, Membership, Reply},
+    view::{Access, Delivery, Key, Membership, Reply},
 };
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 
-use crate::{mesh, send};
+use crate::{live, mesh, send};
 
 /// A member with a client of its own making.
 pub(crate) struct Mallory {
@@ -33,16 +33,35 @@ impl Mallory {
         Self { key: NodeKey::from_seed(Secret::new([66; 32])), secret, rng: ChaCha20Rng::seed_from_u64(66) }
     }
 
+    /// Somebody who knows what a relay sees, and no secret.
+    fn outside() -> Self {
+        let secret = CircleSecret::from_secret(Secret::new([67; 32]));
+        Self { key: NodeKey::from_seed(Secret::new([67; 32])), secret, rng: ChaCha20Rng::seed_from_u64(67) }
+    }
+
     fn forge(&mut self, world: &World, channel: ChannelId, body: &Body) -> Vec<u8> {
-        let draft = Draft {
-            circle_id: self.secret.circle_id(),
-            channel_id: channel,
-            created_ts: EPOCH_MS + world.now,
-            kind: body.kind(),
-            key_id: "epoch-0",
-            body: &body.to_cbor(),
-        };
-        seal(draft, &self.secret.epoch_0(), &self.key, &mut self.rng).unwrap().envelope().to_cbor()
+        let (circle, key) = (self.secret.circle_id(), self.secret.epoch_0());
+        self.seal(world, circle, channel, body.kind(), &key, &body.to_cbor())
+    }
+
+    fn seal(
+        &mut self,
+        world: &World,
+        circle_id: CircleId,
+        channel_id: ChannelId,
+        kind: &str,
+        key: &MessageKey,
+        body: &[u8],
+    ) -> Vec<u8> {
+        let created_ts = EPOCH_MS + world.now;
+        let draft = Draft { circle_id, channel_id, created_ts, kind, key_id: "epoch-0", body };
+        seal(draft, key, &self.key, &mut self.rng).unwrap().envelope().to_cbor()
+    }
+
+    fn say_hello(&mut self, world: &mut World) {
+        let capabilities = Capabilities::default();
+        let hello = Hello { name: "mallory".into(), wrap_key: self.key.wrap_public(), capabilities };
+        self.post(world, self.secret.control(), &Body::Hello(hello));
     }
 
     pub(crate) fn post(&mut self, world: &mut World, channel: ChannelId, body: &Body) {
@@ -101,8 +120,125 @@ fn what_its_author_sealed_so_that_it_never_opens_is_not_taken_for_damage() {
     world.restart(0);
     world.run(1_000);
     assert_eq!(world.texts(0, circle, "general"), ["hello"]);
-    assert_eq!(world.devices[0].disk.envelopes(circle).len(), 7, "they are stored");
+    assert_eq!(world.devices[0].disk.envelopes(circle).len(), 5, "they are stored");
     assert!(!world.events(0).any(|event| matches!(event, Event::Notice { error: true, .. })));
+}
+
+#[test]
+fn who_is_no_member_pushes_out_no_message_and_leaves_none_behind() {
+    let mut world = World::new(2);
+    let circle = world.circle("garden club");
+    world.run(1_000);
+    for at in 0..2 {
+        send(&mut world, at, circle, &format!("from {at}"));
+        world.run(1_000);
+    }
+    let member = Mallory::join(&mut world, circle);
+    let (hint, general, control) =
+        (member.secret.api_key().hint(), member.secret.general(), member.secret.control());
+    for at in 0..2 {
+        let last = world.history(at, circle, "general").pop().unwrap();
+        let up_to = Key { ts: last.created_ts, id: last.msg_id };
+        world.ask(at, Command::MarkRead { circle, channel: general, up_to }).unwrap();
+    }
+    let kept: Vec<usize> = (0..2).map(|at| world.devices[at].disk.envelopes(circle).len()).collect();
+    let (mut outside, key) = (Mallory::outside(), MessageKey::from_bytes([1; 32]));
+    for channel in [general, control, ChannelId([7; 16])] {
+        for _ in 0..4 {
+            let batch =
+                (0..250).map(|_| outside.seal(&world, circle, channel, "chat.text", &key, b"x")).collect();
+            world.post(hint, batch).expect("well signed, as far as the relay can tell");
+            world.run(1_000);
+        }
+    }
+    world.run(60_000);
+    for at in 0..2 {
+        assert_eq!(world.texts(at, circle, "general"), ["from 0", "from 1"]);
+        assert_eq!(world.devices[at].model.circle(circle).unwrap().channels[0].unread, 0);
+        assert_eq!(world.devices[at].disk.envelopes(circle).len(), kept[at]);
+    }
+}
+
+#[test]
+fn a_copy_of_a_place_by_who_is_no_member_keeps_no_message_out() {
+    let mut world = World::new(2);
+    let circle = world.circle("garden club");
+    world.run(5_000);
+    let hint = Mallory::join(&mut world, circle).secret.api_key().hint();
+    world.set_relay_reachable(1, false);
+    send(&mut world, 0, circle, "the original");
+    world.run(5_000);
+    let original = said(&world, 0, circle);
+    let copy = copy_of(&Mallory::outside(), &original, original.header().channel_id);
+    world.set_relay_reachable(1, true);
+    world.run_until("live", |world| live(world, 1, circle));
+    world.push_to_all(hint, &copy);
+    world.run(60_000);
+    assert_eq!(world.texts(1, circle, "general"), ["the original"]);
+    assert_eq!(world.history(0, circle, "general")[0].delivery, Delivery::Delivered { to: 1, of: 1 });
+}
+
+fn holds(world: &World, at: usize, circle: CircleId, kind: &str, channel: ChannelId) -> bool {
+    let all = world.devices[at].disk.envelopes(circle);
+    let mut all = all.iter().map(|bytes| Envelope::from_cbor(bytes).unwrap());
+    all.any(|envelope| envelope.header().kind == kind && envelope.header().channel_id == channel)
+}
+
+/// Two members that are connected, of whom the first is at the relay as well.
+fn mesh_and_relay() -> (World, CircleId) {
+    let (mut world, circle) = mesh(2);
+    world.run(5_000);
+    world.ask(0, Command::SetRelay { circle, relay: Some(felund_core::sim::RELAY.into()) }).unwrap();
+    world.run_until("live", |world| live(world, 0, circle));
+    (world, circle)
+}
+
+#[test]
+fn what_a_later_version_says_is_kept_and_passed_on() {
+    let (mut world, circle) = mesh_and_relay();
+    let mut mallory = Mallory::join(&mut world, circle);
+    let (general, key) = (mallory.secret.general(), mallory.secret.epoch_0());
+    let later = mallory.seal(&world, circle, general, "poll.create", &key, &[0xff]);
+    world.post(mallory.secret.api_key().hint(), vec![later]).expect("well signed");
+    world.run(5_000);
+    for at in 0..2 {
+        assert!(holds(&world, at, circle, "poll.create", general), "{at}");
+    }
+}
+
+#[test]
+fn what_comes_before_its_authors_hello_is_there_after_it() {
+    let (mut world, circle) = mesh_and_relay();
+    let mut mallory = Mallory::join(&mut world, circle);
+    let (hint, locked) = (mallory.secret.api_key().hint(), ChannelId([7; 16]));
+    let text = Body::Text("psst".into()).to_cbor();
+    let early = mallory.seal(&world, circle, locked, "chat.text", &MessageKey::from_bytes([1; 32]), &text);
+    world.post(hint, vec![early]).expect("well signed");
+    world.run(60_000);
+    assert!(!holds(&world, 0, circle, "chat.text", locked), "nobody has heard of its author");
+    send(&mut world, 0, circle, "meanwhile");
+    world.run(5_000);
+    mallory.say_hello(&mut world);
+    world.run(60_000);
+    for at in 0..2 {
+        assert!(holds(&world, at, circle, "chat.text", locked), "{at}");
+    }
+    // Who joins later is offered it before the hello, which is younger.
+    let late = world.add(felund_core::store::MemoryStore::default());
+    world.listen(late);
+    let Ok(Reply::Invite { invite, .. }) = world.ask(1, Command::Invite { circle }) else {
+        panic!("no invite")
+    };
+    world.ask(late, Command::JoinCircle { invite, relay: None }).unwrap();
+    world.run(60_000);
+    assert!(holds(&world, late, circle, "chat.text", locked));
+    // And nothing is asked for again and again.
+    let before: u64 = world.devices.iter().map(|device| device.traffic.frames).sum();
+    let direct = world.direct_bytes();
+    world.run(300_000);
+    let after: u64 = world.devices.iter().map(|device| device.traffic.frames).sum();
+    assert!(after - before < 60, "{} frames", after - before);
+    assert!(world.direct_bytes() - direct < 20_000, "{} bytes", world.direct_bytes() - direct);
 }
 
 #[test]
@@ -124,7 +260,7 @@ fn a_member_cannot_rename_another_or_let_itself_in() {
     mallory.post(&mut world, control, &hello("member 1"));
     mallory.post(&mut world, control, &Body::Rename(board, "mine now".into()));
     mallory.post(&mut world, control, &Body::Request(board));
-    let key = felund_core::keys::MessageKey::from_bytes([1; 32]);
+    let key = MessageKey::from_bytes([1; 32]);
     for whom in [me, victim] {
         let context = channel_wrap_context(&circle, &board, &whom);
         let wrapped = wrap_key(&mallory.key.wrap_public(), &context, &key, &mut mallory.rng).unwrap();
@@ -294,10 +430,11 @@ fn a_copied_place_in_another_channel_keeps_nobody_from_settling() {
     world.run(5_000);
     send(&mut world, 0, circle, "the original");
     world.run(5_000);
-    let mallory = Mallory::join(&mut world, circle);
+    let mut mallory = Mallory::join(&mut world, circle);
     let copy = copy_of(&mallory, &said(&world, 0, circle), ChannelId([7; 16]));
     world.ask(0, Command::SetRelay { circle, relay: Some(felund_core::sim::RELAY.into()) }).unwrap();
     world.run(10_000);
+    mallory.say_hello(&mut world);
     world.post(mallory.secret.api_key().hint(), vec![copy]).expect("well signed");
     world.run(10_000);
     let late = world.add(felund_core::store::MemoryStore::default());
