@@ -571,7 +571,9 @@ PEER_FRAMES = [
     ("msgs_req", [2, [0, bytes(range(16))]]),
     ("msgs_send", [3, [0, [ENVELOPE], True]]),
     ("msg_new", [4, [0, ENVELOPE]]),
-    ("confirm", [5, [0, [sha256(b"chat")[:16]]]]),
+    ("confirm", [5, [0, [sha256(b"chat")[:16], sha256(b"reply")[:16]], NODE[:8] + OTHER[:8]]]),
+    # As earlier versions write it: of whom is not said.
+    ("confirm_unsaid", [5, [0, [sha256(b"chat")[:16]]]]),
     ("ping", [6, []]),
     ("pong", [7, []]),
     ("ephemeral", [8, [0, ENVELOPE]]),

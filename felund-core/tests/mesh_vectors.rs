@@ -184,6 +184,8 @@ fn frames_have_the_documented_bytes() {
     let PeerFrame::Confirm { ids, .. } = PeerFrame::from_bytes(&named("confirm")).unwrap() else {
         panic!("another frame");
     };
+    let authors = [Side::new(&all["initiator"]).key.id(), other].map(|id| id.0[..8].to_vec()).concat();
+    let unsaid = PeerFrame::Confirm { circle: 0, ids: ids[..1].to_vec(), authors: None };
     let PeerFrame::MsgsHave { have: Have::Summary { window, .. }, .. } =
         PeerFrame::from_bytes(&named("summary")).unwrap()
     else {
@@ -208,7 +210,8 @@ fn frames_have_the_documented_bytes() {
         ("msgs_req", PeerFrame::MsgsReq { circle: 0, ids: of(16) }),
         ("msgs_send", PeerFrame::MsgsSend { circle: 0, envelopes, more: true }),
         ("msg_new", PeerFrame::MsgNew { circle: 0, envelope }),
-        ("confirm", PeerFrame::Confirm { circle: 0, ids }),
+        ("confirm", PeerFrame::Confirm { circle: 0, ids, authors: Some(authors) }),
+        ("confirm_unsaid", unsaid),
         ("ping", PeerFrame::Ping),
         ("pong", PeerFrame::Pong),
         ("ephemeral", PeerFrame::Ephemeral { circle: 0, envelope: again }),

@@ -102,8 +102,25 @@ impl NewChannel {
 /// An envelope as receipts name it: its id, and [`crate::anchor::short`] of its author. An id alone may have been copied.
 pub type Received = (MsgId, [u8; 8]);
 
-/// The author in a receipt of an earlier version, which does not say it.
+/// The author where an earlier version does not say it.
 pub const UNSAID: [u8; 8] = [0; 8];
+
+/// Envelopes as they are written: their ids, and their authors joined.
+#[must_use]
+pub fn parted(received: &[Received]) -> (Vec<MsgId>, Vec<u8>) {
+    let ids = received.iter().map(|(id, _)| *id).collect();
+    (ids, received.iter().flat_map(|(_, author)| *author).collect())
+}
+
+/// What [`parted`] wrote, or an earlier version without authors. `None` if they are not as many as the ids.
+#[must_use]
+pub fn joined(ids: Vec<MsgId>, authors: Option<&[u8]>) -> Option<Vec<Received>> {
+    let authors = match authors {
+        Some(authors) => authors.as_chunks().0.to_vec(),
+        None => vec![UNSAID; ids.len()],
+    };
+    (authors.len() == ids.len()).then(|| ids.into_iter().zip(authors).collect())
+}
 
 /// One event, understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -203,8 +220,7 @@ impl Body {
             Self::Rename(id, name) => minicbor::to_vec((id, name)),
             Self::Announce(announce) => minicbor::to_vec(announce),
             Self::Receipt(received) => {
-                let ids: Vec<MsgId> = received.iter().map(|(id, _)| *id).collect();
-                let authors: Vec<u8> = received.iter().flat_map(|(_, author)| *author).collect();
+                let (ids, authors) = parted(received);
                 minicbor::to_vec((ids, <&minicbor::bytes::ByteSlice>::from(&authors[..])))
             }
             Self::Unknown => Ok(Vec::new()),
@@ -253,14 +269,13 @@ impl Body {
                 if ids.len() > MAX_BATCH {
                     return Err(BodyError(format!("more than {MAX_BATCH} ids in a receipt")));
                 }
-                let authors = match fields.left {
-                    Some(0) => vec![UNSAID; ids.len()],
-                    _ => fields.next::<&minicbor::bytes::ByteSlice>()?.as_chunks().0.to_vec(),
+                let authors: Option<&minicbor::bytes::ByteSlice> = match fields.left {
+                    Some(0) => None,
+                    _ => Some(fields.next()?),
                 };
-                if authors.len() != ids.len() {
-                    return Err(BodyError("a receipt does not name an author for each id".into()));
-                }
-                Self::Receipt(ids.into_iter().zip(authors).collect())
+                let received = joined(ids, authors.map(|authors| &**authors));
+                let none = || BodyError("a receipt does not name an author for each id".into());
+                Self::Receipt(received.ok_or_else(none)?)
             }
             _ => Self::Unknown,
         })

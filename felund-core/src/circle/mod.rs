@@ -7,7 +7,9 @@ mod event;
 mod names;
 mod state;
 
-pub use event::{Access, Body, BodyError, Hello, NewChannel, Received, UNSAID, channel_id, clean_name};
+pub use event::{
+    Access, Body, BodyError, Hello, NewChannel, Received, UNSAID, channel_id, clean_name, joined, parted,
+};
 pub(crate) use names::{MARK, Names, look};
 pub use state::{Channel, Member, Standing, State};
 

@@ -12,7 +12,7 @@ pub use retention::{horizon, overflow};
 use crate::{
     config::{MAX_CHANNELS, MAX_ENC_LEN, MAX_ENVELOPE_LEN, MAX_FUTURE_MS, RETENTION_CONTROL},
     envelope::Verified,
-    ids::{ChannelId, NodeId},
+    ids::{ChannelId, MsgId, NodeId},
     sorted::{SortedMap, SortedSet},
     store::IndexRow,
     sync,
@@ -222,6 +222,12 @@ impl Log {
         at.is_ok_and(|at| entries[at].author == *author)
     }
 
+    /// Whether one envelope that is here has this id, and no other.
+    #[must_use]
+    pub fn is_only(&self, id: &MsgId) -> bool {
+        self.channels.values().flatten().filter(|entry| entry.key.id == *id).count() == 1
+    }
+
     /// The newest envelopes of this device's own, at most so many.
     #[must_use]
     pub fn newest_own(&self, most: usize) -> Vec<Key> {
@@ -297,7 +303,7 @@ mod tests {
     use super::*;
     use crate::{
         envelope::{Draft, seal_with},
-        ids::{CircleId, MsgId},
+        ids::CircleId,
         keys::{MessageKey, NodeKey},
         redact::Secret,
     };
@@ -375,6 +381,10 @@ mod tests {
         assert_eq!(log.merge(&envelope(1, 1, ChannelId([1; 16]), 8), true, WALL, WALL), Merge::Copied);
         assert_eq!(log.merge(&envelope(1, 1, ChannelId([1; 16]), 9), true, WALL, WALL), Merge::Known);
         assert_eq!(log.len(), 1);
+        assert!(log.is_only(&MsgId([1; 16])) && !log.is_only(&MsgId([2; 16])));
+        log.merge(&envelope(2, 1, ChannelId([1; 16]), 8), true, WALL, WALL);
+        assert!(!log.is_only(&MsgId([1; 16])), "in another place");
+        log = merged(&[envelope(1, 1, ChannelId([1; 16]), 9)], 10);
         assert_eq!(log.channels.len(), 1, "nor is anything kept of a channel that nothing is kept in");
     }
 

@@ -6,8 +6,8 @@ use super::{
     records::{CircleRecord, Confirmed, DeliveredRecord, ReadRecord},
 };
 use crate::{
-    anchor::Book,
-    circle::{Access, Body, Channel, Standing, State, look},
+    anchor::{Book, short},
+    circle::{Access, Body, Channel, Received, Standing, State, UNSAID, look},
     config::{MAX_COUNTED, MAX_LATE, MAX_PRESENT},
     envelope::{Envelope, OpenError, Verified, open, receive},
     ids::{ChannelId, CircleHint, CircleId, Cursor, MsgId, NodeId},
@@ -321,6 +321,16 @@ impl Circle {
     pub(super) fn confirm(&mut self, key: Key, by: NodeId) -> bool {
         // Whoever has the secret can make up keys without end.
         self.confirms.get_mut(&key).is_some_and(|by_now| by_now.len() < MAX_PRESENT && by_now.insert(by))
+    }
+
+    /// Own envelopes among those that a member says it has. Where it does not say whose these are, an id counts that is not
+    /// another's here as well.
+    pub(super) fn own_among(&self, held: &SortedSet<Received>) -> Vec<Key> {
+        let me = short(&self.me);
+        let named = |key: &&Key| {
+            held.contains(&(key.id, me)) || held.contains(&(key.id, UNSAID)) && self.log.is_only(&key.id)
+        };
+        self.confirms.keys().filter(named).copied().collect()
     }
 
     /// Starts counting confirmations of an own message, and stops for the oldest one counted.

@@ -17,7 +17,6 @@ use crate::{
     ids::{CircleId, MsgId, NodeId},
     io::ConnId,
     sorted::{SortedMap, SortedSet},
-    view::Key,
     wire::{PeerFrame, Sealed},
 };
 
@@ -270,15 +269,12 @@ impl Node {
 
     /// A member has envelopes: this device's own are counted, and others' authors told over the way those came.
     fn receipt(&mut self, id: CircleId, by: NodeId, received: Vec<Received>, bytes: &[u8], way: Way) {
-        let (Some(circle), Some(me)) = (self.circles.get(&id), self.my_id()) else { return };
+        let Some(circle) = self.circles.get(&id) else { return };
         let received: SortedSet<Received> = received.into_iter().collect();
-        let named =
-            |id: MsgId, author: [u8; 8]| received.contains(&(id, author)) || received.contains(&(id, UNSAID));
-        let me = short(&me);
-        let own: Vec<Key> = circle.confirms.keys().filter(|key| named(key.id, me)).copied().collect();
+        let own = circle.own_among(&received);
+        let named = |name: &Received| received.contains(name) || received.contains(&(name.0, UNSAID));
         let upstream = circle.passing.upstream.of.iter();
-        let back: SortedSet<Way> =
-            upstream.filter(|((id, author), _)| named(*id, *author)).map(|(_, way)| *way).collect();
+        let back: SortedSet<Way> = upstream.filter(|(name, _)| named(name)).map(|(_, way)| *way).collect();
         self.confirmed_by(id, by, &own);
         for back in back.into_iter().filter(|back| *back != way) {
             self.send_back(id, bytes.to_vec(), back);

@@ -10,8 +10,9 @@ use super::{
     startup::Asked,
 };
 use crate::{
+    circle::{Received, joined, parted},
     config::{FEW, MAX_BATCH, MAX_BATCH_BYTES, SUMMARY_INTERVAL_MS},
-    ids::{CircleId, MsgId, NodeId},
+    ids::{CircleId, NodeId},
     io::{ConnId, Event},
     sorted::SortedSet,
     store::{Op, Query},
@@ -123,14 +124,12 @@ impl Node {
             PeerFrame::MsgsSend { envelopes, more, .. } => self.sent(conn, id, place, &envelopes, more),
             PeerFrame::MsgNew { envelope, .. } => {
                 let taken = self.ingest(id, &envelope.0, Some(Source { conn, bulk: false }));
-                if let Some(msg) = taken.held() {
-                    self.claim(conn, PeerFrame::Confirm { circle: place, ids: vec![msg] });
-                }
+                self.confirm(conn, place, taken.held().as_slice());
             }
-            PeerFrame::Confirm { ids, .. } => {
+            PeerFrame::Confirm { ids, authors, .. } => {
+                let Some(held) = joined(ids, authors.as_deref()) else { return };
                 let Some(circle) = self.circles.get(&id) else { return };
-                let keys: Vec<Key> =
-                    circle.confirms.keys().filter(|key| ids.contains(&key.id)).copied().collect();
+                let keys = circle.own_among(&held.into_iter().collect());
                 self.confirmed_by(id, node, &keys);
             }
             PeerFrame::Ephemeral { envelope, .. } => self.ephemeral(id, &envelope.0, Way::Session(conn)),
@@ -346,17 +345,15 @@ impl Node {
 
     fn sent(&mut self, conn: ConnId, id: CircleId, place: u32, envelopes: &[Sealed], more: bool) {
         let source = Source { conn, bulk: true };
-        let (mut ids, mut news): (Vec<MsgId>, Vec<&Sealed>) = (Vec::new(), Vec::new());
+        let (mut held, mut news): (Vec<Received>, Vec<&Sealed>) = (Vec::new(), Vec::new());
         for envelope in envelopes {
             let taken = self.ingest(id, &envelope.0, Some(source));
-            ids.extend(taken.held());
+            held.extend(taken.held());
             if matches!(taken, Taken::New(_)) {
                 news.push(envelope);
             }
         }
-        if !ids.is_empty() {
-            self.claim(conn, PeerFrame::Confirm { circle: place, ids });
-        }
+        self.confirm(conn, place, &held);
         let now = self.now.mono;
         let Some(circle) = self.circles.get_mut(&id) else { return };
         if news.is_empty() {
@@ -373,6 +370,14 @@ impl Node {
             for envelope in news {
                 self.push_new(id, &envelope.0, Some(conn));
             }
+        }
+    }
+
+    /// Tells a member what of its frame is held here.
+    fn confirm(&mut self, conn: ConnId, circle: u32, held: &[Received]) {
+        let (ids, authors) = parted(held);
+        if !ids.is_empty() {
+            self.claim(conn, PeerFrame::Confirm { circle, ids, authors: Some(authors) });
         }
     }
 

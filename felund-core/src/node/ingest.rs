@@ -2,7 +2,8 @@
 
 use super::{Node, Phase, ephemeral::Way, publish::row_of, records};
 use crate::{
-    circle::{Body, is_ephemeral},
+    anchor::short,
+    circle::{Body, Received, is_ephemeral},
     config::{AGE_INTERVAL_MS, AGE_RETRY_MS, MAX_ENDPOINTS, MAX_PRESENT},
     envelope::{Envelope, OpenError},
     ids::{CircleHint, CircleId, Cursor, MsgId},
@@ -26,9 +27,9 @@ pub(super) struct Source {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Taken {
     /// It is held now, and was not before.
-    New(MsgId),
+    New(Received),
     /// It was held already.
-    Known(MsgId),
+    Known(Received),
     /// Its `created_ts` is further in the future than is tolerated; it is asked for again.
     Early(u64),
     /// It is not held.
@@ -37,9 +38,9 @@ pub(super) enum Taken {
 
 impl Taken {
     /// What is held.
-    pub(super) const fn held(self) -> Option<MsgId> {
+    pub(super) const fn held(self) -> Option<Received> {
         match self {
-            Self::New(id) | Self::Known(id) => Some(id),
+            Self::New(name) | Self::Known(name) => Some(name),
             Self::Early(_) | Self::Refused => None,
         }
     }
@@ -186,10 +187,11 @@ impl Node {
             return Taken::Refused;
         }
         let key = Key { ts: header.created_ts, id: header.msg_id };
+        let name = (key.id, short(&header.author_node_id));
         // In a mesh most of what comes in is here already. What is here has been verified; these bytes, whatever they
         // hold, are dropped.
         if circle.log.holds(&header.channel_id, &key, &header.author_node_id) {
-            return Taken::Known(key.id);
+            return Taken::Known(name);
         }
         let Ok(verified) = envelope.verify() else { return Taken::Refused };
         let header = verified.header();
@@ -213,7 +215,7 @@ impl Node {
         let chat = text && !in_control;
         match circle.log.merge(&verified, chat, wall, ages_by) {
             Merge::New => {}
-            Merge::Known => return Taken::Known(key.id),
+            Merge::Known => return Taken::Known(name),
             Merge::FromTheFuture => {
                 circle.early.refused(key.ts);
                 return Taken::Early(key.ts);
@@ -263,7 +265,7 @@ impl Node {
             Some(Source { conn, bulk: false }) => self.push_new(id, bytes, Some(conn)),
             Some(Source { bulk: true, .. }) => {}
         }
-        Taken::New(key.id)
+        Taken::New(name)
     }
 
     /// An own envelope is durable at the relay.

@@ -172,6 +172,10 @@ pub enum PeerFrame {
         /// Which, at most 256.
         #[n(1)]
         ids: Vec<MsgId>,
+        /// The first 8 bytes of each one's author, joined, in the order of the ids: an id alone may have been copied. Earlier
+        /// versions neither write nor read them.
+        #[cbor(n(2), with = "minicbor::bytes")]
+        authors: Option<Vec<u8>>,
     },
     /// Asks for a sign of life.
     #[n(6)]

@@ -152,10 +152,10 @@ fn who_is_no_member_pushes_out_no_message_and_leaves_none_behind() {
         }
     }
     world.run(60_000);
-    for at in 0..2 {
+    for (at, kept) in kept.into_iter().enumerate() {
         assert_eq!(world.texts(at, circle, "general"), ["from 0", "from 1"]);
         assert_eq!(world.devices[at].model.circle(circle).unwrap().channels[0].unread, 0);
-        assert_eq!(world.devices[at].disk.envelopes(circle).len(), kept[at]);
+        assert_eq!(world.devices[at].disk.envelopes(circle).len(), kept);
     }
 }
 
@@ -365,12 +365,16 @@ fn the_relay_holds_no_plaintext() {
 
 /// Something of Mallory's that claims the place of another's message.
 fn copy_of(mallory: &Mallory, original: &Envelope, channel: ChannelId) -> Vec<u8> {
+    copy_as(mallory, original, channel, "chat.text")
+}
+
+fn copy_as(mallory: &Mallory, original: &Envelope, channel: ChannelId, kind: &str) -> Vec<u8> {
     let header = original.header();
     let draft = Draft {
         circle_id: header.circle_id,
         channel_id: channel,
         created_ts: header.created_ts,
-        kind: "chat.text",
+        kind,
         key_id: "epoch-0",
         body: &Body::Text("in its place".into()).to_cbor(),
     };
@@ -421,6 +425,35 @@ fn a_receipt_for_a_copy_is_none_for_the_original() {
     world.post(hint, vec![copy]).expect("the relay takes both");
     world.run(10_000);
     assert_eq!(world.texts(1, circle, "general"), ["in its place"]);
+    assert_eq!(world.history(0, circle, "general")[0].delivery, Delivery::Stored);
+}
+
+#[test]
+fn whoever_takes_a_copied_id_in_another_place_has_not_the_message() {
+    let mut world = World::new(2);
+    (0..2).for_each(|at| world.listen(at));
+    let circle = world.circle("garden club");
+    world.run(5_000);
+    let mallory = Mallory::join(&mut world, circle);
+    let (hint, general) = (mallory.secret.api_key().hint(), mallory.secret.general());
+    world.set_reachable(0, 1, false);
+    world.run(1_000);
+    // Bob gets the copy first, and so never the original.
+    send(&mut world, 0, circle, "the original");
+    let original = said(&world, 0, circle);
+    world.post(hint, vec![copy_of(&mallory, &original, general)]).expect("the relay takes both");
+    world.run(10_000);
+    world.set_reachable(0, 1, true);
+    world.run(60_000);
+    assert_eq!(world.texts(1, circle, "general"), ["in its place"]);
+    assert_eq!(world.history(0, circle, "general")[0].delivery, Delivery::Stored);
+    // Alice repeats another one of the same id to him, which he takes and confirms.
+    world.set_relay_reachable(1, false);
+    let header = Header { created_ts: original.header().created_ts + 1, ..original.header().clone() };
+    let elsewhere = Envelope::new(header, *original.iv(), original.enc().to_vec(), *original.sig()).unwrap();
+    world.push_to_all(hint, &copy_of(&mallory, &elsewhere, general));
+    world.run(60_000);
+    assert_eq!(world.texts(1, circle, "general"), ["in its place", "in its place"]);
     assert_eq!(world.history(0, circle, "general")[0].delivery, Delivery::Stored);
 }
 
