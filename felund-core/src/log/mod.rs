@@ -198,6 +198,16 @@ impl Log {
         u32::try_from(count + late).unwrap_or(u32::MAX)
     }
 
+    /// Of some envelopes of a channel people see no message: they are not unread.
+    pub fn show_nothing(&mut self, channel: &ChannelId, keys: &SortedSet<Key>) -> bool {
+        let Some(entries) = self.channels.get_mut(channel) else { return false };
+        let mut changed = false;
+        for entry in entries.iter_mut().filter(|entry| entry.chat && keys.contains(&entry.key)) {
+            (entry.chat, changed) = (false, true);
+        }
+        changed
+    }
+
     /// The oldest that is kept, by channel.
     #[must_use]
     pub fn beginnings(&self) -> Vec<(ChannelId, Key)> {

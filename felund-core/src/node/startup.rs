@@ -8,7 +8,7 @@ use crate::{
     ids::{ChannelId, CircleId, Cursor},
     io::{ConnId, Event, QueryId},
     keys::NodeKey,
-    sorted::SortedMap,
+    sorted::{SortedMap, SortedSet},
     store::{Loaded, Op, Query},
     view::{Key, MessageView, Reply},
 };
@@ -80,7 +80,9 @@ impl Node {
                 Asked::History { request, circle, channel, start_reached, from },
                 Ok(Loaded::Envelopes(rows)),
             ) => {
+                let keys = rows.iter().map(|(key, _)| *key).collect();
                 let messages = self.open_page(circle, channel, rows);
+                self.count_shown(circle, channel, keys, &messages);
                 self.reply(request, Ok(Reply::History { messages, start_reached, from }));
             }
             (_, Ok(_)) => self.broken("The storage gave a wrong answer. Nothing was changed.".into()),
@@ -255,6 +257,25 @@ impl Node {
         // As after every telling: nothing is left that would lead to it.
         self.want_channels();
         self.event(Event::Ready);
+    }
+
+    /// What does not open, although its channel's key is here, is no message: of before that key came, or from an earlier
+    /// version's storage.
+    #[inline(never)]
+    fn count_shown(
+        &mut self,
+        id: CircleId,
+        channel: ChannelId,
+        mut keys: SortedSet<Key>,
+        shown: &[MessageView],
+    ) {
+        let Some(circle) = self.circles.get_mut(&id) else { return };
+        for message in shown {
+            keys.remove(&Key { ts: message.created_ts, id: message.msg_id });
+        }
+        if circle.key_of(&channel).is_some() && circle.log.show_nothing(&channel, &keys) {
+            self.dirty.insert(id);
+        }
     }
 
     #[inline(never)]

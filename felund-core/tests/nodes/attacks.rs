@@ -458,6 +458,48 @@ fn whoever_takes_a_copied_id_in_another_place_has_not_the_message() {
 }
 
 #[test]
+fn what_shows_nothing_is_not_unread() {
+    let mut world = World::new(2);
+    let circle = world.circle("garden club");
+    world.run(1_000);
+    let access = Access::Key;
+    let made =
+        Command::CreateChannel { circle, name: "shed".into(), access, passphrase: Some("rake".into()) };
+    let Ok(Reply::Channel { channel_id: shed }) = world.ask(0, made) else { panic!("no channel") };
+    let mut mallory = Mallory::join(&mut world, circle);
+    mallory.say_hello(&mut world);
+    let (general, epoch) = (mallory.secret.general(), mallory.secret.epoch_0());
+    for channel in [general, shed] {
+        world.ask(0, Command::Send { circle, channel, text: "the last word".into() }).unwrap();
+        world.run(1_000);
+        for (kind, body) in [("chat.text", &b"no body at all"[..]), ("poll.create", b"")] {
+            let sealed = mallory.seal(&world, circle, channel, kind, &epoch, body);
+            world.post(mallory.secret.api_key().hint(), vec![sealed]).expect("well signed");
+            world.run(1_000);
+        }
+    }
+    // What there is of the channel came before its key did.
+    assert!(holds(&world, 1, circle, "poll.create", shed));
+    let passphrase = Some("rake".into());
+    world.ask(1, Command::JoinChannel { circle, channel: shed, passphrase }).unwrap();
+    for restarted in [false, true] {
+        if restarted {
+            world.restart(1);
+            world.run_until("ready", |world| world.devices[1].model.ready);
+        }
+        for (channel, name) in [(general, "general"), (shed, "shed")] {
+            let last = world.history(1, circle, name).pop().unwrap();
+            assert_eq!(last.text, "the last word");
+            let up_to = Key { ts: last.created_ts, id: last.msg_id };
+            world.ask(1, Command::MarkRead { circle, channel, up_to }).unwrap();
+            world.run(1_000);
+            let channels = &world.devices[1].model.circle(circle).unwrap().channels;
+            assert_eq!(channels.iter().find(|view| view.id == channel).unwrap().unread, 0, "{name}");
+        }
+    }
+}
+
+#[test]
 fn a_copied_place_in_another_channel_keeps_nobody_from_settling() {
     let (mut world, circle) = mesh(2);
     world.run(5_000);
