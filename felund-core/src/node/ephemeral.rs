@@ -151,17 +151,18 @@ impl Node {
         let ours =
             header.circle_id == id && header.channel_id == circle.control && header.author_node_id != me;
         // The cheap checks first: floods bring every envelope more than once.
-        let name = (header.msg_id, UNSAID);
+        let name = (header.msg_id, short(&header.author_node_id));
         if !fresh || !ours || !is_ephemeral(&header.kind) || circle.passing.seen.get(&name).is_some() {
             return;
         }
         let Ok(verified) = envelope.verify() else { return };
         let header = verified.header();
+        let Some(cbor) = circle.open(&verified) else { return };
+        // Only what is a member's takes a place there.
         if !circle.passing.seen.insert(name, ()) {
             return;
         }
-        let cbor = circle.open(&verified);
-        let body = cbor.and_then(|cbor| Body::from_cbor(&header.kind, &cbor).ok());
+        let body = Body::from_cbor(&header.kind, &cbor).ok();
         let author = header.author_node_id;
         match body {
             Some(Body::Announce(announce)) if self.heard_announcement(id, author, ts, &announce) => {

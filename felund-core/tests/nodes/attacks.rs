@@ -1,6 +1,7 @@
 //! Members who run another client, and relays that lie: crafted envelopes against honest nodes.
 
 use felund_core::{
+    anchor::Announce,
     circle::{Body, Hello, NewChannel, channel_id},
     envelope::{Draft, Envelope, Header, seal, seal_with},
     ids::{ChannelId, CircleId},
@@ -455,6 +456,27 @@ fn whoever_takes_a_copied_id_in_another_place_has_not_the_message() {
     world.run(60_000);
     assert_eq!(world.texts(1, circle, "general"), ["in its place", "in its place"]);
     assert_eq!(world.history(0, circle, "general")[0].delivery, Delivery::Stored);
+}
+
+#[test]
+fn an_announcement_copied_by_who_is_no_member_keeps_no_anchor_out() {
+    let mut world = World::new(1);
+    let circle = world.circle("garden club");
+    world.run_until("live", |world| live(world, 0, circle));
+    let mut mallory = Mallory::join(&mut world, circle);
+    mallory.say_hello(&mut world);
+    let (hint, control) = (mallory.secret.api_key().hint(), mallory.secret.control());
+    let capabilities = Capabilities { can_anchor: true, ..Capabilities::default() };
+    for uptime in 1..=6 {
+        let (endpoints, present, serves) = (Vec::new(), Vec::new(), Vec::new());
+        let announce = Announce { capabilities, uptime, endpoints, present, serves, elected: None };
+        let original = mallory.forge(&world, control, &Body::Announce(Box::new(announce)));
+        let of = Envelope::from_cbor(&original).unwrap();
+        world.fan_out(hint, &copy_as(&Mallory::outside(), &of, control, "ANCHOR_ANNOUNCE"));
+        world.fan_out(hint, &original);
+        world.run(5_000);
+    }
+    assert_eq!(world.devices[0].model.circle(circle).unwrap().anchor, Some(mallory.key.id()));
 }
 
 #[test]

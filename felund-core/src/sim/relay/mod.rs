@@ -390,6 +390,13 @@ impl Relay {
         }
     }
 
+    pub(super) fn fan_out(&mut self, hint: CircleHint, bytes: &[u8]) {
+        let Some(room) = self.rooms.get(&hint) else { return };
+        for to in room.attached.keys() {
+            self.pushes.push((*to, ServerFrame::Ephemeral { hint, envelope: Sealed(bytes.to_vec()) }));
+        }
+    }
+
     /// A message on a socket.
     pub(super) fn frame(&mut self, from: End, bytes: &[u8], now: u64) {
         self.inspect("a socket's frame", bytes);

@@ -258,4 +258,10 @@ impl World {
         self.relay.push_to_all(hint, bytes);
         self.flush_relay();
     }
+
+    /// As [`World::push_to_all`], for what is not stored.
+    pub fn fan_out(&mut self, hint: CircleHint, bytes: &[u8]) {
+        self.relay.fan_out(hint, bytes);
+        self.flush_relay();
+    }
 }
