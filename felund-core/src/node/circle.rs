@@ -62,7 +62,7 @@ pub(super) struct Circle {
     pub(super) read: SortedMap<ChannelId, Key>,
     /// What others wrote and came when the user had read beyond it: unread until they read the channel again.
     pub(super) late: Vec<(ChannelId, Key)>,
-    /// Where channels began when more was to be kept: what is before that is filled in, and no news.
+    /// Where channels began whenever more was to be kept: what is before one of these is filled in, and no news.
     pub(super) began: Vec<(ChannelId, Key)>,
     pub(super) drafts: SortedMap<ChannelId, String>,
     /// What screens were told of it last.

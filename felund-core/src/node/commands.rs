@@ -147,6 +147,7 @@ impl Node {
         me.name.clone_from(&name);
         let (me, mut published, mut after) = (me.key.id(), Vec::new(), Vec::new());
         if let Some(hello) = self.hello() {
+            self.right_clock();
             // By what the circle knows, not by what was typed before: that may not have been stored.
             for (_, circle) in std::mem::take(&mut self.circles) {
                 let known = circle.state.member(&me);
@@ -306,8 +307,8 @@ impl Node {
         }
         let circle = self.circles.get_mut(&circle_id).ok_or(NO_CIRCLE)?;
         let Retention { messages, days } = std::mem::replace(&mut circle.retention, retention);
-        if (retention.messages > messages || retention.days > days) && circle.began.is_empty() {
-            circle.began = circle.log.beginnings();
+        if retention.messages > messages || retention.days > days {
+            circle.began.extend(circle.log.beginnings());
         }
         self.limit_anchor(circle_id);
         self.prune(circle_id);

@@ -42,9 +42,11 @@ impl Early {
 
 impl Node {
     /// Whether the place of an envelope from the future in the relay's log must not be passed: its time comes, or had
-    /// come already if the relay is right about it. Otherwise one envelope could hold the place up for ever.
+    /// come already if the relay is right about it. Otherwise one envelope could hold the place up for ever. After a long
+    /// sleep what is known of the relay's clock is behind as well.
     pub(super) fn is_awaited(&self, relay: &str, created_ts: u64) -> bool {
-        created_ts <= self.relay_wall(relay).unwrap_or(self.now.wall).saturating_add(MAX_EARLY_MS)
+        let later = self.relay_wall(relay).unwrap_or(0).max(self.now.wall);
+        created_ts <= later.saturating_add(MAX_EARLY_MS)
     }
 
     /// What a relay's clock shows, unix milliseconds, once it has told it.
@@ -59,9 +61,15 @@ impl Node {
         relay.map_or(self.now.wall, |relay| self.relay_wall(relay).unwrap_or(0).min(self.now.wall))
     }
 
-    /// The time for something that this node writes, by its hybrid logical clock. Where that ran ahead because the wall
-    /// clock once did, so far that nobody takes it, it begins again: a relay has told that this clock is right now.
+    /// The time for something that this node writes, by its hybrid logical clock.
     pub(super) fn stamp(&mut self) -> u64 {
+        self.right_clock();
+        self.clock.tick(self.now.wall)
+    }
+
+    /// Where the hybrid logical clock ran ahead because the wall clock once did, so far that nobody takes it, it begins again: a
+    /// relay has told that this clock is right now. Concerns all circles: none may be taken out while it happens.
+    pub(super) fn right_clock(&mut self) {
         let heard = self.links.values().filter_map(|link| link.wall(self.now.mono)).max();
         if heard.is_some_and(|heard| self.clock.restart(heard.max(self.now.wall))) {
             let me = self.my_id();
@@ -72,7 +80,6 @@ impl Node {
             self.summaries.values_mut().for_each(Summaries::cover_nothing);
             self.streams.values_mut().for_each(Stream::cover_nothing);
         }
-        self.clock.tick(self.now.wall)
     }
 
     /// Asks again for what was refused for now: once the clock has got there or was put right, or somebody has said hello.

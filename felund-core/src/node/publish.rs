@@ -83,6 +83,7 @@ impl Node {
         request: u64,
         reply: impl FnOnce(Key) -> Reply,
     ) -> Result<(), String> {
+        self.right_clock();
         let circle = self.circles.remove(&id).ok_or("There is no such circle on this device.")?;
         let sealed = self.seal_into(&circle, channel, body);
         self.circles.insert(id, circle);

@@ -106,6 +106,8 @@ pub struct Device {
     pub(super) up: bool,
     pub(super) life: u32,
     pub(super) asleep_until: u64,
+    /// For how long its monotonic clock has stood still, in milliseconds, as many do while a device sleeps.
+    pub stood_still: u64,
     pub(super) listens: bool,
     /// The router in front of it.
     pub(super) router: Option<IpAddr>,
@@ -140,6 +142,7 @@ impl Device {
             up: true,
             life: 0,
             asleep_until: 0,
+            stood_still: 0,
             listens: false,
             router: None,
             deadline: None,

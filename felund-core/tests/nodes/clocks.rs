@@ -3,7 +3,9 @@
 use felund_core::{
     ids::CircleId,
     io::Event,
-    sim::{Trace, World},
+    node::Platform,
+    sim::{Disk, Trace, World},
+    store::MemoryStore,
     view::Delivery,
 };
 
@@ -190,4 +192,41 @@ fn what_nobody_reads_ages_where_nothing_is_said() {
     assert_eq!(world.texts(0, circle, "general"), ["old"]);
     world.run(2 * 24 * HOUR_MS as u64);
     assert!(world.texts(0, circle, "general").is_empty());
+}
+
+#[test]
+fn what_is_ahead_is_waited_for_after_a_sleep_through_which_the_relays_clock_was_not_followed() {
+    let mut world = World::new(2);
+    world.relay.sockets_allowed = false;
+    let circle = world.circle("garden club");
+    world.run(30_000);
+    let slept = 25 * HOUR_MS as u64;
+    world.sleep(1, slept);
+    world.run(slept - 5_000);
+    world.devices[0].skew = 10 * 60_000;
+    send(&mut world, 0, circle, "a little ahead");
+    world.run(4_000);
+    world.devices[1].stood_still = slept;
+    world.run(5_000);
+    assert!(world.texts(1, circle, "general").is_empty());
+    world.run(10 * 60_000);
+    assert_eq!(world.texts(1, circle, "general"), ["a little ahead"]);
+}
+
+#[test]
+fn an_anchor_whose_clock_was_ahead_counts_itself_again_whatever_it_writes_first() {
+    let mut world = World::seeded(1);
+    let platform = Platform { dials: true, anchor: true, ..Platform::default() };
+    world.add_device(platform, Disk::instant(MemoryStore::default()));
+    let circle = world.circle("garden club");
+    world.run(30_000);
+    let me = world.devices[0].model.identity.as_ref().unwrap().node_id;
+    let anchor = |world: &World| world.devices[0].model.circle(circle).unwrap().anchor;
+    assert_eq!(anchor(&world), Some(me));
+    world.devices[0].skew = 24 * HOUR_MS;
+    world.run(60_000);
+    world.devices[0].skew = 0;
+    send(&mut world, 0, circle, "right again");
+    world.run(60_000);
+    assert_eq!(anchor(&world), Some(me));
 }

@@ -301,11 +301,12 @@ impl World {
             return;
         }
         let wall = (EPOCH_MS + self.now).saturating_add_signed(device.skew);
-        device.node.handle(Now { mono: self.now, wall }, input);
+        let still = device.stood_still;
+        device.node.handle(Now { mono: self.now - still, wall }, input);
         let mut outputs = VecDeque::new();
         let deadline = loop {
             match device.node.poll_output() {
-                Output::Timeout(deadline) => break deadline,
+                Output::Timeout(deadline) => break deadline.map(|at| at + still),
                 output => outputs.push_back(output),
             }
         };
