@@ -125,6 +125,31 @@ fn polling_carries_the_chat_while_sockets_are_refused_and_the_socket_comes_back_
 }
 
 #[test]
+fn a_relay_that_answers_wrongly_is_asked_no_more_often_than_one_that_answers() {
+    let mut world = World::new(1);
+    world.relay.sockets_allowed = false;
+    world.relay.misanswers = true;
+    let circle = world.circle("garden club");
+    world.run(10_000);
+    send(&mut world, 0, circle, "sooner or later");
+    let before = world.relay.requests.clone();
+    world.run(60_000);
+    let asked = |what: &str| world.relay.requests[what] - before[what];
+    assert!(asked("GET /v1/messages") <= 32, "{} polls in a minute", asked("GET /v1/messages"));
+    assert!(asked("POST /v1/messages") <= 6, "{} posts in a minute", asked("POST /v1/messages"));
+    let all: usize = world.relay.requests.values().sum::<usize>() - before.values().sum::<usize>();
+    assert!(all <= 70, "{all} requests in a minute");
+    world.run(180_000);
+    let told = world
+        .events(0)
+        .filter(|event| matches!(event, Event::Notice { text, .. } if text.contains("takes no messages")));
+    assert_eq!(told.count(), 1);
+    world.relay.misanswers = false;
+    world.run(61_000);
+    assert_eq!(world.history(0, circle, "general")[0].delivery, Delivery::Stored);
+}
+
+#[test]
 fn polling_carries_the_chat_while_sockets_open_and_nothing_passes_through_them() {
     for proxy in [Proxy::Swallows, Proxy::HangsUp] {
         let mut world = World::new(2);

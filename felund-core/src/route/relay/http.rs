@@ -40,6 +40,8 @@ pub(super) enum Asked {
 
 /// ICE servers that could not be had are asked for again after this long, in milliseconds.
 const ICE_RETRY_MS: u64 = 60_000;
+/// The latest time that a relay's clock may show, in unix seconds.
+const MAX_TIME_S: u64 = 1 << 53;
 /// Most times in a row that a circle's requests are repeated because of clocks before backing off.
 const MAX_CLOCK_FIXES: u32 = 5;
 
@@ -201,7 +203,8 @@ impl RelayLink {
             Ok(response) if (200..300).contains(&response.status) => {
                 let understood = self.succeeded(hint, asked, posted, &response.body, cx);
                 if understood.is_none() {
-                    self.fail("its answer is not one a Felund relay gives; check the address".into(), cx);
+                    let reason = "its answer is not one a Felund relay gives; check the address".into();
+                    self.misanswered(hint, asked, reason, cx);
                 }
             }
             // An older relay may not know these, and what it says of them says nothing about messages.
@@ -242,13 +245,16 @@ impl RelayLink {
                 for stored in answer.messages {
                     self.arrived(hint, stored.cursor, stored.envelope.to_cbor(), cx);
                 }
-                if !answer.more {
+                let leg = self.legs.get(&hint)?;
+                // Whoever says that there is more has got further.
+                let more = answer.more && leg.cursor != leg.poll_after;
+                if !more {
                     cx.events.push(LinkEvent::CaughtUp { hint });
                 }
-                if self.legs.get(&hint)?.polls == 0 {
+                if leg.polls == 0 {
                     cx.events.push(LinkEvent::Changed);
                 }
-                self.schedule_poll(hint, answer.more, cx);
+                self.schedule_poll(hint, more, cx);
             }
             Asked::Peers => {
                 let answer: PeersResponse = serde_json::from_slice(body).ok()?;
@@ -307,6 +313,8 @@ impl RelayLink {
     }
 
     fn set_clock(&mut self, server_time: u64, cx: &mut Cx<'_>) {
+        // More seconds than there are milliseconds in a clock are no time, and would be a negative one.
+        let server_time = server_time.min(MAX_TIME_S);
         self.heard_clock = Some((server_time.saturating_mul(1_000), cx.now.mono));
         self.offset_s = server_time.cast_signed().saturating_sub((cx.now.wall / 1_000).cast_signed());
         self.judge_clock(cx);
@@ -333,7 +341,7 @@ impl RelayLink {
             if asked == Asked::Session && response.status == 404 {
                 return self.socket_refused(cx);
             }
-            return self.fail(no_relay(response.status), cx);
+            return self.misanswered(hint, asked, no_relay(response.status), cx);
         };
         let now = cx.now.mono;
         let Some(leg) = self.legs.get_mut(&hint) else { return };
@@ -360,7 +368,20 @@ impl RelayLink {
             ErrorCode::BadRequest | ErrorCode::TooLarge if asked == Asked::Post => {
                 self.post_refused(hint, posted, error.message, cx);
             }
-            _ => self.fail(error.message, cx),
+            _ => self.misanswered(hint, asked, error.message, cx),
+        }
+    }
+
+    /// An answer that helps nothing. Where only posts are answered so, everything else goes on, and must not be what leads to the
+    /// next post.
+    fn misanswered(&mut self, hint: CircleHint, asked: Asked, reason: String, cx: &mut Cx<'_>) {
+        match self.legs.get_mut(&hint) {
+            Some(leg) if asked == Asked::Post => {
+                let wait = 1_000 << leg.post_failures.min(6);
+                leg.post_failures += 1;
+                self.hold_posts(hint, wait, reason, cx);
+            }
+            _ => self.fail(reason, cx),
         }
     }
 

@@ -141,6 +141,8 @@ struct Leg {
     post_hold_until: u64,
     /// The user has been told that the relay takes nothing.
     held: bool,
+    /// Posts in a row that were answered, and not so that it meant anything.
+    post_failures: u32,
     clock_fixes: u32,
 }
 
@@ -254,6 +256,7 @@ impl RelayLink {
             hold_until: 0,
             post_hold_until: 0,
             held: false,
+            post_failures: 0,
             clock_fixes: 0,
             api,
         };
@@ -463,7 +466,7 @@ impl RelayLink {
     fn posted(&mut self, hint: CircleHint, count: usize, cx: &mut Cx<'_>) {
         let Some(leg) = self.legs.get_mut(&hint) else { return };
         leg.post = None;
-        leg.held = false;
+        (leg.held, leg.post_failures) = (false, 0);
         leg.batch = crate::config::MAX_BATCH;
         let ids = leg.outbox.drain(..count.min(leg.outbox.len())).map(|(id, _)| id).collect();
         cx.events.push(LinkEvent::Stored { hint, ids });

@@ -61,6 +61,7 @@ impl Relay {
                 let asked: RegisterRequest = serde_json::from_slice(&request.body).map_err(|_| BAD)?;
                 self.register(hint, asked, now);
                 let (expires_at, observed_endpoint) = (server_time + PRESENCE_TTL_S, "192.0.2.7:1".into());
+                let server_time = self.tells_s.unwrap_or(server_time);
                 json(&RegisterResponse { ok: true, server_time, expires_at, observed_endpoint })
             }
             ("POST", path::SESSION) => {
@@ -70,6 +71,12 @@ impl Relay {
                 let (session_id, expires_at) = ("s".into(), server_time + 60);
                 let relay_url = path::SOCKET.into();
                 json(&SessionResponse { ok: true, relay_url, session_id, token, expires_at, server_time })
+            }
+            ("POST", path::MESSAGES) if self.misanswers => {
+                json(&PostMessagesResponse { ok: true, stored: Vec::new() })
+            }
+            ("GET", path::MESSAGES) if self.misanswers => {
+                json(&MessagesResponse { ok: true, messages: Vec::new(), next: Cursor(0), more: true })
             }
             ("POST", path::MESSAGES) => {
                 let post: PostMessages = serde_json::from_slice(&request.body).map_err(|_| BAD)?;

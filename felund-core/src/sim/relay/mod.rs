@@ -90,6 +90,10 @@ pub struct Relay {
     pub full: bool,
     /// Room for so many more envelopes.
     pub room: usize,
+    /// It answers, and wrongly: of posts it says nothing, and of its log that there is always more.
+    pub misanswers: bool,
+    /// What it says its clock shows, unix seconds, if not the truth.
+    pub tells_s: Option<u64>,
     /// Requests by method and path.
     pub requests: BTreeMap<String, usize>,
     /// What nodes did that they must not do.
@@ -138,6 +142,8 @@ impl Relay {
             proxy: Proxy::Passes,
             full: false,
             room: usize::MAX,
+            misanswers: false,
+            tells_s: None,
             requests: BTreeMap::new(),
             faults: Vec::new(),
             secrets: Vec::new(),
