@@ -282,6 +282,8 @@ BODIES = [
     ("receipt", [[sha256(b"chat")[:16]]], {"ids": [sha256(b"chat")[:16].hex()], "authors": [bytes(32).hex()],
         "earlier": True}),
 ]
+# Names that are refused: one hides the direction of what follows, the others show nothing.
+BODIES += [("circle.name", [name], None) for name in ("\u061cab", "a\u202eb", "\u2800", "\u3164\u00ad")]
 write("bodies", [{"type": t, "cbor": cbor(body).hex(), "means": means} for t, body, means in BODIES])
 
 

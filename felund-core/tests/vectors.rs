@@ -169,7 +169,12 @@ fn a_wrong_key_or_a_swapped_header_opens_nothing() {
 fn event_bodies_mean_what_they_say() {
     for v in list(&vectors!("bodies")) {
         let (kind, cbor, means) = (text(&v["type"]), bytes(&v["cbor"]), &v["means"]);
-        let body = Body::from_cbor(kind, &cbor).unwrap();
+        let body = Body::from_cbor(kind, &cbor);
+        if means.is_null() {
+            assert!(body.is_err(), "{kind}");
+            continue;
+        }
+        let body = body.unwrap();
         // What earlier versions wrote is read and not written.
         if means["earlier"] != true {
             assert_eq!(hex::encode(body.to_cbor()), text(&v["cbor"]), "{kind}");

@@ -9,6 +9,7 @@ use minicbor::{Decode, Encode};
 use rand_core::CryptoRng;
 use sha2::{Digest as _, Sha256};
 
+use super::names::is_unseen;
 pub use crate::view::Access;
 use crate::{
     anchor::Announce,
@@ -170,20 +171,22 @@ impl From<minicbor::decode::Error> for BodyError {
 }
 
 /// A display, circle or channel name without surrounding space; `None` when it is empty, longer than 64
-/// characters, or holds control characters or bidirectional overrides.
+/// characters, shows nothing, or holds control characters or bidirectional ones.
 #[must_use]
 pub fn clean_name(name: &str) -> Option<String> {
     let name = name.trim();
     let bad = |c: char| {
         c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
     };
-    let fits = !name.is_empty() && name.chars().count() <= MAX_NAME_CHARS && !name.chars().any(bad);
+    let fits =
+        !name.chars().all(is_unseen) && name.chars().count() <= MAX_NAME_CHARS && !name.chars().any(bad);
     fits.then(|| name.to_owned())
 }
 
 fn name(text: &str) -> Result<String, BodyError> {
-    clean_name(text).ok_or_else(|| BodyError("name is empty, too long, or holds control characters".into()))
+    clean_name(text)
+        .ok_or_else(|| BodyError("name shows nothing, is too long, or holds control characters".into()))
 }
 
 impl Body {
@@ -364,7 +367,9 @@ mod tests {
     #[test]
     fn names_cannot_hide_or_reorder_text() {
         assert_eq!(clean_name("  bob "), Some("bob".into()));
-        for bad in ["", " ", "a\u{1b}[2J", "a\u{202e}b", &"x".repeat(65)] {
+        for bad in
+            ["", " ", "\u{2800}", "\u{3164}\u{ad}", "a\u{1b}[2J", "a\u{202e}b", "\u{61c}ab", &"x".repeat(65)]
+        {
             assert_eq!(clean_name(bad), None);
         }
     }

@@ -67,12 +67,14 @@ impl State {
 /// What two names have in common that are the same to the eye: their letters, without regard to case, spaces, or what
 /// has no width.
 pub(crate) fn look(name: &str) -> String {
-    let unseen = |c: &char| {
-        c.is_whitespace()
-            || matches!(c, '\u{ad}' | '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{180b}'..='\u{180e}' | '\u{200b}'..='\u{200d}'
-                | '\u{2060}'..='\u{2064}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{ffa0}' | '\u{e0000}'..='\u{e0fff}')
-    };
-    name.chars().filter(|c| !unseen(c)).flat_map(char::to_lowercase).collect()
+    name.chars().filter(|c| !is_unseen(*c)).flat_map(char::to_lowercase).collect()
+}
+
+/// Whether a character shows nothing.
+pub(super) const fn is_unseen(c: char) -> bool {
+    c.is_whitespace()
+        || matches!(c, '\u{ad}' | '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{180b}'..='\u{180e}' | '\u{200b}'..='\u{200d}'
+            | '\u{2060}'..='\u{2064}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{ffa0}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 #[cfg(test)]

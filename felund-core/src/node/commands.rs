@@ -16,7 +16,7 @@ use crate::{
 type Answer = Result<Option<Reply>, String>;
 
 pub(super) const NO_CIRCLE: &str = "There is no such circle on this device.";
-const BAD_NAME: &str = "A name has 1 to 64 characters, none of them control characters or direction overrides. Nothing was changed.";
+const BAD_NAME: &str = "A name has 1 to 64 characters, some that show and none that control or change the direction of text. Nothing was changed.";
 
 pub(super) fn name_of(text: &str) -> Result<String, String> {
     clean_name(text).ok_or_else(|| BAD_NAME.into())
