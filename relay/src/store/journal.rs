@@ -21,6 +21,8 @@ use felund_core::ids::{CircleHint, Cursor, MsgId};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
+use super::block::Message;
+
 /// Size of the file, in bytes: how much may be accepted before the database has to follow.
 const CAPACITY: usize = 1024 * 1024;
 const SEAL: usize = 16;
@@ -40,6 +42,13 @@ pub(super) struct Record {
     /// Unix seconds.
     pub(super) stored_at: u64,
     pub(super) envelope: Bytes,
+}
+
+impl Record {
+    /// What the database keeps of it.
+    pub(super) fn message(&self) -> Message<'_> {
+        Message { seq: self.seq, name: self.name, stored_at: self.stored_at, envelope: &self.envelope }
+    }
 }
 
 /// Bytes a message takes here.

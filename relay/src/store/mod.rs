@@ -1,10 +1,13 @@
 //! What the relay keeps on disk: circles' signing keys and sealed envelopes, in SQLite.
 //!
 //! One writer thread owns the only writing connection and commits groups of requests at once ([`writer`]); reads
-//! come from a small pool on WAL snapshots. A cursor is a row number given out by the writer, so what one reader
+//! come from a small pool on WAL snapshots. A cursor is a number given out by the writer, so what one reader
 //! has seen up to a cursor is all there will ever be up to it. Deliberately absent: any look into an envelope.
 
+mod block;
 mod journal;
+mod known;
+mod log;
 mod pending;
 mod schema;
 mod writer;
@@ -220,7 +223,6 @@ impl Store {
         let (journal, records) = open_journal(&path.with_file_name("journal"), key, journaled_from);
         let last = records.last().map_or(0, |record| record.seq.0);
         let pending = Arc::new(Pending::default());
-        pending.add(records);
         // Cursors also start at the clock: a relay that lost its database, or got an old backup back, gives out
         // higher ones than before, and clients miss nothing. The step beyond the last one on disk is for those that
         // were pushed but not written when an earlier process died.
@@ -232,8 +234,9 @@ impl Store {
         let (jobs, inbox) = mpsc::channel();
         let durable = (journal, pending.clone());
         let mut writer = Writer::new(connection, circles.clone(), durable, shared_next.clone(), quota, sink);
+        writer.take_back(records).map_err(at_path)?;
         writer.catch_up();
-        writer.forget_idle(idle_before, 0, i64::MAX).map_err(|e| OpenError::Other(e.to_string()))?;
+        writer.forget_idle(idle_before, 0, i64::MAX).map_err(at_path)?;
         let writer = std::thread::Builder::new()
             .name("writer".into())
             .spawn(move || writer.run(inbox))
@@ -300,7 +303,7 @@ impl Store {
             let connection = lock().pop().ok_or(StoreError::Stopped)?;
             // Before the database: what moves there meanwhile is seen twice and not missed.
             let pending = store.pending.after(&circle.hint, after);
-            let page = schema::read_page(&connection, circle.id, after, limit, max_bytes);
+            let page = log::read_page(&connection, circle.id, after, limit, max_bytes);
             lock().push(connection);
             let mut page = page?;
             if page.more {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use felund_core::ids::{CircleHint, Cursor, MsgId};
+use felund_core::ids::{CircleHint, Cursor};
 
 use super::journal::Record;
 
@@ -34,20 +34,14 @@ impl Pending {
         self.all().clear();
     }
 
-    /// Everything, a circle at a time; copies share the envelopes.
+    /// Everything; copies share the envelopes.
     pub(super) fn records(&self) -> Vec<Record> {
         self.all().values().flatten().cloned().collect()
     }
 
-    /// How many a circle has here, and their bytes.
-    pub(super) fn usage(&self, circle: &CircleHint) -> (u64, u64) {
-        self.all().get(circle).map_or((0, 0), |records| {
-            (records.len() as u64, records.iter().map(|record| record.envelope.len() as u64).sum())
-        })
-    }
-
-    pub(super) fn find(&self, circle: &CircleHint, name: MsgId) -> Option<Cursor> {
-        self.all().get(circle)?.iter().find(|record| record.name == name).map(|record| record.seq)
+    /// What a circle has here.
+    pub(super) fn of(&self, circle: &CircleHint) -> Vec<Record> {
+        self.all().get(circle).cloned().unwrap_or_default()
     }
 
     /// A circle's messages after a cursor.

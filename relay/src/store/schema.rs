@@ -12,14 +12,17 @@ use felund_core::{
     ids::{CircleHint, Cursor},
     relay_api::signing::ApiKey,
 };
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 
-use super::{Circle, Page, StoreError};
+use super::{Circle, log};
 
 const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0001_messages.sql"),
     include_str!("../../migrations/0002_journal_key.sql"),
+    include_str!("../../migrations/0003_blocks.sql"),
 ];
+/// The one after which what the first one made is moved over.
+const BLOCKS: usize = 3;
 
 /// Why the database cannot be used. The texts say what to do.
 #[derive(Debug)]
@@ -101,13 +104,31 @@ fn prepare_writer(path: &Path) -> Result<Connection, Failure> {
     if version > MIGRATIONS.len() {
         return Err(Failure::Newer(version));
     }
-    for (index, migration) in MIGRATIONS.iter().enumerate().skip(version) {
+    for (migration, to) in MIGRATIONS.iter().zip(1..).skip(version) {
         let transaction = connection.transaction()?;
         transaction.execute_batch(migration)?;
-        transaction.pragma_update(None, "user_version", index as i64 + 1)?;
+        if to == BLOCKS {
+            to_blocks(&transaction, version)?;
+        }
+        transaction.pragma_update(None, "user_version", to as i64)?;
         transaction.commit()?;
     }
+    if (1..BLOCKS).contains(&version) {
+        // The whole database went through its log.
+        connection.pragma_update(None, "wal_checkpoint", "TRUNCATE")?;
+    }
     Ok(connection)
+}
+
+fn to_blocks(connection: &Connection, from: usize) -> rusqlite::Result<()> {
+    if from > 0 {
+        tracing::warn!(
+            "the database is being converted for this version, which may take minutes and, meanwhile, three times its size \
+             on disk; if it is interrupted it is as before, and the next start begins again"
+        );
+        log::convert(connection)?;
+    }
+    connection.execute_batch("DROP TABLE messages")
 }
 
 pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
@@ -142,34 +163,12 @@ pub(super) fn meta(connection: &Connection, name: &str) -> rusqlite::Result<Opti
 pub(super) fn next_seq(connection: &Connection) -> rusqlite::Result<u64> {
     let stored = meta(connection, "next_seq")?;
     let last: Option<i64> = connection.query_row(
-        "SELECT max((SELECT max(seq) FROM messages WHERE circle = circles.id)) FROM circles",
+        "SELECT max((SELECT max(last) FROM blocks WHERE circle = circles.id)) FROM circles",
         [],
         |row| row.get(0),
     )?;
     let next = last.map_or(1, |last| last + 1).max(stored.unwrap_or(1));
     u64::try_from(next).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(0, next))
-}
-
-pub(super) fn read_page(
-    connection: &Connection,
-    circle: i64,
-    after: Cursor,
-    limit: usize,
-    max_bytes: usize,
-) -> Result<Page, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT seq, envelope FROM messages
-         WHERE circle = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3",
-    )?;
-    let mut rows = statement.query(params![circle, to_sql(after.0), to_sql(limit as u64 + 1)])?;
-    let mut page = Page::new(limit, max_bytes);
-    while let Some(row) = rows.next()? {
-        let envelope = row.get_ref(1)?.as_blob().map_err(|e| StoreError::Failed(e.to_string()))?;
-        if !page.push(from_sql(row.get(0)?), envelope) {
-            break;
-        }
-    }
-    Ok(page)
 }
 
 /// SQLite's integers are signed; what does not fit lies beyond every row there is.

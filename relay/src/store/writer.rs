@@ -7,7 +7,6 @@
 //! die, the poster has no answer and posts again, and merging makes the second push harmless.
 
 use std::{
-    collections::HashMap,
     sync::{
         Arc, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -17,16 +16,18 @@ use std::{
 };
 
 use felund_core::{
-    ids::{CircleHint, Cursor, MsgId},
+    ids::{CircleHint, Cursor},
     relay_api::{Stored, signing::ApiKey},
 };
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use super::{
     Append, Circle, Circles, Done, Event, Fresh, Job, Quota, Sink, StoreError,
     journal::{self, Journal, Record},
+    known::{self, Known},
+    log::{self, Appender},
     pending::Pending,
-    schema::{from_sql, to_sql},
+    schema::to_sql,
 };
 use crate::{clock, metrics::METRICS};
 
@@ -38,8 +39,8 @@ const MAX_GROUP_BYTES: usize = 8 * 1024 * 1024;
 const MAX_JOURNALED: usize = 64 * 1024;
 /// When nothing has been asked for this long the database catches up.
 const QUIET: Duration = Duration::from_millis(500);
-/// Messages removed, and circles looked at, per transaction, so that pruning never holds up posts for long.
-const PRUNE_STEP: i64 = 500;
+/// Pages removed, and circles looked at, per transaction, so that pruning never holds up posts for long.
+const PRUNE_STEP: u64 = 1000;
 const PRUNE_CIRCLES: i64 = 500;
 /// A circle that holds no message is forgotten after this long, in seconds: its members register again by themselves, and who
 /// makes up circles must not fill the relay with them.
@@ -58,46 +59,41 @@ pub(super) struct Writer {
     pending: Arc<Pending>,
     /// Whether the database refused what is pending; said once.
     stuck: bool,
-    /// Messages and bytes per circle, counted when a circle is first written to.
-    usage: HashMap<i64, Usage>,
+    /// What is in the logs of the circles that are being posted to, here or in `pending`.
+    known: known::Circles,
     /// The last circle pruned in this round.
     pruned_to: i64,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Usage {
-    messages: u64,
-    bytes: u64,
 }
 
 /// What one request came to, before the disk decides.
 type Outcome = Result<Vec<Stored>, StoreError>;
 
-/// What is new in a group.
-#[derive(Default)]
-struct Admitted {
-    records: Vec<Record>,
-    cursors: HashMap<(i64, MsgId), Cursor>,
+/// By circle, as those who are connected get it.
+fn fresh(records: &[Record]) -> Vec<Fresh> {
+    let circles = records.chunk_by(|one, next| one.hint == next.hint);
+    circles
+        .map(|new| {
+            let messages = new.iter().map(|new| (new.seq, new.envelope.clone())).collect();
+            (new[0].hint, messages)
+        })
+        .collect()
 }
 
-impl Admitted {
-    /// By circle, as those who are connected get it.
-    fn fresh(&self) -> Vec<Fresh> {
-        let circles = self.records.chunk_by(|one, next| one.hint == next.hint);
-        circles
-            .map(|new| {
-                let messages = new.iter().map(|new| (new.seq, new.envelope.clone())).collect();
-                (new[0].hint, messages)
-            })
-            .collect()
+/// A circle's messages, wherever they are: also those of the group at hand, which may touch more circles than are remembered.
+fn load(
+    connection: &Connection,
+    circle: &Circle,
+    pending: &Pending,
+    admitted: &[Record],
+) -> rusqlite::Result<Known> {
+    let mut known = log::known(connection, circle.id)?;
+    let admitted = admitted.iter().filter(|record| record.hint == circle.hint);
+    for record in pending.of(&circle.hint).iter().chain(admitted) {
+        known.admit(record.name, record.seq, &record.envelope);
     }
+    Ok(known)
 }
 
-const KNOWN: &str = "SELECT seq FROM messages WHERE circle = ?1 AND msg_id = ?2";
-// What a restored backup lacks of the journal may be there under another number.
-const INSERT: &str =
-    "INSERT INTO messages (circle, seq, msg_id, envelope, stored_at) VALUES (?1, ?2, ?3, ?4, ?5)
-     ON CONFLICT DO NOTHING";
 const SET_META: &str = "INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)";
 /// The database holds, or has held, everything of the journal before this number.
 pub(super) const JOURNALED_FROM: &str = "journaled_from";
@@ -122,7 +118,7 @@ impl Writer {
             journal,
             pending,
             stuck: false,
-            usage: HashMap::new(),
+            known: known::Circles::default(),
             pruned_to: 0,
         }
     }
@@ -199,8 +195,8 @@ impl Writer {
         match &written {
             Ok(_) => METRICS.stored.add(self.next - first),
             Err(error) => {
-                // The usage counted for the group is gone with it. The numbers given out stay unused.
-                self.usage.clear();
+                // What was admitted is not there. The numbers given out stay unused.
+                group.iter().for_each(|append| self.known.forget(append.circle.id));
                 METRICS.commit_failures.add(1);
                 tracing::error!(requests = group.len(), "a group of posts was not stored: {error}");
                 (self.sink)(Event::Withdrawn(Cursor(first - 1)));
@@ -213,81 +209,61 @@ impl Writer {
 
     /// Makes a group durable. An inner error refuses one request, the outer one all of them.
     fn write(&mut self, group: &[Append]) -> Result<Vec<Outcome>, StoreError> {
-        let mut admitted = Admitted::default();
+        let mut admitted = Vec::new();
         let outcomes = self.admit_all(group, &mut admitted);
         self.shared_next.store(self.next, Ordering::Release);
         let outcomes = outcomes?;
-        if !admitted.records.is_empty() {
-            (self.sink)(Event::Writing(admitted.fresh()));
-            self.keep(admitted.records)?;
+        if !admitted.is_empty() {
+            (self.sink)(Event::Writing(fresh(&admitted)));
+            self.keep(admitted)?;
         }
         Ok(outcomes)
     }
 
-    fn admit_all(&mut self, group: &[Append], admitted: &mut Admitted) -> Result<Vec<Outcome>, StoreError> {
+    fn admit_all(
+        &mut self,
+        group: &[Append],
+        admitted: &mut Vec<Record>,
+    ) -> Result<Vec<Outcome>, StoreError> {
         let now = clock::unix_seconds();
-        // One look at the database for all of them: each by itself would lock it and let it go again.
-        self.connection.prepare_cached("BEGIN")?.execute([])?;
-        let outcomes = group.iter().map(|append| self.admit(append, now, admitted)).collect();
-        let ended = self.connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
-        if ended.is_err() {
-            // It was only a look; what matters is that the next one can begin.
-            drop(self.connection.execute_batch("ROLLBACK"));
-        }
-        outcomes
+        group.iter().map(|append| self.admit(append, now, admitted)).collect()
     }
 
     /// Gives numbers to what one request brings and the relay does not have.
-    fn admit(&mut self, append: &Append, now: u64, admitted: &mut Admitted) -> Result<Outcome, StoreError> {
-        let Circle { id: circle, hint, .. } = *append.circle;
-        let mut used = match self.usage.get(&circle) {
-            Some(used) => *used,
-            None => {
-                let counted = self.count(circle, &hint)?;
-                // Also for the next one, should this one be refused: counting takes long.
-                self.usage.insert(circle, counted);
-                counted
-            }
-        };
-        let (start, first) = (admitted.records.len(), self.next);
-        let mut known = self.connection.prepare_cached(KNOWN)?;
+    fn admit(
+        &mut self,
+        append: &Append,
+        now: u64,
+        admitted: &mut Vec<Record>,
+    ) -> Result<Outcome, StoreError> {
+        let circle = &*append.circle;
+        let known = self.known.of(circle.id, || load(&self.connection, circle, &self.pending, admitted))?;
+        let (start, first) = (admitted.len(), self.next);
         let mut stored = Vec::with_capacity(append.items.len());
         for item in &append.items {
-            let place = (circle, item.name);
-            let before =
-                match admitted.cursors.get(&place).copied().or_else(|| self.pending.find(&hint, item.name)) {
-                    Some(cursor) => Some(cursor),
-                    None => known
-                        .query_row(params![circle, item.name.0], |row| row.get(0))
-                        .optional()?
-                        .map(from_sql),
-                };
-            let cursor = before.unwrap_or(Cursor(self.next));
+            let next = Cursor(self.next);
+            let before = known.admit(item.name, next, &item.envelope);
             if before.is_none() {
                 self.next += 1;
-                used.messages += 1;
-                used.bytes += item.envelope.len() as u64;
-                admitted.cursors.insert(place, cursor);
-                admitted.records.push(Record {
-                    hint,
-                    seq: cursor,
+                admitted.push(Record {
+                    hint: circle.hint,
+                    seq: next,
                     name: item.name,
                     stored_at: now,
                     envelope: item.envelope.clone(),
                 });
             }
-            stored.push(Stored { msg_id: item.msg_id, cursor });
+            stored.push(Stored { msg_id: item.msg_id, cursor: before.unwrap_or(next) });
         }
-        let new = admitted.records.len() > start;
-        if new && (used.messages > self.quota.messages || used.bytes > self.quota.bytes) {
+        let new = admitted.len() > start;
+        if new && (known.messages > self.quota.messages || known.bytes > self.quota.bytes) {
             // The other requests of the group are not concerned.
-            for record in admitted.records.drain(start..) {
-                admitted.cursors.remove(&(circle, record.name));
+            for record in admitted.drain(start..) {
+                known.withdraw(record.name, &record.envelope);
             }
             self.next = first;
             return Ok(Err(StoreError::Quota));
         }
-        self.usage.insert(circle, used);
         Ok(Ok(stored))
     }
 
@@ -317,21 +293,19 @@ impl Writer {
     fn settle(&mut self, more: &[Record]) -> Result<(), StoreError> {
         let pending = self.pending.records();
         let transaction = Transaction::new(&mut self.connection, TransactionBehavior::Immediate)?;
-        let mut insert = transaction.prepare_cached(INSERT)?;
+        let mut records: Vec<&Record> = pending.iter().chain(more).collect();
+        records.sort_unstable_by_key(|record| (record.hint.0, record.seq));
+        let mut blocks = Appender::new(&transaction);
         let circles = self.circles.read().unwrap_or_else(PoisonError::into_inner);
-        for record in pending.iter().chain(more) {
+        for of_circle in records.chunk_by(|one, next| one.hint == next.hint) {
             // A circle is forgotten only when nothing of it is left anywhere.
-            let Some(circle) = circles.get(&record.hint) else { continue };
-            insert.execute(params![
-                circle.id,
-                to_sql(record.seq.0),
-                record.name.0,
-                &record.envelope[..],
-                to_sql(record.stored_at)
-            ])?;
+            let Some(circle) = circles.get(&of_circle[0].hint) else { continue };
+            for record in of_circle {
+                blocks.add(circle.id, &record.message())?;
+            }
         }
         drop(circles);
-        drop(insert);
+        blocks.finish()?;
         transaction.prepare_cached(SET_META)?.execute(params![JOURNALED_FROM, to_sql(self.next)])?;
         transaction.commit()?;
         self.stuck = false;
@@ -339,6 +313,22 @@ impl Writer {
         if let Some(journal) = &mut self.journal {
             journal.restart();
         }
+        Ok(())
+    }
+
+    /// Takes in what was found in the journal. What a restored backup lacks of that may be there under another number.
+    pub(super) fn take_back(&mut self, found: Vec<Record>) -> rusqlite::Result<()> {
+        let circles = self.circles.read().unwrap_or_else(PoisonError::into_inner);
+        let mut lacking = Vec::with_capacity(found.len());
+        for record in found {
+            // A circle is forgotten only when nothing of it is left anywhere.
+            let Some(circle) = circles.get(&record.hint) else { continue };
+            let known = self.known.of(circle.id, || log::known(&self.connection, circle.id))?;
+            if known.admit(record.name, record.seq, &record.envelope).is_none() {
+                lacking.push(record);
+            }
+        }
+        self.pending.add(lacking);
         Ok(())
     }
 
@@ -355,7 +345,7 @@ impl Writer {
     }
 
     /// Forgets circles registered before a time (unix seconds) that hold no message, of those after an id and up to another.
-    pub(super) fn forget_idle(&mut self, idle_before: u64, after: i64, to: i64) -> Result<(), StoreError> {
+    pub(super) fn forget_idle(&mut self, idle_before: u64, after: i64, to: i64) -> rusqlite::Result<()> {
         if !self.pending.is_empty() {
             return Ok(());
         }
@@ -363,7 +353,7 @@ impl Writer {
         let idle: Vec<(i64, CircleHint)> = transaction
             .prepare_cached(
                 "SELECT id, hint FROM circles WHERE id > ?1 AND id <= ?2 AND created_at < ?3
-                 AND NOT EXISTS (SELECT 1 FROM messages WHERE circle = circles.id)",
+                 AND NOT EXISTS (SELECT 1 FROM blocks WHERE circle = circles.id)",
             )?
             .query_map(params![after, to, to_sql(idle_before)], |row| {
                 Ok((row.get(0)?, CircleHint(row.get(1)?)))
@@ -380,21 +370,9 @@ impl Writer {
         transaction.commit()?;
         for (id, hint) in idle {
             circles.remove(&hint);
-            self.usage.remove(&id);
+            self.known.forget(id);
         }
         Ok(())
-    }
-
-    /// A circle's messages, wherever they are.
-    fn count(&self, circle: i64, hint: &CircleHint) -> Result<Usage, StoreError> {
-        let (messages, bytes): (i64, i64) = self
-            .connection
-            .prepare_cached(
-                "SELECT count(*), coalesce(sum(length(envelope)), 0) FROM messages WHERE circle = ?1",
-            )?
-            .query_row([circle], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let pending = self.pending.usage(hint);
-        Ok(Usage { messages: messages.unsigned_abs() + pending.0, bytes: bytes.unsigned_abs() + pending.1 })
     }
 
     fn register(&mut self, key: ApiKey) -> Result<Arc<Circle>, StoreError> {
@@ -425,30 +403,25 @@ impl Writer {
             .prepare_cached("SELECT id FROM circles WHERE id > ?1 ORDER BY id LIMIT ?2")?
             .query_map([self.pruned_to, PRUNE_CIRCLES], |row| row.get(0))?
             .collect::<Result<_, _>>()?;
-        let mut delete = transaction.prepare_cached(
-            "DELETE FROM messages WHERE circle = ?1 AND seq IN
-               (SELECT seq FROM (SELECT seq, stored_at FROM messages WHERE circle = ?1 ORDER BY seq LIMIT ?2)
-                WHERE stored_at < ?3)",
-        )?;
+        let mut left = PRUNE_STEP;
         let mut removed = 0;
         let mut pruned_to = self.pruned_to;
         for &circle in &circles {
-            let here = delete.execute(params![circle, PRUNE_STEP, to_sql(stored_before)])?;
+            let here = log::remove_old(&transaction, circle, stored_before, &mut left)?;
             if here > 0 {
-                self.usage.remove(&circle);
+                self.known.forget(circle);
                 removed += here;
             }
-            if removed >= PRUNE_STEP as usize {
+            if left == 0 {
                 break;
             }
             pruned_to = circle;
         }
-        drop(delete);
         if removed > 0 {
             transaction.execute(SET_META, params!["next_seq", next])?;
         }
         transaction.commit()?;
-        METRICS.pruned.add(removed as u64);
+        METRICS.pruned.add(removed);
         self.forget_idle(clock::unix_seconds().saturating_sub(IDLE_S), self.pruned_to, pruned_to)?;
         self.pruned_to = if circles.is_empty() { 0 } else { pruned_to };
         Ok(!circles.is_empty())

@@ -1,0 +1,15 @@
+-- Messages lie in blocks of up to 64 KiB (store/block.rs), as they came: a row and an index entry for each of them cost
+-- more than all else that storing it takes. Which are there already, the writer reads from the names and remembers.
+CREATE TABLE blocks (
+    last      INTEGER PRIMARY KEY, -- highest seq in it; no two blocks have the same
+    circle    INTEGER NOT NULL REFERENCES circles (id),
+    first     INTEGER NOT NULL,    -- lowest seq
+    count     INTEGER NOT NULL,    -- messages
+    bytes     INTEGER NOT NULL,    -- of their envelopes
+    stored_at INTEGER NOT NULL,    -- of the newest
+    names     BLOB    NOT NULL,
+    data      BLOB    NOT NULL
+) STRICT;
+
+-- All but the blobs, in reading order. As the key of the table itself, each step of a search would read whole rows.
+CREATE INDEX blocks_by_circle ON blocks (circle, last, first, count, bytes, stored_at);
