@@ -248,14 +248,15 @@ impl Envelope {
     }
 }
 
-/// Checks many authors' signatures together, which takes about a third of the time. Answers one result each, in order.
+/// Checks many authors' signatures together, which takes a quarter of the time if they are one author's. Answers one result
+/// each, in order. `seed` has to be random: who knows it beforehand can make signatures that cancel each other out.
 ///
-/// The equation is the one of RFC 8032 without the strict rules on points of small order in `R`, so only an author
-/// could make an own signature pass here and fail [`Envelope::verify`]. For relays, whose readers check again.
+/// The equation is the one of ZIP 215, which is RFC 8032's without the strict rules on points of small order in `R`, so only an
+/// author could make an own signature pass here and fail [`Envelope::verify`]. For relays, whose readers check again.
 #[cfg(feature = "batch")]
 #[must_use]
-pub fn verify_all(envelopes: Vec<Envelope>) -> Vec<Result<Verified, EnvelopeError>> {
-    if batch_is_good(&envelopes) {
+pub fn verify_all(envelopes: Vec<Envelope>, seed: [u8; 32]) -> Vec<Result<Verified, EnvelopeError>> {
+    if batch_is_good(&envelopes, seed) {
         envelopes.into_iter().map(|envelope| Ok(Verified(envelope))).collect()
     } else {
         envelopes.into_iter().map(Envelope::verify).collect()
@@ -263,26 +264,25 @@ pub fn verify_all(envelopes: Vec<Envelope>) -> Vec<Result<Verified, EnvelopeErro
 }
 
 #[cfg(feature = "batch")]
-fn batch_is_good(envelopes: &[Envelope]) -> bool {
+fn batch_is_good(envelopes: &[Envelope], seed: [u8; 32]) -> bool {
     use ed25519_dalek::{Signature, VerifyingKey};
-    let mut keys: Vec<VerifyingKey> = Vec::with_capacity(envelopes.len());
+    use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng as _};
+    let mut batch = ed25519_zebra::batch::Verifier::new();
+    let mut sound = None;
     for envelope in envelopes {
-        let author = &envelope.header.author_node_id.0;
-        // Most batches are one author's, and unpacking a key costs a tenth of checking a signature.
-        let key = match keys.last().filter(|last| last.as_bytes() == author) {
-            Some(last) => *last,
-            None => match VerifyingKey::from_bytes(author) {
-                Ok(key) if !key.is_weak() => key,
-                _ => return false,
-            },
-        };
-        keys.push(key);
+        let author = envelope.header.author_node_id.0;
+        // Most batches are one author's, and unpacking a key costs a third of checking a signature.
+        if sound != Some(author) {
+            // Under a key of small order anybody can sign.
+            if !VerifyingKey::from_bytes(&author).is_ok_and(|key| !key.is_weak()) {
+                return false;
+            }
+            sound = Some(author);
+        }
+        let message = signed_bytes(&envelope.header.aad(), &envelope.iv, &envelope.enc);
+        batch.queue((author.into(), Signature::from_bytes(&envelope.sig), &message));
     }
-    let messages: Vec<Vec<u8>> =
-        envelopes.iter().map(|e| signed_bytes(&e.header.aad(), &e.iv, &e.enc)).collect();
-    let messages: Vec<&[u8]> = messages.iter().map(Vec::as_slice).collect();
-    let signatures: Vec<Signature> = envelopes.iter().map(|e| Signature::from_bytes(&e.sig)).collect();
-    ed25519_dalek::verify_batch(&messages, &signatures, &keys).is_ok()
+    batch.verify(ChaCha20Rng::from_seed(seed)).is_ok()
 }
 
 /// What `sig` covers: domain, SHA-256(AAD), `iv`, SHA-256(`enc`).
