@@ -183,7 +183,10 @@ fn the_end_of_its_terminal_is_an_orderly_one() {
     use rustix::process::Signal;
     for signal in [Signal::HUP, Signal::TERM, Signal::INT] {
         let dir = tempfile::tempdir().unwrap();
-        let relay = crash::RelayProcess::start(PROGRAM, dir.path(), &[]);
+        // Whoever runs the tests by `nohup` has them ignore it, and what they start as well.
+        let mut as_started = Command::new("env");
+        as_started.args(["--default-signal=HUP", PROGRAM]);
+        let relay = crash::RelayProcess::start_by(as_started, dir.path(), &[]);
         let mut socket = Member::registered(relay.address, &Circle::new()).live_socket();
         relay.signal(signal);
         assert_eq!(socket.message(), Message::Close(1001), "{signal:?}");
