@@ -259,7 +259,17 @@ fn what_a_relay_alters_on_its_disk_is_refused_by_every_reader() {
     // In good order, so that its database has everything.
     assert!(relay.terminate().is_some_and(|status| status.success()));
     let general = Member::general_of(&circle.invite);
-    let altered = alter_every_other(&relay.database(), "messages", "seq", "envelope", general);
+    // A block is number, length and envelope of one message after another.
+    let parts = |mut block: &[u8]| {
+        let mut envelopes = Vec::new();
+        while let Some((len, rest)) = block.get(8..).and_then(<[u8]>::split_first_chunk) {
+            let (envelope, rest) = rest.split_at(u32::from_be_bytes(*len) as usize);
+            envelopes.push(envelope.to_vec());
+            block = rest;
+        }
+        envelopes
+    };
+    let altered = alter_every_other(&relay.database(), ["blocks", "last", "data"], parts, general);
     assert_eq!(altered, 6);
     relay.resume();
     bob.join(&circle.invite);
@@ -281,7 +291,8 @@ fn damage_in_a_clients_own_file_costs_no_more_than_what_is_damaged() {
         (0..12).for_each(|i| alice.send("garden club", &format!("message number {i}")));
     }
     let general = Member::general_of(&circle.invite);
-    let altered = alter_every_other(&alice.database(), "envelopes", "ts", "sealed", general);
+    let whole = |row: &[u8]| vec![row.to_vec()];
+    let altered = alter_every_other(&alice.database(), ["envelopes", "ts", "sealed"], whole, general);
     assert_eq!(altered, 6);
     let left = alice.texts("garden club");
     let whole: Vec<String> = (0..12).skip(1).step_by(2).map(|i| format!("message number {i}")).collect();
@@ -290,12 +301,12 @@ fn damage_in_a_clients_own_file_costs_no_more_than_what_is_damaged() {
     assert_eq!(alice.texts("garden club").last().map(String::as_str), Some("and on"));
 }
 
-/// Flips one bit in every other envelope of a channel in an SQLite file, each time somewhere else in the ciphertext.
+/// Flips one bit in every other envelope of a channel in an SQLite file, each time somewhere else in the ciphertext. Of the table
+/// a key and a column are named, and `parts` says which envelopes lie in a value of that.
 fn alter_every_other(
     file: &std::path::Path,
-    table: &str,
-    key: &str,
-    column: &str,
+    [table, key, column]: [&str; 3],
+    parts: impl Fn(&[u8]) -> Vec<Vec<u8>>,
     channel: ChannelId,
 ) -> usize {
     let db = Connection::open(file).expect("the database opens");
@@ -303,21 +314,23 @@ fn alter_every_other(
         db.prepare(&format!("SELECT {key}, {column} FROM {table} ORDER BY {key}")).expect("a query");
     let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).expect("rows");
     let rows: Vec<(i64, Vec<u8>)> = rows.map(|row| row.expect("a row")).collect();
-    let of_channel = |(row, bytes): (i64, Vec<u8>)| {
-        let envelope = Envelope::from_cbor(&bytes).expect("an envelope");
-        (envelope.header().channel_id == channel).then_some((row, envelope))
-    };
-    let mut altered = 0;
-    for (i, (row, envelope)) in rows.into_iter().filter_map(of_channel).enumerate() {
-        if i % 2 == 0 {
-            let mut enc = envelope.enc().to_vec();
-            let at = i * 7 % enc.len();
-            enc[at] ^= 1 << (i % 8);
-            let bad = Envelope::new(envelope.header().clone(), *envelope.iv(), enc, *envelope.sig());
-            let bad = bad.expect("well-formed").to_cbor();
-            let update = format!("UPDATE {table} SET {column} = ?1 WHERE {key} = ?2");
-            altered += db.execute(&update, rusqlite::params![bad, row]).expect("an update");
+    let (mut seen, mut altered) = (0, 0);
+    for (row, mut value) in rows {
+        for part in parts(&value) {
+            let envelope = Envelope::from_cbor(&part).expect("an envelope");
+            if envelope.header().channel_id != channel {
+                continue;
+            }
+            if seen % 2 == 0 {
+                let enc = envelope.enc();
+                let start = value.windows(enc.len()).position(|bytes| bytes == enc).expect("it is in there");
+                value[start + seen * 7 % enc.len()] ^= 1 << (seen % 8);
+                altered += 1;
+            }
+            seen += 1;
         }
+        let update = format!("UPDATE {table} SET {column} = ?1 WHERE {key} = ?2");
+        db.execute(&update, rusqlite::params![value, row]).expect("an update");
     }
     altered
 }
