@@ -191,6 +191,18 @@ fn mesh_and_relay() -> (World, CircleId) {
     (world, circle)
 }
 
+/// A device that the second member invites, a minute after it has joined.
+fn joins_late(world: &mut World, circle: CircleId) -> usize {
+    let late = world.add(felund_core::store::MemoryStore::default());
+    world.listen(late);
+    let Ok(Reply::Invite { invite, .. }) = world.ask(1, Command::Invite { circle }) else {
+        panic!("no invite")
+    };
+    world.ask(late, Command::JoinCircle { invite, relay: None }).unwrap();
+    world.run(60_000);
+    late
+}
+
 #[test]
 fn what_a_later_version_says_is_kept_and_passed_on() {
     let (mut world, circle) = mesh_and_relay();
@@ -222,13 +234,7 @@ fn what_comes_before_its_authors_hello_is_there_after_it() {
         assert!(holds(&world, at, circle, "chat.text", locked), "{at}");
     }
     // Who joins later is offered it before the hello, which is younger.
-    let late = world.add(felund_core::store::MemoryStore::default());
-    world.listen(late);
-    let Ok(Reply::Invite { invite, .. }) = world.ask(1, Command::Invite { circle }) else {
-        panic!("no invite")
-    };
-    world.ask(late, Command::JoinCircle { invite, relay: None }).unwrap();
-    world.run(60_000);
+    let late = joins_late(&mut world, circle);
     assert!(holds(&world, late, circle, "chat.text", locked));
     // And nothing is asked for again and again.
     let before: u64 = world.devices.iter().map(|device| device.traffic.frames).sum();
@@ -532,13 +538,7 @@ fn a_copied_place_in_another_channel_keeps_nobody_from_settling() {
     mallory.say_hello(&mut world);
     world.post(mallory.secret.api_key().hint(), vec![copy]).expect("well signed");
     world.run(10_000);
-    let late = world.add(felund_core::store::MemoryStore::default());
-    world.listen(late);
-    let Ok(Reply::Invite { invite, .. }) = world.ask(1, Command::Invite { circle }) else {
-        panic!("no invite")
-    };
-    world.ask(late, Command::JoinCircle { invite, relay: None }).unwrap();
-    world.run(60_000);
+    let late = joins_late(&mut world, circle);
     assert_eq!(world.texts(late, circle, "general"), ["the original"]);
 }
 
