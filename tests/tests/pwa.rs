@@ -383,6 +383,29 @@ fn an_invite_is_scanned_by_a_browser_that_reads_no_codes_itself() {
 }
 
 #[test]
+fn two_circles_of_one_name_are_told_apart() {
+    let relay = Relay::start();
+    let browser = Browser::open(Engine::Chromium);
+    let page = Page::new(&browser);
+    page.go(&relay.url());
+    page.type_into("name-input", "bob");
+    page.click("name-submit");
+    page.type_into("create-name", "phone people");
+    page.click("create-submit");
+    page.go_to("phone people");
+    page.type_into("composer", "/circle create phone people\u{e007}");
+    let labels =
+        "const labels = [...document.querySelectorAll('button.circle')].map(e => e.textContent.slice(2));
+        return new Set(labels).size === 2 && labels";
+    let labels = page.until("two labels", labels, &[]);
+    for label in labels.as_array().into_iter().flatten().filter_map(Value::as_str) {
+        assert!(label.starts_with("phone people"), "{label}");
+        page.type_into("composer", &format!("/circle switch {label}\u{e007}"));
+        page.go_to(label);
+    }
+}
+
+#[test]
 fn a_page_that_wakes_trusts_no_connection_from_before() {
     let relay = Relay::start();
     let proxy = Proxy::start(relay.address());

@@ -10,7 +10,7 @@ use felund_wasm::{
         ids::{ChannelId, CircleId},
         io::{Command, Event},
         model::Model,
-        view::{ChannelView, CircleView, IdentityView, Key, Membership, MessageView, Reply},
+        view::{ChannelView, CircleView, IdentityView, Key, Membership, MessageView, Reply, circle_labels},
     },
 };
 use leptos::{prelude::*, task::spawn_local};
@@ -362,6 +362,13 @@ impl App {
     /// As [`App::circle`], untracked.
     pub(crate) fn circle_now(self) -> Option<CircleView> {
         untrack(move || self.circle())
+    }
+
+    /// What a circle is called on the screen, tracked.
+    pub(crate) fn label(self, circle: CircleId) -> String {
+        let circles = self.circles.read();
+        let at = circles.iter().position(|known| known.id == circle);
+        at.map(|at| printable(&circle_labels(&circles).swap_remove(at))).unwrap_or_default()
     }
 
     /// The channel on screen, tracked.

@@ -3,7 +3,7 @@
 use felund_wasm::core::{
     io::Command,
     slash::{self, Line, Names, Slash},
-    view::{ChannelView, CircleView, MemberView, Membership, Reply},
+    view::{ChannelView, CircleView, MemberView, Membership, Reply, circle_labels},
 };
 use leptos::prelude::{GetUntracked as _, ReadUntracked as _, Set as _};
 
@@ -21,7 +21,7 @@ pub(crate) fn names(app: App) -> Names {
         Some(channel.requests.iter().filter_map(|id| of(*id)).collect())
     });
     Names {
-        circles: app.circles.read_untracked().iter().map(|circle| circle.name.clone()).collect(),
+        circles: circle_labels(&app.circles.read_untracked()),
         channels: circle
             .iter()
             .flat_map(|circle| &circle.channels)
@@ -55,14 +55,16 @@ pub(crate) fn run(app: App, line: &str, unsent: impl FnOnce(Place) + 'static) ->
             app.join(code.expose().clone());
         }
         Slash::Circles => {
-            let names: Vec<String> = app.circles.read_untracked().iter().map(|c| c.name.clone()).collect();
+            let names = circle_labels(&app.circles.read_untracked());
             app.note(false, ["Your circles: ", &names.join(", ")].concat());
         }
         Slash::CircleCreate(name) => app.create(name),
         Slash::CircleSwitch(name) => {
-            let found =
-                find(&app.circles.read_untracked(), &name, |circle| &circle.name).map(|circle| circle.id);
-            app.enter(found.ok_or_else(|| unknown("circle", &name))?);
+            let circles = app.circles.get_untracked();
+            let labels: Vec<_> = circles.iter().zip(circle_labels(&circles)).collect();
+            let (found, _) =
+                find(&labels, &name, |(_, label)| label).ok_or_else(|| unknown("circle", &name))?;
+            app.enter(found.id);
         }
         Slash::Name(name) => app.tell(Command::SetName { name }),
         Slash::Settings => app.panel_open(Panel::Settings),

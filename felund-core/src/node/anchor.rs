@@ -6,7 +6,6 @@ use crate::{
     circle::Body,
     config::{ANNOUNCE_MAX_MS, MAX_ENDPOINTS},
     ids::{CircleId, NodeId},
-    io::Event,
     relay_api::Capabilities,
     route::ladder::Paths,
     view::Reply,
@@ -64,9 +63,7 @@ impl Node {
         }
         let ops = self.record(records::ANCHOR.into(), &[u8::from(on)]).into_iter().collect();
         self.store(ops, vec![After::Reply(id, Reply::Done)]);
-        if let Some(identity) = self.identity() {
-            self.event(Event::Identity(identity));
-        }
+        self.tell_identity();
         Ok(None)
     }
 

@@ -124,19 +124,16 @@ impl Node {
     }
 
     fn set_passphrase(&mut self, id: u64, passphrase: Option<&str>) -> Answer {
-        let me = self.me.as_mut().ok_or("The keys are locked.")?;
+        let me = self.me.as_ref().ok_or("The keys are locked.")?;
         if passphrase.is_some_and(str::is_empty) {
             return Err("An empty passphrase protects nothing. Nothing was changed.".into());
         }
         let record = records::write_identity(&me.key, passphrase, &mut self.rng.0)
             .ok_or("There is not enough memory to set a passphrase. Nothing was changed.")?;
-        me.passphrase = passphrase.is_some();
-        let identity = self.identity();
         self.store(
             vec![Op::PutRecord(records::IDENTITY.into(), record)],
-            vec![After::Reply(id, Reply::Done)],
+            vec![After::Locked(passphrase.is_some()), After::Reply(id, Reply::Done)],
         );
-        self.outputs.extend(identity.map(|identity| crate::io::Output::Event(Event::Identity(identity))));
         Ok(None)
     }
 
@@ -165,9 +162,7 @@ impl Node {
         }
         after.push(After::Reply(id, Reply::Done));
         self.store(ops, after);
-        if let Some(identity) = self.identity() {
-            self.event(Event::Identity(identity));
-        }
+        self.tell_identity();
         Ok(None)
     }
 

@@ -404,6 +404,12 @@ impl Node {
         })
     }
 
+    fn tell_identity(&mut self) {
+        if let Some(identity) = self.identity() {
+            self.event(Event::Identity(identity));
+        }
+    }
+
     /// When circles that changed may be told of.
     fn views_at(&self) -> u64 {
         let changed = self.dirty.iter().filter_map(|id| self.circles.get(id));

@@ -6,7 +6,7 @@
 use super::{Node, publish::After, records};
 use crate::{
     ice::{parse_servers, servers_text},
-    io::{ConnId, Event, Output},
+    io::{ConnId, Output},
     view::Reply,
 };
 
@@ -64,9 +64,7 @@ impl Node {
     fn keep(&mut self, id: u64, name: &str, value: &[u8]) -> Answer {
         let ops = self.record(name.into(), value).into_iter().collect();
         self.store(ops, vec![After::Reply(id, Reply::Done)]);
-        if let Some(identity) = self.identity() {
-            self.event(Event::Identity(identity));
-        }
+        self.tell_identity();
         Ok(None)
     }
 }

@@ -34,6 +34,8 @@ pub(super) enum After {
     Key(CircleId, ChannelId, MessageKey),
     /// An own envelope is applied, shown and sent.
     Publish(CircleId, Box<Verified>, Body),
+    /// The keys are under a passphrase, or under none.
+    Locked(bool),
     /// A command is answered.
     Reply(u64, Reply),
 }
@@ -123,6 +125,12 @@ impl Node {
                     }
                 }
                 After::Publish(id, verified, body) => self.published(id, &verified, body),
+                After::Locked(passphrase) => {
+                    if let Some(me) = &mut self.me {
+                        me.passphrase = passphrase;
+                    }
+                    self.tell_identity();
+                }
                 After::Reply(request, reply) => self.reply(request, Ok(reply)),
             }
         }

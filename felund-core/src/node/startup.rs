@@ -246,9 +246,7 @@ impl Node {
 
     /// Says everything known.
     pub(super) fn snapshot(&mut self) {
-        if let Some(identity) = self.identity() {
-            self.event(Event::Identity(identity));
-        }
+        self.tell_identity();
         let ids: Vec<CircleId> = self.circles.keys().copied().collect();
         for id in ids {
             self.tell_circle(id, true);

@@ -84,6 +84,19 @@ fn a_full_disk_is_said_and_costs_nothing_already_stored() {
 }
 
 #[test]
+fn a_passphrase_that_could_not_be_stored_is_not_said_to_be_set() {
+    let mut world = World::new(1);
+    let set = |world: &mut World| world.ask(0, Command::SetPassphrase { passphrase: Some("tulip".into()) });
+    let protected = |world: &World| world.devices[0].model.identity.as_ref().unwrap().passphrase;
+    world.devices[0].disk.full = Some("the disk is full".into());
+    assert!(set(&mut world).unwrap_err().contains("the disk is full"));
+    assert!(!protected(&world));
+    world.devices[0].disk.full = None;
+    set(&mut world).unwrap();
+    assert!(protected(&world));
+}
+
+#[test]
 fn the_doctor_writes_before_it_says_that_storage_works() {
     let mut world = World::new(1);
     let storage = |world: &mut World| {

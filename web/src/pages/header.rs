@@ -28,7 +28,7 @@ pub(super) fn Header() -> impl IntoView {
             <h1>
                 <span class="brand">"felund ─ "</span>
                 <span data-testid="circle-name">
-                    {move || circle.get().map_or("…".to_owned(), |circle| printable(&circle.name))}
+                    {move || circle.get().map_or("…".to_owned(), |circle| app.label(circle.id))}
                 </span>
                 {move || app.channel().map(|channel| view! {
                     <span class="quiet">" ▸ "</span><span>"#"{printable(&channel.name)}</span>

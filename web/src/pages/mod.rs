@@ -69,7 +69,7 @@ pub(crate) fn Screen(early: Early) -> impl IntoView {
     on_cleanup_keep(opened);
     Effect::new(move || {
         let unread = app.circles.read().iter().flat_map(|circle| &circle.channels).map(|c| c.unread).sum();
-        let place = app.circle().map(|circle| circle.name).unwrap_or_default();
+        let place = app.here.get().map(|here| app.label(here.circle)).unwrap_or_default();
         platform::show_unread(unread, &place);
     });
     if early.focused {

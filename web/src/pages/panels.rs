@@ -276,7 +276,7 @@ fn Safety(name: String, number: String) -> impl IntoView {
 #[component]
 fn Leave(circle: CircleId) -> impl IntoView {
     let app = App::here();
-    let name = app.circle_now().map(|circle| printable(&circle.name)).unwrap_or_default();
+    let name = untrack(|| app.label(circle));
     let leave = move |_| {
         app.panel.set(None);
         app.tell(Command::LeaveCircle { circle });

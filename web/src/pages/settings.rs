@@ -12,7 +12,6 @@ use web_sys::NotificationPermission;
 
 use crate::{
     app::{App, Panel},
-    links::printable,
     pages::dialog::Dialog,
     platform,
 };
@@ -244,7 +243,7 @@ fn OfCircle(circle: CircleView, saved: RwSignal<String>) -> impl IntoView {
         tell(Command::RenameCircle { circle: id, name }, "The circle is renamed for everyone.");
     };
     view! {
-        <h3>"Circle “"{printable(&circle.name)}"”"</h3>
+        <h3>"Circle “"{untrack(|| app.label(id))}"”"</h3>
         <form on:submit=rename>
             <label for="circle-name">"Its name, for everyone"</label>
             <div class="pair">

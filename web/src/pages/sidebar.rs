@@ -2,7 +2,7 @@
 
 use felund_wasm::core::{
     io::Command,
-    view::{Access, ChannelView, CircleView, MemberView, Membership},
+    view::{Access, ChannelView, CircleView, MemberView, Membership, circle_labels},
 };
 use leptos::prelude::*;
 
@@ -25,7 +25,9 @@ pub(super) fn Sidebar() -> impl IntoView {
                     // Rows get plain values: what is an effect within them is made anew at each change, and with it
                     // the button that has the focus or is being pressed.
                     let here = app.here.get();
-                    app.circles.read().iter().map(|circle| circle_row(app, circle, here)).collect_view()
+                    let circles = app.circles.read();
+                    let rows = circles.iter().zip(circle_labels(&circles));
+                    rows.map(|(circle, label)| circle_row(app, circle, &label, here)).collect_view()
                 }}
             </ul>
             <button class="add" on:click=move |_| app.panel_open(Panel::Another(None))>
@@ -40,11 +42,11 @@ pub(super) fn Sidebar() -> impl IntoView {
     }
 }
 
-fn circle_row(app: App, circle: &CircleView, here: Option<Place>) -> impl IntoView + use<> {
+fn circle_row(app: App, circle: &CircleView, label: &str, here: Option<Place>) -> impl IntoView + use<> {
     let id = circle.id;
     let here = here.filter(|here| here.circle == id);
     let unread: u32 = circle.channels.iter().map(|channel| channel.unread).sum();
-    let name = printable(&circle.name);
+    let name = printable(label);
     let channels = here.map(|here| {
         let rows = circle.channels.iter().map(|channel| channel_row(app, circle, channel.clone(), here));
         view! {
