@@ -33,6 +33,8 @@ pub const MAX_FUTURE_MS: u64 = 5 * 60 * 1000;
 pub const MAX_EARLY_MS: u64 = 24 * 60 * 60 * 1000;
 /// What was refused for being from the future is asked for again at most this often, in milliseconds.
 pub const EARLY_RETRY_MS: u64 = 30_000;
+/// Most authors remembered of what was refused because nobody has said who they are.
+pub const MAX_UNHEARD: usize = 64;
 /// How far a request's timestamp may differ from the relay's clock, in seconds.
 pub const MAX_REQUEST_SKEW_S: u64 = 300;
 

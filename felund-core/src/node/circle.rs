@@ -1,7 +1,7 @@
 //! One circle as this device holds it: secret, keys, state, log, and the view people get of it.
 
 use super::{
-    early::Early,
+    early::{Early, Unheard},
     ephemeral::Passing,
     records::{CircleRecord, Confirmed, DeliveredRecord, ReadRecord},
 };
@@ -79,8 +79,7 @@ pub(super) struct Circle {
     /// Something of the relay's log after the cursor was not taken in.
     pub(super) skipped: bool,
     pub(super) early: Early,
-    /// Something was refused because nobody has said who its author is, and where reading the relay's log had come to then.
-    pub(super) unheard: Option<Cursor>,
+    pub(super) unheard: Unheard,
     /// Seen at the relay.
     pub(super) online: SortedSet<NodeId>,
     /// Reached by a session of our own.
@@ -134,7 +133,7 @@ impl Circle {
             cursor: Cursor::default(),
             skipped: false,
             early: Early::default(),
-            unheard: None,
+            unheard: Unheard::default(),
             online: SortedSet::new(),
             direct: SortedSet::new(),
             confirms: SortedMap::new(),
@@ -188,16 +187,15 @@ impl Circle {
         self.try_open(verified)?.ok()
     }
 
-    /// Whether somebody is a member, as far as has been heard.
-    pub(super) fn knows(&self, author: &NodeId) -> bool {
-        *author == self.me || self.state.member(author).is_some()
-    }
-
-    /// Of what was refused some may be a member's after all: it is asked for again.
-    pub(super) fn may_take_more(&mut self, now: u64) {
-        if self.unheard.is_some() {
-            self.early.is_due(now);
-        }
+    /// Whether an envelope whose channel's key is not here is a member's, as far as can be told: its author has said hello, or a
+    /// key of the circle opens it, as of a channel that nobody has told of yet.
+    pub(super) fn knows(&self, verified: &Verified) -> bool {
+        let header = verified.header();
+        let author = &header.author_node_id;
+        let key = self.keys.get(&header.channel_id).unwrap_or(&self.epoch_key);
+        *author == self.me
+            || self.state.member(author).is_some()
+            || !matches!(open(verified, key), Err(OpenError::WrongKeyOrDamaged))
     }
 
     /// Opens what storage gave back, and takes note of it if that is not what was stored.

@@ -292,6 +292,7 @@ impl Node {
             circle.relay = relay;
             // Another relay's log is another order.
             (circle.cursor, circle.skipped) = (crate::ids::Cursor::default(), false);
+            circle.unheard.before = None;
         }
         self.relink(circle_id);
     }

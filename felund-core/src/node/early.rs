@@ -1,5 +1,6 @@
-//! Clocks that differ: envelopes from the future are refused for now and had again when their time has come, and people
-//! are told when it is this device's clock that is wrong.
+//! What comes too early: envelopes from the future, and those of authors that nobody has told of in channels whose keys are not
+//! here. They are refused for now and had again when their time has come. And people are told when it is this device's clock
+//! that is wrong.
 //!
 //! Nothing of them is kept meanwhile: the relay is read again from before them, and members send what is lacking. So it
 //! takes no memory that somebody else could fill, and a restart costs nothing.
@@ -9,11 +10,12 @@ use super::{
     gossip::{Stream, Summaries},
 };
 use crate::{
-    config::{EARLY_RETRY_MS, MAX_EARLY_MS, MAX_FUTURE_MS, SUMMARY_INTERVAL_MS},
-    ids::CircleId,
+    config::{EARLY_RETRY_MS, MAX_EARLY_MS, MAX_FUTURE_MS, MAX_UNHEARD, SUMMARY_INTERVAL_MS},
+    ids::{CircleId, Cursor, NodeId},
+    sorted::SortedSet,
 };
 
-/// Envelopes of one circle that were refused for now: for being from the future, or their authors unknown.
+/// Envelopes of one circle that were refused for being from the future.
 #[derive(Debug, Default)]
 pub(super) struct Early {
     /// The least `created_ts` among them, unix milliseconds.
@@ -28,15 +30,70 @@ impl Early {
         self.first = Some(self.first.map_or(created_ts, |first| first.min(created_ts)));
     }
 
-    /// They are asked for as soon as may be: some would be taken now, and in a moment perhaps more.
-    pub(super) fn is_due(&mut self, now: u64) {
-        self.refused(0);
-        self.retry_at = self.retry_at.max(now + SUMMARY_INTERVAL_MS);
-    }
-
     /// Milliseconds until the first would be taken, as the wall clock goes now.
     fn wait(&self, wall: u64) -> Option<u64> {
         Some(self.first?.saturating_sub(wall.saturating_add(MAX_FUTURE_MS)))
+    }
+}
+
+/// Envelopes of one circle that were refused because nobody has said who their authors are, in channels whose keys are not
+/// here: a key tells of all in its channel which are members'.
+#[derive(Debug, Default)]
+pub(super) struct Unheard {
+    /// Where reading the relay's log had come to before the first of them.
+    pub(super) before: Option<Cursor>,
+    /// Who wrote them, but for too many: one that says hello was a member.
+    authors: SortedSet<NodeId>,
+    /// When they are asked for again, monotonic milliseconds.
+    due: Option<u64>,
+    /// Not before this, monotonic milliseconds.
+    retry_at: u64,
+    /// How often they were asked for since the start.
+    times: u32,
+}
+
+impl Unheard {
+    /// One more was refused; of the relay's log it came after this place.
+    pub(super) fn refused(&mut self, author: NodeId, after: Option<Cursor>) {
+        self.before = self.before.into_iter().chain(after).min();
+        if self.authors.len() < MAX_UNHEARD {
+            self.authors.insert(author);
+        }
+    }
+
+    /// Whether somebody who says hello wrote one of them.
+    pub(super) fn was_of(&mut self, author: &NodeId) -> bool {
+        self.authors.remove(author)
+    }
+
+    /// They are asked for as soon as may be: some would be taken now, and in a moment perhaps more. What others bring about is
+    /// put off for twice as long each time, or somebody could have everybody read all of the log again and again.
+    pub(super) fn ask(&mut self, now: u64, for_user: bool) {
+        if self.before.is_none() && self.authors.is_empty() {
+            return;
+        }
+        let longer = if for_user { 0 } else { (EARLY_RETRY_MS << self.times.min(11)) - EARLY_RETRY_MS };
+        let at = (self.retry_at + longer).max(now + SUMMARY_INTERVAL_MS);
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
+
+    fn is_due(&self, now: u64) -> bool {
+        self.due.is_some_and(|due| due <= now)
+    }
+
+    /// They are asked for now; from where the relay's log is read. What is refused again is noted again.
+    fn asked(&mut self, now: u64) -> Option<Cursor> {
+        let times = self.times + 1;
+        std::mem::replace(self, Self { retry_at: now + EARLY_RETRY_MS, times, ..Self::default() }).before
+    }
+
+    /// What is kept of where reading has come to: the cursor, and the place before them. As soon as they are to be asked for
+    /// that is where it goes on, whatever happens until then.
+    pub(super) fn place(&self, cursor: Cursor) -> (Cursor, Option<Cursor>) {
+        match (self.before, self.due) {
+            (Some(before), Some(_)) => (before.min(cursor), None),
+            (before, _) => (cursor, before),
+        }
     }
 }
 
@@ -82,25 +139,34 @@ impl Node {
         }
     }
 
-    /// Asks again for what was refused for now: once the clock has got there or was put right, or somebody has said hello.
+    /// Asks again for what was refused for now: once the clock has got there or was put right, or it can be told whose it is.
     pub(super) fn retry_early(&mut self) {
         let (now, wall) = (self.now.mono, self.now.wall);
-        let due = |early: &Early| early.wait(wall) == Some(0) && early.retry_at <= now;
-        let ids: Vec<CircleId> =
-            self.circles.values().filter(|circle| due(&circle.early)).map(|circle| circle.id).collect();
+        let early = |early: &Early| early.wait(wall) == Some(0) && early.retry_at <= now;
+        let due = |circle: &&super::Circle| early(&circle.early) || circle.unheard.is_due(now);
+        let ids: Vec<CircleId> = self.circles.values().filter(due).map(|circle| circle.id).collect();
         for id in ids {
             let Some(circle) = self.circles.get_mut(&id) else { continue };
             circle.early = Early { first: None, retry_at: now + EARLY_RETRY_MS };
+            if circle.unheard.is_due(now)
+                && let Some(before) = circle.unheard.asked(now).filter(|before| *before < circle.cursor)
+            {
+                (circle.cursor, circle.skipped) = (before, true);
+            }
             self.ask_again(id);
         }
+    }
+
+    /// Of what was refused as nobody's some may be a member's: it will be asked for again, also after a restart.
+    pub(super) fn ask_for_unheard(&mut self, id: CircleId, for_user: bool) {
+        let Some(circle) = self.circles.get_mut(&id) else { return };
+        circle.unheard.ask(self.now.mono, for_user);
+        self.stage_place(id);
     }
 
     /// Reads the relay's log again from the last place before anything that was not taken in, and compares with members.
     pub(super) fn ask_again(&mut self, id: CircleId) {
         let Some(circle) = self.circles.get_mut(&id) else { return };
-        if let Some(before) = circle.unheard.take().filter(|before| *before < circle.cursor) {
-            (circle.cursor, circle.skipped) = (before, true);
-        }
         let (hint, cursor, relay) = (circle.hint, circle.cursor, circle.relay.clone());
         if std::mem::take(&mut circle.skipped)
             && let Some(relay) = relay
@@ -119,7 +185,7 @@ impl Node {
             let wait = early.wait(self.now.wall).filter(|wait| *wait <= MAX_EARLY_MS)?;
             Some((self.now.mono + wait).max(early.retry_at))
         };
-        self.circles.values().filter_map(|circle| due(&circle.early)).min()
+        self.circles.values().flat_map(|circle| [due(&circle.early), circle.unheard.due]).flatten().min()
     }
 
     /// The relay's clock minus this device's, in seconds, began or ceased to be more than what is tolerated.
@@ -165,6 +231,43 @@ mod tests {
             (early.wait(1_000), early.wait(5_000), early.wait(u64::MAX)),
             (Some(4_000), Some(0), Some(0))
         );
+    }
+
+    #[test]
+    fn what_others_bring_about_is_put_off_for_longer_each_time_and_what_the_user_does_is_not() {
+        let (mut unheard, mut now, [mallory, bob]) =
+            (Unheard::default(), 1_000_000, [1, 2].map(|n| NodeId([n; 32])));
+        let mut waits = Vec::new();
+        for _ in 0..4 {
+            unheard.refused(mallory, Some(Cursor(7)));
+            assert!(unheard.was_of(&mallory) && !unheard.was_of(&bob));
+            unheard.ask(now, false);
+            let due = unheard.due.expect("it will be asked for");
+            waits.push(due - now);
+            assert!(!unheard.is_due(due - 1) && unheard.is_due(due));
+            assert_eq!(unheard.asked(due), Some(Cursor(7)));
+            now = due;
+        }
+        assert_eq!(waits, [SUMMARY_INTERVAL_MS, 60_000, 120_000, 240_000]);
+        unheard.ask(now, true);
+        assert_eq!(unheard.due, None, "there is nothing to ask for");
+        unheard.refused(bob, None);
+        unheard.ask(now, false);
+        unheard.ask(now, true);
+        assert_eq!(unheard.due, Some(now + EARLY_RETRY_MS));
+    }
+
+    #[test]
+    fn the_place_that_is_kept_lies_before_what_is_to_be_asked_for() {
+        let mut unheard = Unheard::default();
+        assert_eq!(unheard.place(Cursor(9)), (Cursor(9), None));
+        for after in [Some(Cursor(5)), None, Some(Cursor(7)), Some(Cursor(4))] {
+            unheard.refused(NodeId([1; 32]), after);
+        }
+        assert_eq!(unheard.place(Cursor(9)), (Cursor(9), Some(Cursor(4))));
+        unheard.ask(0, true);
+        assert_eq!(unheard.place(Cursor(9)), (Cursor(4), None));
+        assert_eq!(unheard.place(Cursor(2)), (Cursor(2), None));
     }
 
     #[test]

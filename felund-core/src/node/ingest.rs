@@ -3,7 +3,7 @@
 use super::{Node, Phase, ephemeral::Way, publish::row_of, records};
 use crate::{
     anchor::short,
-    circle::{Body, Received, is_ephemeral},
+    circle::{Body, Received, Standing, is_ephemeral},
     config::{AGE_INTERVAL_MS, AGE_RETRY_MS, MAX_ENDPOINTS, MAX_PRESENT},
     envelope::{Envelope, OpenError},
     ids::{CircleHint, CircleId, Cursor, MsgId},
@@ -83,7 +83,12 @@ impl Node {
         match event {
             LinkEvent::Envelope { cursor, bytes, .. } => self.arrived(id, url, cursor, &bytes),
             LinkEvent::Ephemeral { bytes, .. } => self.ephemeral(id, &bytes, Way::Relay),
-            LinkEvent::Back { cursor, .. } => self.note_place(id, url, cursor),
+            LinkEvent::Back { cursor, .. } => {
+                if let Some(circle) = self.circles.get_mut(&id) {
+                    circle.unheard.before = None;
+                }
+                self.note_place(id, cursor);
+            }
             LinkEvent::CaughtUp { .. } => self.accept_approvals(id),
             LinkEvent::Stored { ids, .. } => ids.iter().for_each(|msg| self.stored_at_relay(id, msg)),
             LinkEvent::Rejected { id: msg, reason, .. } => {
@@ -161,14 +166,21 @@ impl Node {
         let Some(circle) = self.circles.get_mut(&id) else { return };
         circle.skipped |= later;
         if !circle.skipped {
-            self.note_place(id, url, cursor);
+            self.note_place(id, cursor);
         }
     }
 
-    fn note_place(&mut self, id: CircleId, url: &str, cursor: Cursor) {
+    fn note_place(&mut self, id: CircleId, cursor: Cursor) {
         let Some(circle) = self.circles.get_mut(&id) else { return };
         circle.cursor = cursor;
-        let record = records::cbor(&records::CursorRecord { relay: url.to_owned(), cursor });
+        self.stage_place(id);
+    }
+
+    pub(super) fn stage_place(&mut self, id: CircleId) {
+        let Some(circle) = self.circles.get(&id) else { return };
+        let Some(relay) = circle.relay.clone() else { return };
+        let (cursor, unheard) = circle.unheard.place(circle.cursor);
+        let record = records::cbor(&records::CursorRecord { relay, cursor, unheard });
         self.restage_record(records::cursor(&id), &record);
     }
 
@@ -195,13 +207,12 @@ impl Node {
         }
         let Ok(verified) = envelope.verify() else { return Taken::Refused };
         let header = verified.header();
-        // Anybody can sign, with a key made up for it. Whether it is a member's the channel's key tells, and where that is not
-        // here, whether its author has said hello.
+        // Anybody can sign, with a key made up for it.
         let opened = circle.try_open(&verified);
         match opened {
             Some(Err(OpenError::WrongKeyOrDamaged)) => return Taken::Refused,
-            None if !circle.knows(&header.author_node_id) => {
-                circle.unheard.get_or_insert(circle.cursor);
+            None if !circle.knows(&verified) => {
+                circle.unheard.refused(header.author_node_id, from.is_none().then_some(circle.cursor));
                 return Taken::Refused;
             }
             Some(_) | None => {}
@@ -235,10 +246,11 @@ impl Node {
             }
             // Control events count in the control channel only: elsewhere not every member could check them.
             Some(body) if in_control => {
-                let tells_who = matches!(body, Body::Hello(_) | Body::Create(_));
-                if circle.state.apply(key, header.author_node_id, body) {
-                    if tells_who {
-                        circle.may_take_more(self.now.mono);
+                let author = header.author_node_id;
+                let was_unheard = matches!(body, Body::Hello(_)) && circle.unheard.was_of(&author);
+                if circle.state.apply(key, author, body) {
+                    if was_unheard {
+                        self.ask_for_unheard(id, false);
                     }
                     self.accept_approvals(id);
                 }
@@ -283,17 +295,24 @@ impl Node {
     /// Takes the keys of invite channels this device was let into.
     pub(super) fn accept_approvals(&mut self, id: CircleId) {
         let (Some(circle), Some(me)) = (self.circles.get_mut(&id), &self.me) else { return };
-        for (channel, key) in circle.unwrap_approvals(&me.key) {
+        let new = circle.unwrap_approvals(&me.key);
+        if new.is_empty() {
+            return;
+        }
+        let mut asked = false;
+        for (channel, key) in new {
+            let standing = circle.state.channel(&channel).and_then(|channel| channel.standing(&me.key.id()));
+            asked |= matches!(standing, Some(Standing::Requested | Standing::Joined));
             let name = circle.channel_name(&channel);
             let record = records::channel_key(&id, &channel);
             let sealed = me.store.seal(&record, key.secret().expose(), &mut self.rng.0);
             self.staged.push(Op::PutRecord(record, sealed));
             circle.keys.insert(channel, key);
-            circle.may_take_more(self.now.mono);
             self.dirty.insert(id);
             let text = format!("You were let into #{name}.");
             self.outputs.push_back(crate::io::Output::Event(Event::Notice { error: false, text }));
         }
+        self.ask_for_unheard(id, asked);
     }
 
     /// Where nothing is said, what is there ages all the same.

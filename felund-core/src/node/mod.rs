@@ -350,7 +350,6 @@ impl Node {
         self.limit_anchor(id);
         let capabilities = self.capabilities();
         let Some(circle) = self.circles.get_mut(&id) else { return };
-        circle.may_take_more(self.now.mono);
         self.direct.learn(id, None, circle.peers.clone());
         let unqueued = std::mem::take(&mut circle.unqueued);
         if let Some(relay) = circle.relay.clone() {

@@ -120,8 +120,12 @@ impl Node {
                 After::Key(id, channel, key) => {
                     if let Some(circle) = self.circles.get_mut(&id) {
                         circle.keys.insert(channel, key);
-                        circle.may_take_more(self.now.mono);
+                        let joined = circle.state.channel(&channel).is_some();
                         self.dirty.insert(id);
+                        // Nobody can have written in one that is only being made.
+                        if joined {
+                            self.ask_for_unheard(id, true);
+                        }
                     }
                 }
                 After::Publish(id, verified, body) => self.published(id, &verified, body),

@@ -169,7 +169,7 @@ pub(super) struct CircleRecord {
     pub(super) days: u32,
 }
 
-/// `cursor/…`: how far a circle has been read from which relay.
+/// `cursor/…`: how far a circle has been read from which relay, and to where before anything was refused for want of a hello.
 #[derive(Debug, Encode, Decode)]
 #[cbor(array)]
 pub(super) struct CursorRecord {
@@ -177,6 +177,8 @@ pub(super) struct CursorRecord {
     pub(super) relay: String,
     #[n(1)]
     pub(super) cursor: Cursor,
+    #[n(2)]
+    pub(super) unheard: Option<Cursor>,
 }
 
 /// `delivered/…`: which members have confirmed which own envelopes.

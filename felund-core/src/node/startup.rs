@@ -336,7 +336,7 @@ fn restore(circles: &mut SortedMap<CircleId, Circle>, name: records::Name, value
             let circle = circles.get_mut(&id)?;
             // A cursor means nothing at another relay.
             if circle.relay.as_ref() == Some(&record.relay) {
-                circle.cursor = record.cursor;
+                (circle.cursor, circle.unheard.before) = (record.cursor, record.unheard);
             }
         }
         Name::Delivered(id) => {

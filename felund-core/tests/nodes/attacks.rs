@@ -20,7 +20,7 @@ use crate::{live, mesh, send};
 
 /// A member with a client of its own making.
 pub(crate) struct Mallory {
-    key: NodeKey,
+    pub(crate) key: NodeKey,
     pub(crate) secret: CircleSecret,
     rng: ChaCha20Rng,
 }
@@ -32,6 +32,21 @@ impl Mallory {
         };
         let secret = CircleSecret::from_secret(Invite::parse(&invite).unwrap().secret);
         Self { key: NodeKey::from_seed(Secret::new([66; 32])), secret, rng: ChaCha20Rng::seed_from_u64(66) }
+    }
+
+    /// Another device of hers.
+    pub(crate) fn another(&self, seed: u8) -> Self {
+        let secret = CircleSecret::from_secret(self.secret.secret().clone());
+        let key = NodeKey::from_seed(Secret::new([seed; 32]));
+        Self { key, secret, rng: ChaCha20Rng::seed_from_u64(seed.into()) }
+    }
+
+    /// Says something in a channel, under whatever key.
+    pub(crate) fn say(&mut self, world: &mut World, channel: ChannelId, key: &MessageKey, text: &str) {
+        let (circle, body) = (self.secret.circle_id(), Body::Text(text.into()).to_cbor());
+        let bytes = self.seal(world, circle, channel, "chat.text", key, &body);
+        world.post(self.secret.api_key().hint(), vec![bytes]).expect("well signed");
+        world.run(1_000);
     }
 
     /// Somebody who knows what a relay sees, and no secret.
@@ -59,7 +74,7 @@ impl Mallory {
         seal(draft, key, &self.key, &mut self.rng).unwrap().envelope().to_cbor()
     }
 
-    fn say_hello(&mut self, world: &mut World) {
+    pub(crate) fn say_hello(&mut self, world: &mut World) {
         let capabilities = Capabilities::default();
         let hello = Hello { name: "mallory".into(), wrap_key: self.key.wrap_public(), capabilities };
         self.post(world, self.secret.control(), &Body::Hello(hello));
@@ -176,14 +191,14 @@ fn a_copy_of_a_place_by_who_is_no_member_keeps_no_message_out() {
     assert_eq!(world.history(0, circle, "general")[0].delivery, Delivery::Delivered { to: 1, of: 1 });
 }
 
-fn holds(world: &World, at: usize, circle: CircleId, kind: &str, channel: ChannelId) -> bool {
+pub(crate) fn holds(world: &World, at: usize, circle: CircleId, kind: &str, channel: ChannelId) -> bool {
     let all = world.devices[at].disk.envelopes(circle);
     let mut all = all.iter().map(|bytes| Envelope::from_cbor(bytes).unwrap());
     all.any(|envelope| envelope.header().kind == kind && envelope.header().channel_id == channel)
 }
 
 /// Two members that are connected, of whom the first is at the relay as well.
-fn mesh_and_relay() -> (World, CircleId) {
+pub(crate) fn mesh_and_relay() -> (World, CircleId) {
     let (mut world, circle) = mesh(2);
     world.run(5_000);
     world.ask(0, Command::SetRelay { circle, relay: Some(felund_core::sim::RELAY.into()) }).unwrap();

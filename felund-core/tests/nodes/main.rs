@@ -15,6 +15,7 @@ mod observed;
 mod privacy;
 mod rtc;
 mod strangers;
+mod unheard;
 
 use felund_core::{
     io::{Command, Event},

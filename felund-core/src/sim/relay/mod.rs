@@ -96,6 +96,8 @@ pub struct Relay {
     pub tells_s: Option<u64>,
     /// Requests by method and path.
     pub requests: BTreeMap<String, usize>,
+    /// Messages of its log that it gave to those who attached.
+    pub backlog: usize,
     /// What nodes did that they must not do.
     pub faults: Vec<String>,
     /// What no byte that reaches the relay may hold.
@@ -145,6 +147,7 @@ impl Relay {
             misanswers: false,
             tells_s: None,
             requests: BTreeMap::new(),
+            backlog: 0,
             faults: Vec::new(),
             secrets: Vec::new(),
             lose_signals: 0,
@@ -513,6 +516,7 @@ impl Relay {
         for entry in room.log.iter().filter(|entry| entry.cursor > after) {
             let envelope = Sealed(entry.sealed.clone());
             self.pushes.push((from, ServerFrame::Live { hint, cursor: entry.cursor, envelope }));
+            self.backlog += 1;
         }
         let cursor = room.log.last().map(|entry| entry.cursor).unwrap_or_default();
         self.pushes.push((from, ServerFrame::CaughtUp { hint, cursor }));
