@@ -232,10 +232,21 @@ impl Log {
         at.is_ok_and(|at| entries[at].author == *author)
     }
 
-    /// Whether one envelope that is here has this id, and no other.
+    /// Those of some ids that one envelope which is here has, and no other.
     #[must_use]
-    pub fn is_only(&self, id: &MsgId) -> bool {
-        self.channels.values().flatten().filter(|entry| entry.key.id == *id).count() == 1
+    pub fn only(&self, ids: &SortedSet<MsgId>) -> SortedSet<MsgId> {
+        let (mut once, mut again) = (SortedSet::new(), SortedSet::new());
+        // Most often there are none, and the log is long.
+        if ids.is_empty() {
+            return once;
+        }
+        for id in self.channels.values().flatten().map(|entry| entry.key.id).filter(|id| ids.contains(id)) {
+            if !once.insert(id) {
+                again.insert(id);
+            }
+        }
+        once.retain(|id| !again.contains(id));
+        once
     }
 
     /// The newest envelopes of this device's own, at most so many.
@@ -391,9 +402,11 @@ mod tests {
         assert_eq!(log.merge(&envelope(1, 1, ChannelId([1; 16]), 8), true, WALL, WALL), Merge::Copied);
         assert_eq!(log.merge(&envelope(1, 1, ChannelId([1; 16]), 9), true, WALL, WALL), Merge::Known);
         assert_eq!(log.len(), 1);
-        assert!(log.is_only(&MsgId([1; 16])) && !log.is_only(&MsgId([2; 16])));
+        let asked = SortedSet::from([1, 2, 3].map(|id| MsgId([id; 16])));
+        log.merge(&envelope(3, 3, ChannelId([2; 16]), 8), true, WALL, WALL);
+        assert_eq!(log.only(&asked), SortedSet::from([1, 3].map(|id| MsgId([id; 16]))));
         log.merge(&envelope(2, 1, ChannelId([1; 16]), 8), true, WALL, WALL);
-        assert!(!log.is_only(&MsgId([1; 16])), "in another place");
+        assert_eq!(log.only(&asked), SortedSet::from([MsgId([3; 16])]), "in another place");
         log = merged(&[envelope(1, 1, ChannelId([1; 16]), 9)], 10);
         assert_eq!(log.channels.len(), 1, "nor is anything kept of a channel that nothing is kept in");
     }

@@ -321,14 +321,14 @@ impl Circle {
         self.confirms.get_mut(&key).is_some_and(|by_now| by_now.len() < MAX_PRESENT && by_now.insert(by))
     }
 
-    /// Own envelopes among those that a member says it has. Where it does not say whose these are, an id counts that is not
-    /// another's here as well.
-    pub(super) fn own_among(&self, held: &SortedSet<Received>) -> Vec<Key> {
+    /// Own envelopes among those that a member says it has and has not said before. Where it does not say whose these are, an id
+    /// counts that is not another's here as well.
+    pub(super) fn own_among(&self, held: &SortedSet<Received>, by: &NodeId) -> Vec<Key> {
         let me = short(&self.me);
-        let named = |key: &&Key| {
-            held.contains(&(key.id, me)) || held.contains(&(key.id, UNSAID)) && self.log.is_only(&key.id)
-        };
-        self.confirms.keys().filter(named).copied().collect()
+        let news = || self.confirms.iter().filter(|(_, by_now)| !by_now.contains(by)).map(|(key, _)| *key);
+        let unsaid = news().map(|key| key.id).filter(|id| held.contains(&(*id, UNSAID))).collect();
+        let only = self.log.only(&unsaid);
+        news().filter(|key| held.contains(&(key.id, me)) || only.contains(&key.id)).collect()
     }
 
     /// Starts counting confirmations of an own message, and stops for the oldest one counted.

@@ -272,7 +272,7 @@ impl Node {
     fn receipt(&mut self, id: CircleId, by: NodeId, received: Vec<Received>, bytes: &[u8], way: Way) {
         let Some(circle) = self.circles.get(&id) else { return };
         let received: SortedSet<Received> = received.into_iter().collect();
-        let own = circle.own_among(&received);
+        let own = circle.own_among(&received, &by);
         let named = |name: &Received| received.contains(name) || received.contains(&(name.0, UNSAID));
         let upstream = circle.passing.upstream.of.iter();
         let back: SortedSet<Way> = upstream.filter(|(name, _)| named(name)).map(|(_, way)| *way).collect();

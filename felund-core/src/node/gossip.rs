@@ -129,7 +129,7 @@ impl Node {
             PeerFrame::Confirm { ids, authors, .. } => {
                 let Some(held) = joined(ids, authors.as_deref()) else { return };
                 let Some(circle) = self.circles.get(&id) else { return };
-                let keys = circle.own_among(&held.into_iter().collect());
+                let keys = circle.own_among(&held.into_iter().collect(), &node);
                 self.confirmed_by(id, node, &keys);
             }
             PeerFrame::Ephemeral { envelope, .. } => self.ephemeral(id, &envelope.0, Way::Session(conn)),
