@@ -142,9 +142,12 @@ impl Node {
 
     fn published(&mut self, id: CircleId, verified: &Verified, body: Body) {
         let (wall, ages_by, me) = (self.now.wall, self.ages_by(id), self.my_id());
-        let (Some(circle), Some(me)) = (self.circles.get_mut(&id), me) else { return };
         let header = verified.header();
         let key = Key { ts: header.created_ts, id: header.msg_id };
+        let (Some(circle), Some(me)) = (self.circles.get_mut(&id), me) else {
+            // It was left meanwhile, and what was deleted did not include this.
+            return self.staged.extend(records::unsent(id, key));
+        };
         // Where the wall clock has been put back, the node's own clock is ahead of it, and what it says no less its own.
         let chat = matches!(body, Body::Text(_));
         if circle.log.merge(verified, chat, wall.max(key.ts), ages_by) != Merge::New {

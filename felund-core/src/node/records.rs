@@ -10,6 +10,7 @@ use crate::{
     ids::{ChannelId, CircleId, Cursor, NodeId},
     keys::{NodeKey, StoreKey, random},
     redact::Secret,
+    store::Op,
     view::Key,
 };
 
@@ -49,6 +50,11 @@ pub(super) fn channel_key(id: &CircleId, channel: &ChannelId) -> String {
 
 pub(super) fn outbox(id: &CircleId, key: &Key) -> String {
     format!("outbox/{id}/{:016x}/{}", key.ts, key.id)
+}
+
+/// What deletes an own envelope of a circle that is not on this device any more.
+pub(super) fn unsent(id: CircleId, key: Key) -> [Op; 2] {
+    [Op::DeleteRecord(outbox(&id, &key)), Op::DeleteEnvelopes(id, vec![key])]
 }
 
 /// A record's key, taken apart.

@@ -165,6 +165,8 @@ impl Node {
                     if let Some(circle) = self.circles.get_mut(&circle) {
                         circle.outbox.insert(place);
                         circle.count(place);
+                    } else if !damaged.contains(&records::circle(&circle)) {
+                        self.staged.extend(records::unsent(circle, place));
                     }
                 }
                 None | Some(records::Name::Circle(_)) => {}

@@ -18,8 +18,11 @@ mod strangers;
 mod unheard;
 
 use felund_core::{
+    ids::CircleId,
     io::{Command, Event},
-    sim::World,
+    node::Platform,
+    sim::{Disk, World},
+    store::{Batch, Loaded, MemoryStore, Op, Query},
     view::{Delivery, LinkView, Reach, Reply, Retention},
 };
 
@@ -135,6 +138,55 @@ fn leaving_deletes_everything_this_device_held() {
     world.restart(0);
     world.run_until("ready", |world| world.devices[0].model.ready);
     assert!(world.devices[0].model.circles().is_empty());
+}
+
+/// Records about a circle that are still on a device's disk.
+fn records_of(world: &World, at: usize, circle: CircleId) -> Vec<String> {
+    let Loaded::Records(records) = world.devices[at].disk.read(Query::Records) else { panic!("no records") };
+    records.into_iter().map(|(name, _)| name).filter(|name| name.contains(&circle.to_string())).collect()
+}
+
+#[test]
+fn what_was_being_published_while_a_circle_was_left_is_deleted_too() {
+    let mut world = World::new(1);
+    let disk = Disk::slow(MemoryStore::default());
+    let at = world.add_device(Platform { dials: true, ..Platform::default() }, disk);
+    world.devices[at].write_ms = 100;
+    let circle = world.circle("garden club");
+    world.run(5_000);
+    world.tell(at, Command::LeaveCircle { circle });
+    world.ask(at, Command::SetName { name: "somebody else".into() }).unwrap();
+    world.run(5_000);
+    assert!(world.devices[at].model.circles().is_empty());
+    assert_eq!(records_of(&world, at, circle), [""; 0]);
+    assert!(world.devices[at].disk.envelopes(circle).is_empty());
+}
+
+#[test]
+fn what_is_unsent_in_a_circle_that_is_not_here_is_deleted_at_the_start_unless_its_record_is_damaged() {
+    let mut world = World::new(1);
+    let circle = world.circle("garden club");
+    world.set_relay_up(false);
+    send(&mut world, 0, circle, "one");
+    let unsent = |world: &World, at| {
+        let records = records_of(world, at, circle);
+        let outbox = records.iter().filter(|name| name.starts_with("outbox/")).count();
+        (outbox, world.devices[at].disk.envelopes(circle).len())
+    };
+    let (outbox, envelopes) = unsent(&world, 0);
+    assert!(outbox > 0 && envelopes >= outbox);
+    let record = format!("circle/{circle}");
+    for (op, left) in [
+        (Op::PutRecord(record.clone(), vec![7; 40]), (outbox, envelopes)),
+        (Op::DeleteRecord(record), (0, envelopes - outbox)),
+    ] {
+        let mut store = world.devices[0].disk.durable().clone();
+        store.write(Batch { ops: vec![op], strict: true });
+        let at = world.add(store);
+        world.run_until("ready", |world| world.devices[at].model.ready);
+        world.run(1_000);
+        assert_eq!(unsent(&world, at), left);
+    }
 }
 
 #[test]
