@@ -116,11 +116,10 @@ pub fn parted(received: &[Received]) -> (Vec<MsgId>, Vec<u8>) {
 /// What [`parted`] wrote, or an earlier version without authors. `None` if they are not as many as the ids.
 #[must_use]
 pub fn joined(ids: Vec<MsgId>, authors: Option<&[u8]>) -> Option<Vec<Received>> {
-    let authors = match authors {
-        Some(authors) => authors.as_chunks().0.to_vec(),
-        None => vec![UNSAID; ids.len()],
-    };
-    (authors.len() == ids.len()).then(|| ids.into_iter().zip(authors).collect())
+    let Some(authors) = authors else { return Some(ids.into_iter().map(|id| (id, UNSAID)).collect()) };
+    let (authors, rest) = authors.as_chunks();
+    (authors.len() == ids.len() && rest.is_empty())
+        .then(|| ids.into_iter().zip(authors.iter().copied()).collect())
 }
 
 /// One event, understood.
@@ -360,8 +359,15 @@ mod tests {
         assert_eq!(Body::from_cbor("poll.create", &[0xff]), Ok(Body::Unknown));
         let unsaid = minicbor::to_vec((vec![MsgId([9; 16])],)).unwrap();
         assert_eq!(Body::from_cbor(RECEIPT, &unsaid), Ok(Body::Receipt(vec![(MsgId([9; 16]), UNSAID)])));
-        let other = <&minicbor::bytes::ByteSlice>::from(&[7; 16][..]);
-        assert!(Body::from_cbor(RECEIPT, &minicbor::to_vec((vec![MsgId([9; 16])], other)).unwrap()).is_err());
+        for wrong in [&[][..], &[7; 7], &[7; 9], &[7; 16]] {
+            let other = <&minicbor::bytes::ByteSlice>::from(wrong);
+            let receipt = minicbor::to_vec((vec![MsgId([9; 16])], other)).unwrap();
+            assert!(
+                Body::from_cbor(RECEIPT, &receipt).is_err(),
+                "{} bytes of authors for an id",
+                wrong.len()
+            );
+        }
     }
 
     #[test]
