@@ -255,6 +255,19 @@ impl<'a> Page<'a> {
         self.run(script, &[json!(marked(id))]).as_str().unwrap_or_default().to_owned()
     }
 
+    /// What a page is told when somebody looks at another one, and at it again.
+    pub fn look_away_and_back(&self) {
+        let script = "for (const state of ['hidden', 'visible']) {
+            Object.defineProperty(document, 'visibilityState', { value: state, configurable: true });
+            document.dispatchEvent(new Event('visibilitychange'));
+        }
+        document.dispatchEvent(new Event('freeze'));
+        document.dispatchEvent(new Event('resume'));
+        dispatchEvent(new Event('online'));
+        delete document.visibilityState";
+        let _ = self.run(script, &[]);
+    }
+
     /// Loads the page again.
     ///
     /// # Panics

@@ -61,6 +61,18 @@ fn webkit_loads_the_rest_of_the_app_once_the_page_is_touched() {
 }
 
 #[test]
+fn a_damaged_link_and_looking_away_need_nothing_of_the_rest() {
+    let relay = Relay::start();
+    let browser = Browser::open(Engine::Chromium);
+    let page = Page::new(&browser);
+    visit(&page, &format!("{}/#felund1.damaged", relay.url()));
+    page.look_away_and_back();
+    let told = "return document.querySelector('.invited')?.textContent.includes('damaged')";
+    page.until("what is wrong with the link", told, &[]);
+    assert_eq!(asked(&page), Vec::<String>::new(), "{:?}", page.session().console());
+}
+
+#[test]
 fn who_makes_a_circle_waits_for_the_rest_and_is_told_when_it_does_not_come() {
     let mut relay = Relay::start();
     let browser = Browser::open(Engine::Chromium);
