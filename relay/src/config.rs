@@ -10,6 +10,7 @@ use std::{
 
 use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser, builder::Resettable};
 use felund_core::relay_api::{ServerUri, clean_relay_url};
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 /// Felund's blind relay: stores and forwards sealed envelopes it cannot open, and serves the web app.
 #[derive(Debug, Clone, Parser)]
@@ -102,7 +103,7 @@ pub struct Config {
     pub trust_forwarded_for: bool,
 
     /// What to log, such as info, warn or felund_relay=debug.
-    #[arg(long, env = "FELUND_RELAY_LOG", default_value = "info")]
+    #[arg(long, env = "FELUND_RELAY_LOG", default_value = "info", value_parser = log_filter)]
     pub log: String,
 }
 
@@ -123,10 +124,14 @@ impl std::fmt::Debug for TurnSecret {
 }
 
 impl std::str::FromStr for TurnSecret {
-    type Err = std::convert::Infallible;
+    type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self(text.into()))
+        if text.is_empty() {
+            Err("with an empty secret anybody could sign credentials")
+        } else {
+            Ok(Self(text.into()))
+        }
     }
 }
 
@@ -138,6 +143,21 @@ fn at_least_one<N: FromStr<Err = ParseIntError> + Default + PartialEq>(text: &st
     } else {
         Ok(limit)
     }
+}
+
+/// A mistyped level would be the name of a module that does not exist, and nothing at all logged.
+fn log_filter(text: &str) -> Result<String, String> {
+    for part in text.split(',') {
+        let target = part.split(['=', '[']).next().unwrap_or(part);
+        if target == part && part.parse::<LevelFilter>().is_err() {
+            return Err(format!("{part:?} is no level: these are error, warn, info, debug, trace and off"));
+        }
+        if target.contains('-') {
+            return Err(format!("modules are written with _, as in felund_relay=debug, not {target:?}"));
+        }
+    }
+    EnvFilter::try_new(text).map_err(|error| error.to_string())?;
+    Ok(text.to_owned())
 }
 
 fn stun_server(text: &str) -> Result<String, String> {
@@ -214,6 +234,17 @@ mod tests {
         for turn in ["chat.example", "stun:chat.example", "turn:chat.example?transport=sctp"] {
             assert!(parse(&["--turn", turn, "--turn-secret", "x"]).is_err(), "{turn}");
         }
+    }
+
+    #[test]
+    fn what_would_log_nothing_or_sign_with_nothing_is_refused() {
+        for filter in ["warning", "verbose", "info,debg", "felund-relay=debug", "felund_relay=loud"] {
+            assert!(parse(&["--log", filter]).is_err(), "{filter:?}");
+        }
+        for filter in ["off", "WARN", "info,felund_relay=debug", "warn,felund_relay::store=trace"] {
+            assert!(parse(&["--log", filter]).is_ok(), "{filter:?}");
+        }
+        assert!(parse(&["--turn", "turn:chat.example", "--turn-secret", ""]).is_err());
     }
 
     #[test]

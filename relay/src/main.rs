@@ -7,14 +7,8 @@ use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let config = Config::given();
-    let filter = match EnvFilter::try_new(&config.log) {
-        // What strangers send must not fill the disk: this library warns of each packet that is none.
-        Ok(filter) => filter.add_directive("stun_types=off".parse().unwrap_or_default()),
-        Err(e) => {
-            eprintln!("felund-relay: --log {:?}: {e}; try info, warn or felund_relay=debug", config.log);
-            return ExitCode::from(2);
-        }
-    };
+    // What strangers send must not fill the disk: this library warns of each packet that is none.
+    let filter = EnvFilter::new(&config.log).add_directive("stun_types=off".parse().unwrap_or_default());
     // Where the log cannot be written, on a full disk or because its reader has gone, saying so cannot be either.
     tracing_subscriber::fmt()
         .with_env_filter(filter)
