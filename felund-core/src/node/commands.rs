@@ -4,7 +4,7 @@ use super::{Node, Phase, circle::Circle, publish::After, records};
 use crate::{
     circle::{Body, clean_name},
     config::{MAX_CIRCLES, MAX_INVITE_PEERS, MAX_TEXT_LEN, RETENTION_DAYS, RETENTION_MESSAGES},
-    ids::{ChannelId, CircleId},
+    ids::{ChannelId, CircleId, Cursor},
     invite::Invite,
     io::{Command, Event, Request},
     keys::{CircleSecret, safety_number},
@@ -291,7 +291,7 @@ impl Node {
         if let Some(circle) = self.circles.get_mut(&circle_id) {
             circle.relay = relay;
             // Another relay's log is another order.
-            (circle.cursor, circle.skipped) = (crate::ids::Cursor::default(), false);
+            (circle.cursor, circle.skipped) = (Cursor(0), false);
             circle.unheard.before = None;
         }
         self.relink(circle_id);
@@ -305,6 +305,9 @@ impl Node {
         let Retention { messages, days } = std::mem::replace(&mut circle.retention, retention);
         if retention.messages > messages || retention.days > days {
             circle.began.extend(circle.log.beginnings());
+            // What there was no room for lies anywhere in the relay's log.
+            circle.unheard.before = Some(Cursor(0));
+            self.ask_for_unheard(circle_id, true);
         }
         self.limit_anchor(circle_id);
         self.prune(circle_id);

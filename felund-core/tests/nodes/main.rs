@@ -128,6 +128,27 @@ fn retention_keeps_the_newest_and_says_what_went() {
 }
 
 #[test]
+fn who_keeps_more_gets_what_there_was_no_room_for_from_the_relay() {
+    let mut world = World::new(1);
+    let circle = world.circle("garden club");
+    let keep = |world: &mut World, messages| {
+        let retention = Retention { messages, days: 30 };
+        world.ask(0, Command::SetRetention { circle, retention }).unwrap();
+    };
+    keep(&mut world, 5);
+    for i in 0..9 {
+        send(&mut world, 0, circle, &i.to_string());
+    }
+    world.run(5_000);
+    assert_eq!(world.texts(0, circle, "general").len(), 5);
+    keep(&mut world, 8);
+    world.restart(0);
+    world.run_until("more", |world| world.texts(0, circle, "general").len() == 8);
+    assert_eq!(world.texts(0, circle, "general")[0], "1");
+    assert_eq!(world.devices[0].model.circle(circle).unwrap().channels[0].unread, 0);
+}
+
+#[test]
 fn leaving_deletes_everything_this_device_held() {
     let mut world = World::new(1);
     let circle = world.circle("garden club");
