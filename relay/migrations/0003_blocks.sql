@@ -1,12 +1,12 @@
--- Messages lie in blocks of up to 64 KiB (store/block.rs), as they came: a row and an index entry for each of them cost
--- more than all else that storing it takes. Which are there already, the writer reads from the names and remembers.
+-- Messages lie in blocks of up to 64 KiB (store/block.rs): a row and an index entry for each of them cost more than all else
+-- that storing it takes. What comes one by one is merged. Which are there already, the writer reads from the names and remembers.
 CREATE TABLE blocks (
     last      INTEGER PRIMARY KEY, -- highest seq in it; no two blocks have the same
     circle    INTEGER NOT NULL REFERENCES circles (id),
     first     INTEGER NOT NULL,    -- lowest seq
     count     INTEGER NOT NULL,    -- messages
     bytes     INTEGER NOT NULL,    -- of their envelopes
-    stored_at INTEGER NOT NULL,    -- of the newest
+    stored_at INTEGER NOT NULL,    -- of the newest; all are of the same day (UTC)
     names     BLOB    NOT NULL,
     data      BLOB    NOT NULL
 ) STRICT;

@@ -7,8 +7,9 @@ use felund_core::ids::{Cursor, MsgId};
 
 /// A block ends before it would become larger; a message that is larger by itself is a block of its own.
 const MAX_DATA: usize = 64 * 1024;
-/// A block goes when its newest message is old enough. Its oldest one was stored at most so many seconds earlier.
-const MAX_SPAN_S: u64 = 24 * 60 * 60;
+/// A block goes when its newest message is old enough, and holds what was stored on one day (UTC): this is as much longer as
+/// its oldest one may be kept.
+const DAY_S: u64 = 24 * 60 * 60;
 /// Number and name.
 const NAME: usize = 8 + 16;
 /// Number and length.
@@ -34,18 +35,33 @@ pub(super) struct Head {
     pub(super) bytes: u64,
 }
 
+impl Head {
+    /// Length of the block's data.
+    pub(super) fn size(&self) -> usize {
+        let size = self.count.saturating_mul(HEAD as u64).saturating_add(self.bytes);
+        usize::try_from(size).unwrap_or(usize::MAX)
+    }
+}
+
 /// A block that is being filled.
 #[derive(Debug, Default)]
 pub(super) struct Block {
     pub(super) head: Head,
-    /// Of its newest and of its oldest message.
+    /// Of its newest message.
     pub(super) stored_at: u64,
-    oldest: u64,
     pub(super) names: Vec<u8>,
     pub(super) data: Vec<u8>,
 }
 
 impl Block {
+    /// What was read of a block; none if it is damaged.
+    pub(super) fn of(head: Head, stored_at: u64, names: Vec<u8>, data: Vec<u8>) -> Option<Self> {
+        let named = self::names(&head, &names)?;
+        let held = messages(&head, &data)?;
+        let agree = named.iter().map(|(_, seq)| seq).eq(held.iter().map(|(seq, _)| seq));
+        agree.then_some(Self { head, stored_at, names, data })
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.head.count == 0
     }
@@ -54,27 +70,38 @@ impl Block {
     pub(super) fn takes(&self, message: &Message<'_>) -> bool {
         self.is_empty()
             || self.data.len() + HEAD + message.envelope.len() <= MAX_DATA
-                && message.stored_at.abs_diff(self.oldest) < MAX_SPAN_S
+                && same_day(message.stored_at, self.stored_at)
     }
 
     /// Adds a message whose number is higher than those of the others.
     pub(super) fn push(&mut self, message: &Message<'_>) {
         if self.is_empty() {
             self.head.first = message.seq;
-            self.oldest = message.stored_at;
         }
         self.head.last = message.seq;
         self.head.count += 1;
         self.head.bytes += message.envelope.len() as u64;
         // Clocks may be set back.
         self.stored_at = self.stored_at.max(message.stored_at);
-        self.oldest = self.oldest.min(message.stored_at);
         self.names.extend_from_slice(&message.seq.0.to_be_bytes());
         self.names.extend_from_slice(&message.name.0);
         self.data.extend_from_slice(&message.seq.0.to_be_bytes());
         // An envelope has at most some hundred kilobytes.
         self.data.extend_from_slice(&(message.envelope.len() as u32).to_be_bytes());
         self.data.extend_from_slice(message.envelope);
+    }
+
+    /// Puts a block in front whose numbers are lower than those of this one.
+    pub(super) fn put_before(&mut self, mut older: Self) {
+        if !self.is_empty() {
+            older.head.last = self.head.last;
+            older.head.count += self.head.count;
+            older.head.bytes += self.head.bytes;
+            older.stored_at = older.stored_at.max(self.stored_at);
+            older.names.extend_from_slice(&self.names);
+            older.data.extend_from_slice(&self.data);
+        }
+        *self = older;
     }
 
     /// Makes it empty, for the next one.
@@ -84,6 +111,23 @@ impl Block {
         data.clear();
         *self = Self { names, data, ..Self::default() };
     }
+}
+
+/// What a message takes of a block's data.
+pub(super) fn size(envelope: &[u8]) -> usize {
+    HEAD + envelope.len()
+}
+
+/// Whether a block, whose newest message was stored at `stored_at`, is to be written again together with messages that come
+/// behind it, of `size` and the first of them stored at `now`. As they are half its size at least, each message is written
+/// a few times only.
+pub(super) fn gives_way(head: &Head, stored_at: u64, size: usize, now: u64) -> bool {
+    let block = head.size();
+    block <= size.saturating_mul(2) && block.saturating_add(size) <= MAX_DATA && same_day(stored_at, now)
+}
+
+fn same_day(one: u64, other: u64) -> bool {
+    one / DAY_S == other / DAY_S
 }
 
 /// The messages of a block, in their order; none if it is damaged.
@@ -191,12 +235,13 @@ mod tests {
         let message =
             |stored_at, envelope| Message { seq: Cursor(1), name: MsgId([1; 16]), stored_at, envelope };
         let mut block = Block::default();
-        assert!(block.takes(&message(1_000_000, &[0; 300_000])), "whatever its size, it is in one");
-        block.push(&message(1_000_000, &[0; 30_000]));
-        assert!(block.takes(&message(1_000_000, &[0; 30_000])));
-        assert!(!block.takes(&message(1_000_000, &[0; 36_000])));
-        assert!(!block.takes(&message(1_000_000 + MAX_SPAN_S, &[0; 10])));
-        assert!(!block.takes(&message(1_000_000 - MAX_SPAN_S, &[0; 10])), "a clock that was set back");
+        let day = 100 * DAY_S;
+        assert!(block.takes(&message(day, &[0; 300_000])), "whatever its size, it is in one");
+        block.push(&message(day, &[0; 30_000]));
+        assert!(block.takes(&message(day + DAY_S - 1, &[0; 30_000])));
+        assert!(!block.takes(&message(day, &[0; 36_000])));
+        assert!(!block.takes(&message(day + DAY_S, &[0; 10])));
+        assert!(!block.takes(&message(day - 1, &[0; 10])), "a clock that was set back");
         block.clear();
         assert!(block.takes(&message(5, &[0; 65_000])) && block.data.is_empty() && block.names.is_empty());
     }

@@ -489,3 +489,97 @@ async fn what_the_journal_has_of_what_the_database_has_under_another_number_is_n
     assert!(append(&store, &circle, &[3], 10).await.unwrap()[0].cursor.0 > stored[0].cursor.0 + 8);
     store.stop();
 }
+
+/// A store that writes each post to the database by itself, and a circle in it.
+async fn without_journal(dir: &Path) -> (Arc<Store>, Arc<Circle>) {
+    std::fs::create_dir_all(dir.join("journal")).unwrap();
+    let store = Arc::new(Store::open(dir, QUOTA, 0, sink()).unwrap());
+    let circle = store.register(ApiKey::from_bytes([1; 32])).await.unwrap();
+    (store, circle)
+}
+
+fn blocks(dir: &Path) -> i64 {
+    let connection = schema::open_reader(&dir.join("relay.sqlite")).unwrap();
+    connection.query_row("SELECT count(*) FROM blocks", [], |row| row.get(0)).unwrap()
+}
+
+#[tokio::test]
+async fn messages_that_come_one_by_one_gather_in_few_blocks_and_readers_miss_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, circle) = without_journal(dir.path()).await;
+    let posts = tokio::spawn({
+        let (store, circle) = (store.clone(), circle.clone());
+        async move {
+            let mut cursors = Vec::new();
+            for id in 0..250 {
+                cursors.push(append(&store, &circle, &[id], 700).await.unwrap()[0].cursor);
+            }
+            cursors
+        }
+    });
+    let mut read = Vec::new();
+    while read.len() < 250 {
+        let after = read.last().map_or(Cursor(0), |(cursor, _)| *cursor);
+        read.extend(store.page(&circle, after, 7, 1 << 20).await.unwrap().messages);
+    }
+    let cursors = posts.await.unwrap();
+    assert_eq!(read.iter().map(|(cursor, _)| *cursor).collect::<Vec<_>>(), cursors);
+    assert!((0..250).eq(read.iter().map(|(_, envelope)| envelope[0])));
+    assert_eq!(all(&store, &circle).await, read);
+    assert!(blocks(dir.path()) < 15, "{} for 175 kB", blocks(dir.path()));
+    store.stop();
+    let (store, circle) = without_journal(dir.path()).await;
+    assert_eq!(append(&store, &circle, &[7], 9).await.unwrap()[0].cursor, cursors[7]);
+    store.stop();
+}
+
+#[tokio::test]
+async fn a_damaged_block_is_left_as_it_is_when_messages_follow() {
+    for column in ["names", "data"] {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, circle) = without_journal(dir.path()).await;
+        append(&store, &circle, &[1], 100).await.unwrap();
+        let database = Connection::open(dir.path().join("relay.sqlite")).unwrap();
+        let cut = format!("UPDATE blocks SET {column} = substr({column}, 1, length({column}) - 1)");
+        database.execute(&cut, []).unwrap();
+        append(&store, &circle, &[2], 100).await.unwrap();
+        append(&store, &circle, &[3], 100).await.unwrap();
+        let counts: Vec<i64> = database
+            .prepare("SELECT count FROM blocks ORDER BY last")
+            .unwrap()
+            .query_map([], |row| row.get(0))
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
+        assert_eq!(counts, [1, 2]);
+        let left: Vec<u8> = all(&store, &circle).await.iter().map(|(_, envelope)| envelope[0]).collect();
+        assert_eq!(left, if column == "data" { [2, 3].to_vec() } else { [1, 2, 3].to_vec() });
+        store.stop();
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_page_beside_a_block_does_not_keep_messages_from_the_database() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, circle) = without_journal(dir.path()).await;
+    let mut circles = vec![circle];
+    for n in 2..5 {
+        circles.push(store.register(ApiKey::from_bytes([n; 32])).await.unwrap());
+    }
+    // Each fills a page.
+    for (circle, id) in circles.iter().zip(1..) {
+        append(&store, circle, &[id], 3_500).await.unwrap();
+    }
+    store.stop();
+    drop(store);
+    let path = dir.path().join("relay.sqlite");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let page = bytes.chunks_mut(4096).find(|page| page.ends_with(&[2; 3_000])).unwrap();
+    page.fill(0);
+    std::fs::write(&path, bytes).unwrap();
+    let (store, _) = without_journal(dir.path()).await;
+    append(&store, &circles[0], &[9], 3_500).await.unwrap();
+    let left: Vec<u8> = all(&store, &circles[0]).await.iter().map(|(_, envelope)| envelope[0]).collect();
+    assert_eq!(left, [1, 9]);
+    store.stop();
+}

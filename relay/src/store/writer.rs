@@ -19,10 +19,10 @@ use felund_core::{
     ids::{CircleHint, Cursor},
     relay_api::{Stored, signing::ApiKey},
 };
-use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
 
 use super::{
-    Append, Circle, Circles, Done, Event, Fresh, Job, Quota, Sink, StoreError,
+    Append, Circle, Circles, Done, Event, Fresh, Job, Quota, Sink, StoreError, block,
     journal::{self, Journal, Record},
     known::{self, Known},
     log::{self, Appender},
@@ -292,14 +292,35 @@ impl Writer {
     /// Writes what is pending, and `more`, to the database.
     fn settle(&mut self, more: &[Record]) -> Result<(), StoreError> {
         let pending = self.pending.records();
-        let transaction = Transaction::new(&mut self.connection, TransactionBehavior::Immediate)?;
         let mut records: Vec<&Record> = pending.iter().chain(more).collect();
         records.sort_unstable_by_key(|record| (record.hint.0, record.seq));
+        match self.write_blocks(&records, true) {
+            // Merging touches pages that writing behind them does not: a damaged one must not keep the relay from that.
+            Err(e) if e.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) => {
+                self.write_blocks(&records, false)?;
+            }
+            written => written?,
+        }
+        self.stuck = false;
+        self.pending.clear();
+        if let Some(journal) = &mut self.journal {
+            journal.restart();
+        }
+        Ok(())
+    }
+
+    /// Writes messages that lie by circle, in log order; `merging` them with small blocks that are there, or not.
+    fn write_blocks(&mut self, records: &[&Record], merging: bool) -> rusqlite::Result<()> {
+        let transaction = Transaction::new(&mut self.connection, TransactionBehavior::Immediate)?;
         let mut blocks = Appender::new(&transaction);
         let circles = self.circles.read().unwrap_or_else(PoisonError::into_inner);
         for of_circle in records.chunk_by(|one, next| one.hint == next.hint) {
             // A circle is forgotten only when nothing of it is left anywhere.
             let Some(circle) = circles.get(&of_circle[0].hint) else { continue };
+            if merging {
+                let size = of_circle.iter().map(|record| block::size(&record.envelope)).sum();
+                blocks.reopen(circle.id, &of_circle[0].message(), size)?;
+            }
             for record in of_circle {
                 blocks.add(circle.id, &record.message())?;
             }
@@ -307,13 +328,7 @@ impl Writer {
         drop(circles);
         blocks.finish()?;
         transaction.prepare_cached(SET_META)?.execute(params![JOURNALED_FROM, to_sql(self.next)])?;
-        transaction.commit()?;
-        self.stuck = false;
-        self.pending.clear();
-        if let Some(journal) = &mut self.journal {
-            journal.restart();
-        }
-        Ok(())
+        transaction.commit()
     }
 
     /// Takes in what was found in the journal. What a restored backup lacks of that may be there under another number.
