@@ -118,6 +118,13 @@ impl Limits {
     }
 }
 
+/// Who answers for what a request costs: its address or, of this machine's own programs, a proxy among them, its device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Payer {
+    Address(IpAddr),
+    Node(NodeId),
+}
+
 /// How many connections each address holds, so that none can take them all.
 #[derive(Debug)]
 pub(crate) struct Connections {

@@ -15,7 +15,12 @@ use axum::body::Body;
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 
-use crate::{error::ApiError, limits::network};
+use felund_core::ids::NodeId;
+
+use crate::{
+    error::ApiError,
+    limits::{Payer, network},
+};
 
 /// Bytes for all callers together.
 const TOTAL: usize = 256 * 1024 * 1024;
@@ -58,6 +63,11 @@ impl Memory {
 }
 
 impl Buffered {
+    /// Who answers for a request of a device that came from this address.
+    pub(crate) fn payer(&self, node: NodeId) -> Payer {
+        if self.own { Payer::Node(node) } else { Payer::Address(self.address) }
+    }
+
     /// Takes more.
     pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), ApiError> {
         let mut used = self.memory.used();
@@ -165,5 +175,15 @@ mod tests {
         for proxy in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
             memory.hold(proxy.parse().unwrap()).grow(SHARE + 1).unwrap();
         }
+    }
+
+    #[test]
+    fn an_address_answers_for_its_devices_and_those_behind_a_proxy_for_themselves() {
+        let memory = Arc::new(Memory::default());
+        let payer = |address: &str, node| memory.hold(address.parse().unwrap()).payer(NodeId([node; 32]));
+        assert_eq!(payer("192.0.2.1", 1), payer("192.0.2.1", 2));
+        assert_eq!(payer("2001:db8::1", 1), payer("2001:db8::2", 2), "a household is one address");
+        assert_ne!(payer("192.0.2.1", 1), payer("192.0.2.2", 1));
+        assert_ne!(payer("127.0.0.1", 1), payer("127.0.0.1", 2));
     }
 }

@@ -32,7 +32,7 @@ const MAX_PAGE_BYTES: usize = 1024 * 1024;
     responses((status = 200, description = "durable, each with its cursor", body = PostMessagesResponse), crate::error::Refused))]
 pub(crate) async fn post(
     State(app): State<Arc<App>>,
-    Signed { caller, body: JsonBody(request), .. }: Signed<NoQuery, JsonBody<PostMessages>>,
+    Signed { caller, body: JsonBody(request), held, .. }: Signed<NoQuery, JsonBody<PostMessages>>,
 ) -> Answer<PostMessagesResponse> {
     let count = request.messages.len();
     if count > MAX_BATCH {
@@ -55,7 +55,8 @@ pub(crate) async fn post(
     let (reply, answer) = oneshot::channel();
     // Whoever has stopped waiting finds the envelopes stored when it asks again.
     let reply = Box::new(move |result| drop(reply.send(result)));
-    app.store.append(Append { circle: caller.circle, items, reply });
+    let payer = held.payer(caller.node);
+    app.store.append(Append { circle: caller.circle, items, payer, reply });
     let stored = answer.await.unwrap_or(Err(StoreError::Stopped)).map_err(|e| store_error(&e))?;
     ok(PostMessagesResponse { ok: true, stored })
 }

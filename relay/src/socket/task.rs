@@ -22,6 +22,7 @@ use crate::{
     clock,
     error::ApiError,
     hub::Progress,
+    limits::Payer,
     memory::Buffered,
     metrics::METRICS,
     store::{Append, Circle, Item, Reply, StoreError},
@@ -59,6 +60,7 @@ type WithBytes = (Envelope, Bytes);
 /// Envelopes of one `Post`, parsed and waiting to be verified together with others.
 struct Posted {
     circle: Arc<Circle>,
+    payer: Payer,
     seq: u64,
     envelopes: Vec<WithBytes>,
 }
@@ -198,7 +200,9 @@ impl Task {
                 Incoming::Binary(bytes) => match ClientFrame::from_bytes(&bytes) {
                     Ok(ClientFrame::Post { hint, seq, envelopes }) => {
                         match self.parse_post(&hint, envelopes) {
-                            Ok((circle, envelopes)) => posts.push(Posted { circle, seq, envelopes }),
+                            Ok((circle, payer, envelopes)) => {
+                                posts.push(Posted { circle, payer, seq, envelopes });
+                            }
                             Err(error) => self.refuse(Some(hint), Some(seq), &error),
                         }
                     }
@@ -225,7 +229,7 @@ impl Task {
         &self,
         hint: &CircleHint,
         envelopes: Vec<Sealed>,
-    ) -> Result<(Arc<Circle>, Vec<WithBytes>), ApiError> {
+    ) -> Result<(Arc<Circle>, Payer, Vec<WithBytes>), ApiError> {
         let attached = self.attached(hint)?;
         if envelopes.is_empty() {
             return Err(ApiError::bad_request("a post needs at least one envelope"));
@@ -237,7 +241,7 @@ impl Task {
             check_kept(&envelope)?;
             parsed.push((envelope, bytes.into()));
         }
-        Ok((attached.circle.clone(), parsed))
+        Ok((attached.circle.clone(), self.held.payer(attached.node), parsed))
     }
 
     /// Verifies the posts of one read together and hands the good ones to the writer, in order.
@@ -245,17 +249,17 @@ impl Task {
         let sizes: Vec<usize> = posts.iter().map(|post| post.envelopes.len()).collect();
         let mut heads = Vec::with_capacity(posts.len());
         let mut all = Vec::with_capacity(sizes.iter().sum());
-        for Posted { circle, seq, envelopes } in posts {
-            heads.push((circle, seq));
+        for Posted { circle, payer, seq, envelopes } in posts {
+            heads.push((circle, payer, seq));
             all.extend(envelopes);
         }
         let mut results = verify::all(all).await.into_iter();
-        for ((circle, seq), size) in heads.into_iter().zip(sizes) {
+        for ((circle, payer, seq), size) in heads.into_iter().zip(sizes) {
             let items: Result<Vec<Item>, EnvelopeError> = results.by_ref().take(size).collect();
             match items {
                 Ok(items) => {
                     let reply = self.stored_reply(circle.hint, seq, &items);
-                    self.app.store.append(Append { circle, items, reply });
+                    self.app.store.append(Append { circle, items, payer, reply });
                 }
                 Err(error) => self.refuse(Some(circle.hint), Some(seq), &refused_envelope(&error)),
             }
@@ -494,6 +498,7 @@ pub(crate) fn store_error(error: &StoreError) -> ApiError {
         StoreError::Failed(_) => ApiError::unavailable(
             "the relay's storage failed; nothing of this request was stored, try again later",
         ),
+        StoreError::Busy(wait) => ApiError::rate_limited(*wait),
         StoreError::Stopped => ApiError::unavailable(
             "the relay is shutting down; nothing of this request was stored, try again later",
         ),

@@ -22,6 +22,11 @@ pub(super) struct Known {
 }
 
 impl Known {
+    /// Nothing yet, of a circle that is said to have so many messages.
+    pub(super) fn with_room(messages: usize) -> Self {
+        Self { names: HashMap::with_capacity(messages.min(MAX_NAMES)), ..Self::default() }
+    }
+
     /// Counts messages whose names are added one by one.
     pub(super) fn count(&mut self, messages: u64, bytes: u64) {
         self.messages += messages;
@@ -30,6 +35,11 @@ impl Known {
 
     pub(super) fn name(&mut self, name: MsgId, cursor: Cursor) {
         self.names.insert(name, cursor);
+    }
+
+    /// How many names there are.
+    pub(super) fn names(&self) -> usize {
+        self.names.len()
     }
 
     /// Takes in a message under `next`, unless there is one of this name: then answers where.

@@ -177,7 +177,11 @@ pub(super) fn read_page(
 
 /// What there is of a circle.
 pub(super) fn known(connection: &Connection, circle: i64) -> rusqlite::Result<Known> {
-    let mut known = Known::default();
+    // As a real number: what a damaged row says may be too much for a whole one.
+    let count: f64 = connection
+        .prepare_cached("SELECT total(count) FROM blocks WHERE circle = ?1")?
+        .query_row([circle], |row| row.get(0))?;
+    let mut known = Known::with_room(count as usize);
     let mut statement = connection.prepare_cached(HEADS)?;
     let mut heads = statement.query(params![circle, -1])?;
     while let Some(row) = heads.next()? {

@@ -10,6 +10,7 @@ mod known;
 mod log;
 mod pending;
 mod schema;
+mod toll;
 mod writer;
 
 use std::{
@@ -22,6 +23,7 @@ use std::{
         mpsc,
     },
     thread::JoinHandle,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -41,7 +43,7 @@ use self::{
     pending::Pending,
     writer::{JOURNALED_FROM, Writer},
 };
-use crate::clock;
+use crate::{clock, limits::Payer};
 
 /// Connections for reading; each holds a page cache, so they are few.
 const READERS: usize = 4;
@@ -67,6 +69,8 @@ pub(crate) enum StoreError {
     Quota,
     /// The relay holds as many circles as it may.
     TooManyCircles,
+    /// The caller has made the writer read too much, and has to wait for so long.
+    Busy(Duration),
     /// The relay is shutting down.
     Stopped,
 }
@@ -78,6 +82,7 @@ impl fmt::Display for StoreError {
             Self::Failed(what) => write!(f, "storage failed: {what}"),
             Self::Quota => f.write_str("the circle is at its quota"),
             Self::TooManyCircles => f.write_str("the relay is at its number of circles"),
+            Self::Busy(_) => f.write_str("too many names were read for the caller"),
             Self::Stopped => f.write_str("the relay is shutting down"),
         }
     }
@@ -127,6 +132,8 @@ pub(crate) type Reply = Box<dyn FnOnce(Result<Vec<Stored>, StoreError>) + Send>;
 pub(crate) struct Append {
     pub(crate) circle: Arc<Circle>,
     pub(crate) items: Vec<Item>,
+    /// Whom it is charged to if the circle's names have to be read for it.
+    pub(crate) payer: Payer,
     pub(crate) reply: Reply,
 }
 

@@ -1,3 +1,5 @@
+use felund_core::ids::NodeId;
+
 use super::*;
 
 const QUOTA: Quota = Quota { messages: 1_000_000, bytes: 1 << 30, circles: 10 };
@@ -19,6 +21,16 @@ async fn append(
     ids: &[u8],
     size: usize,
 ) -> Result<Vec<Stored>, StoreError> {
+    append_by(1, store, circle, ids, size).await
+}
+
+async fn append_by(
+    node: u8,
+    store: &Store,
+    circle: &Arc<Circle>,
+    ids: &[u8],
+    size: usize,
+) -> Result<Vec<Stored>, StoreError> {
     let (reply, answer) = oneshot::channel();
     let items = ids.iter().map(|id| Item {
         msg_id: MsgId([*id; 16]),
@@ -28,6 +40,7 @@ async fn append(
     store.append(Append {
         circle: circle.clone(),
         items: items.collect(),
+        payer: Payer::Node(NodeId([node; 32])),
         reply: Box::new(move |result| drop(reply.send(result))),
     });
     answer.await.unwrap()
@@ -581,5 +594,33 @@ async fn a_damaged_page_beside_a_block_does_not_keep_messages_from_the_database(
     append(&store, &circles[0], &[9], 3_500).await.unwrap();
     let left: Vec<u8> = all(&store, &circles[0]).await.iter().map(|(_, envelope)| envelope[0]).collect();
     assert_eq!(left, [1, 9]);
+    store.stop();
+}
+
+#[tokio::test]
+async fn who_makes_the_writer_read_the_names_of_large_circles_again_and_again_has_to_wait() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, one) = without_journal(dir.path()).await;
+    let other = store.register(ApiKey::from_bytes([2; 32])).await.unwrap();
+    let ids: Vec<u8> = (0..=255).collect();
+    for circle in [&one, &other] {
+        append(&store, circle, &ids, 10).await.unwrap();
+    }
+    // Only one of them fits into memory.
+    let mut posts = 0;
+    let refused = loop {
+        assert!(posts < 200);
+        let circle = if posts % 2 == 0 { &one } else { &other };
+        match append(&store, circle, &[7], 10).await {
+            Ok(_) => posts += 1,
+            Err(e) => break e,
+        }
+    };
+    assert!(posts > 30, "{posts}");
+    assert!(matches!(refused, StoreError::Busy(wait) if wait < Duration::from_secs(1)), "{refused:?}");
+    let (lacking, there) = if posts % 2 == 0 { (&one, &other) } else { (&other, &one) };
+    append(&store, there, &[8], 10).await.expect("nothing has to be read");
+    append_by(2, &store, lacking, &[8], 10).await.expect("somebody else");
+    append(&store, lacking, &[9], 10).await.expect("nothing has to be read any more");
     store.stop();
 }

@@ -12,7 +12,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
         mpsc::{Receiver, RecvTimeoutError},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use felund_core::{
@@ -28,6 +28,7 @@ use super::{
     log::{self, Appender},
     pending::Pending,
     schema::to_sql,
+    toll::Toll,
 };
 use crate::{clock, metrics::METRICS};
 
@@ -61,6 +62,7 @@ pub(super) struct Writer {
     stuck: bool,
     /// What is in the logs of the circles that are being posted to, here or in `pending`.
     known: known::Circles,
+    toll: Toll,
     /// The last circle pruned in this round.
     pruned_to: i64,
 }
@@ -119,6 +121,7 @@ impl Writer {
             pending,
             stuck: false,
             known: known::Circles::default(),
+            toll: Toll::default(),
             pruned_to: 0,
         }
     }
@@ -237,7 +240,20 @@ impl Writer {
         admitted: &mut Vec<Record>,
     ) -> Result<Outcome, StoreError> {
         let circle = &*append.circle;
-        let known = self.known.of(circle.id, || load(&self.connection, circle, &self.pending, admitted))?;
+        let known = self.known.of(circle.id, || {
+            let start = Instant::now();
+            if let Some(wait) = self.toll.wait(&append.payer, start) {
+                METRICS.rate_limited.add(1);
+                return Err(StoreError::Busy(wait));
+            }
+            let known = load(&self.connection, circle, &self.pending, admitted)?;
+            self.toll.charge(append.payer, known.names(), start);
+            Ok(known)
+        });
+        let known = match known {
+            Err(busy @ StoreError::Busy(_)) => return Ok(Err(busy)),
+            known => known?,
+        };
         let (start, first) = (admitted.len(), self.next);
         let mut stored = Vec::with_capacity(append.items.len());
         for item in &append.items {
