@@ -29,6 +29,8 @@ const BLOCKS: usize = 3;
 pub(crate) enum OpenError {
     /// The file is not a database, or is damaged.
     Corrupt { path: PathBuf, what: String },
+    /// A database of an earlier version cannot be converted for damage.
+    Unconverted { path: PathBuf, what: String },
     /// Made by a later version of this program.
     Newer { path: PathBuf, found: usize },
     /// Anything else SQLite or the file system says.
@@ -43,6 +45,14 @@ impl fmt::Display for OpenError {
                 "{} is damaged or not a relay database ({what}). It was left as it is. Restore a backup, or \
                  move it away to start with an empty relay: members keep what they have fetched, and what only the relay \
                  had is gone",
+                path.display()
+            ),
+            Self::Unconverted { path, what } => write!(
+                f,
+                "{} is damaged ({what}), so that it cannot be converted for this version. It was left as it is: the earlier \
+                 version of felund-relay still opens it and serves what is not damaged. Restore a backup, or let \
+                 `sqlite3 relay.sqlite .recover` make a database of what can be read; or move it away to start with an \
+                 empty relay: members keep what they have fetched, and what only the relay had is gone",
                 path.display()
             ),
             Self::Newer { path, found } => write!(
@@ -75,12 +85,17 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
     prepare_writer(path).map_err(|e| match e {
         Failure::Newer(found) => OpenError::Newer { path: path.into(), found },
         Failure::Sql(e) => OpenError::of(path, &e),
+        Failure::Convert(e) => match OpenError::of(path, &e) {
+            OpenError::Corrupt { path, what } => OpenError::Unconverted { path, what },
+            other => other,
+        },
     })
 }
 
 enum Failure {
     Newer(usize),
     Sql(rusqlite::Error),
+    Convert(rusqlite::Error),
 }
 
 impl From<rusqlite::Error> for Failure {
@@ -108,7 +123,7 @@ fn prepare_writer(path: &Path) -> Result<Connection, Failure> {
         let transaction = connection.transaction()?;
         transaction.execute_batch(migration)?;
         if to == BLOCKS {
-            to_blocks(&transaction, version)?;
+            to_blocks(&transaction, version).map_err(Failure::Convert)?;
         }
         transaction.pragma_update(None, "user_version", to as i64)?;
         transaction.commit()?;

@@ -624,3 +624,24 @@ async fn who_makes_the_writer_read_the_names_of_large_circles_again_and_again_ha
     append(&store, lacking, &[9], 10).await.expect("nothing has to be read any more");
     store.stop();
 }
+
+#[tokio::test]
+async fn a_damaged_database_that_cannot_be_converted_is_left_to_the_earlier_version() {
+    let dir = tempfile::tempdir().unwrap();
+    of_schema(dir.path(), 2, 3);
+    let path = dir.path().join("relay.sqlite");
+    let connection = Connection::open(&path).unwrap();
+    connection.pragma_update(None, "wal_checkpoint", "TRUNCATE").unwrap();
+    drop(connection);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let page = bytes.chunks_mut(4096).find(|page| page[4..].iter().all(|byte| *byte == 50)).unwrap();
+    page.fill(0);
+    std::fs::write(&path, bytes).unwrap();
+    let error = Store::open(dir.path(), QUOTA, 0, sink()).err().unwrap().to_string();
+    assert!(error.contains("the earlier version") && error.contains("still opens it"), "{error}");
+    let connection = schema::open_reader(&path).unwrap();
+    let left: i64 =
+        connection.query_row("SELECT count(*) FROM messages WHERE circle = 1", [], |row| row.get(0)).unwrap();
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    assert_eq!((left, version), (67, 2));
+}
