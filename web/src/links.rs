@@ -18,8 +18,7 @@ pub(crate) fn pieces(text: &str) -> Vec<Piece> {
         let end = tail
             .find(|c: char| c.is_whitespace() || c.is_control() || "<>\"'`“”".contains(c))
             .unwrap_or(tail.len());
-        // What ends a sentence or closes a bracket belongs to the text around the address.
-        let link = tail[..end].trim_end_matches(['.', ',', ';', ':', '!', '?', ')', ']', '}']);
+        let link = address(&tail[..end]);
         let bare = link.ends_with("//");
         let taken = if bare { end.max(1) } else { link.len() };
         if start > 0 {
@@ -33,6 +32,27 @@ pub(crate) fn pieces(text: &str) -> Vec<Piece> {
         pieces.push(Piece::Text(rest.into()));
     }
     pieces
+}
+
+/// The address in what looks like one: what ends a sentence, or closes a bracket that was opened before it, belongs to the
+/// text around it.
+fn address(found: &str) -> &str {
+    let count = |bracket: char| found.matches(bracket).count();
+    let brackets = [('(', ')'), ('[', ']'), ('{', '}')];
+    let mut foreign = brackets.map(|(opening, closing)| count(closing).saturating_sub(count(opening)));
+    let mut address = found;
+    while let Some(last) = address.chars().next_back() {
+        if let Some(kind) = brackets.iter().position(|(_, closing)| *closing == last) {
+            if foreign[kind] == 0 {
+                break;
+            }
+            foreign[kind] -= 1;
+        } else if !".,;:!?".contains(last) {
+            break;
+        }
+        address = &address[..address.len() - last.len_utf8()];
+    }
+    address
 }
 
 /// The text with control characters made visible, tabs and line breaks excepted, and overrides of the writing
@@ -71,6 +91,20 @@ mod tests {
             ]
         );
         assert_eq!(pieces("plain"), [text("plain")]);
+    }
+
+    #[test]
+    fn brackets_of_an_address_stay_with_it_and_those_around_it_do_not() {
+        let rust = "https://en.wikipedia.org/wiki/Rust_(programming_language)";
+        assert_eq!(pieces(rust), [link(rust)]);
+        assert_eq!(pieces(&["(", rust, ")."].concat()), [text("("), link(rust), text(").")]);
+        assert_eq!(pieces(&[rust, ",)]"].concat()), [link(rust), text(",)]")]);
+        assert_eq!(pieces("http://[::1]"), [link("http://[::1]")]);
+        assert_eq!(
+            pieces("[x](http://a.example/[b])"),
+            [text("[x]("), link("http://a.example/[b]"), text(")")]
+        );
+        assert_eq!(pieces("(https://)"), [text("("), text("https://)")]);
     }
 
     #[test]
