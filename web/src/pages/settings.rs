@@ -162,10 +162,10 @@ fn Passphrase() -> impl IntoView {
                     on:input=move |event| typed.set(event_target_value(&event)) />
                 <button>"Set"</button>
             </div>
-            <label>
+            <label class="choice">
                 <input type="checkbox" prop:checked=shown
                     on:change=move |event| shown.set(event_target_checked(&event)) />
-                " Show what I type"
+                "Show what I type"
             </label>
         </form>
         {move || protected().then(|| view! { <button on:click=move |_| set(None)>"Remove it"</button> })}
@@ -188,10 +188,10 @@ fn Connections(saved: RwSignal<String>) -> impl IntoView {
     let tell = move |command: Command| tell(app, saved, command, "Changed; connections are made anew.");
     view! {
         <h3>"Connections"</h3>
-        <label>
+        <label class="choice">
             <input id="hide-address" type="checkbox" prop:checked=hidden
                 on:change=move |event| tell(Command::SetHideAddress { on: event_target_checked(&event) }) />
-            " Hide my address from members"
+            "Hide my address from members"
         </label>
         <p>
             "Connections then go through TURN servers, or everything through the relay. Those still see where you are."
