@@ -21,18 +21,15 @@ use crate::{
 pub(super) fn Settings() -> impl IntoView {
     let app = App::here();
     let saved = RwSignal::new(String::new());
-    let change = move |command: Command, done: &'static str| {
-        saved.set(String::new());
-        tell(app, saved, command, done);
-    };
     let name =
         RwSignal::new(app.identity.read_untracked().as_ref().map(|me| me.name.clone()).unwrap_or_default());
     view! {
         <Dialog title="Settings">
-            <p role="status" class="saved">{saved}</p>
+            <p role="status" class="saved note">{saved}</p>
             <form on:submit=move |event| {
                 event.prevent_default();
-                change(Command::SetName { name: name.get_untracked().trim().into() }, "Your name is changed.");
+                let name = name.get_untracked().trim().into();
+                tell(app, saved, Command::SetName { name }, "Your name is changed.");
             }>
                 <label for="set-name">"Your name"</label>
                 <div class="pair">
@@ -51,6 +48,7 @@ pub(super) fn Settings() -> impl IntoView {
 
 /// Changes something, and says so or why not.
 fn tell(app: App, saved: RwSignal<String>, command: Command, done: &'static str) {
+    saved.set(String::new());
     app.ask_or(
         command,
         move |_, _| {
