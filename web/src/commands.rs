@@ -62,9 +62,8 @@ pub(crate) fn run(app: App, line: &str, unsent: impl FnOnce(Place) + 'static) ->
         Slash::CircleSwitch(name) => {
             let circles = app.circles.get_untracked();
             let labels: Vec<_> = circles.iter().zip(circle_labels(&circles)).collect();
-            let (found, _) =
-                find(&labels, &name, |(_, label)| label).ok_or_else(|| unknown("circle", &name))?;
-            app.enter(found.id);
+            let (circle, _) = named(&labels, "circle", &name, |(_, label)| label)?;
+            app.enter(circle.id);
         }
         Slash::Name(name) => app.tell(Command::SetName { name }),
         Slash::Settings => app.panel_open(Panel::Settings),
@@ -80,9 +79,7 @@ pub(crate) fn run(app: App, line: &str, unsent: impl FnOnce(Place) + 'static) ->
 
 fn in_circle(app: App, circle: &CircleView, command: Slash) -> Result<(), String> {
     let id = circle.id;
-    let channel_named = |name: &str| {
-        find(&circle.channels, name, |channel| &channel.name).cloned().ok_or_else(|| unknown("channel", name))
-    };
+    let channel_named = |name: &str| named(&circle.channels, "channel", name, |channel| &channel.name);
     let here = || current(app, circle).ok_or("There is no channel here.".to_owned());
     match command {
         Slash::Invite => app.panel_open(Panel::Invite(id)),
@@ -100,9 +97,9 @@ fn in_circle(app: App, circle: &CircleView, command: Slash) -> Result<(), String
         Slash::ChannelJoin { name, passphrase } => {
             let channel = channel_named(&name)?;
             let passphrase = passphrase.map(|secret| secret.expose().clone());
-            join_channel(app, circle, &channel, passphrase, |app, error| app.note(true, error));
+            join_channel(app, circle, channel, passphrase, |app, error| app.note(true, error));
         }
-        Slash::ChannelSwitch(name) => open_channel(app, circle, &channel_named(&name)?),
+        Slash::ChannelSwitch(name) => open_channel(app, circle, channel_named(&name)?),
         Slash::ChannelLeave => app.tell(Command::LeaveChannel { circle: id, channel: here()?.id }),
         Slash::ChannelRequests => {
             let names: Vec<String> = names(app).requests;
@@ -200,14 +197,48 @@ pub(crate) fn join_channel(
     app.ask_or(command, move |app, _| app.go_when_known(place), otherwise);
 }
 
-/// By name, whole before beginning, without regard to case.
-fn find<'a, T>(list: &'a [T], name: &str, name_of: impl Fn(&T) -> &String) -> Option<&'a T> {
+/// What a command means by its whole name, without regard to case; an error says that there is none, or which there are of
+/// several. A name that only begins so is never taken for it: it may be another's.
+fn named<'a, T>(
+    list: &'a [T],
+    what: &str,
+    name: &str,
+    label: impl Fn(&T) -> &String,
+) -> Result<&'a T, String> {
     let wanted = name.to_lowercase();
-    list.iter()
-        .find(|item| name_of(item).to_lowercase() == wanted)
-        .or_else(|| list.iter().find(|item| name_of(item).to_lowercase().starts_with(&wanted)))
+    let called = |item: &&T| label(item).to_lowercase() == wanted;
+    let mut found = list.iter().filter(called);
+    if let (Some(item), None) = (found.next(), found.next()) {
+        return Ok(item);
+    }
+    let marked = [&*wanted, "#"].concat();
+    let bearers = list.iter().filter(|item| called(item) || label(item).to_lowercase().starts_with(&marked));
+    let bearers: Vec<&str> = bearers.map(|item| &**label(item)).collect();
+    Err(if bearers.is_empty() {
+        ["There is no ", what, " called “", name, "” here."].concat()
+    } else {
+        ["Several ", what, "s are called “", name, "”. Name one of: ", &bearers.join(", "), "."].concat()
+    })
 }
 
-fn unknown(what: &str, name: &str) -> String {
-    ["There is no ", what, " called “", name, "” here."].concat()
+#[cfg(test)]
+mod tests {
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use super::*;
+
+    fn found<'a>(labels: &'a [String], name: &str) -> Result<&'a str, String> {
+        named(labels, "channel", name, |label| label).map(String::as_str)
+    }
+
+    #[test]
+    fn a_name_is_never_taken_for_one_that_only_begins_so() {
+        let labels = ["family#54167111", "family#816e2b8d", "Seeds"].map(String::from);
+        let error = found(&labels, "family").unwrap_err();
+        assert!(error.contains("family#54167111, family#816e2b8d"), "{error}");
+        assert_eq!(found(&labels, "family#816E2b8d"), Ok("family#816e2b8d"));
+        assert_eq!(found(&labels, "seeds"), Ok("Seeds"));
+        assert!(found(&labels, "seed").unwrap_err().contains("no channel called “seed”"));
+        assert!(found(&["a", "A"].map(String::from), "a").unwrap_err().contains("a, A"));
+    }
 }
