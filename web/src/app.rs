@@ -82,6 +82,8 @@ pub(crate) struct App {
     pub(crate) timeline: RwSignal<u64>,
     /// The last message seen before the "new messages" line.
     pub(crate) mark: RwSignal<Option<Key>>,
+    /// Notified when the user sends a message here.
+    pub(crate) sent: Trigger,
     pub(crate) panel: RwSignal<Option<Panel>>,
     pub(crate) drawer: RwSignal<bool>,
     pub(crate) notes: RwSignal<Vec<Note>>,
@@ -113,6 +115,7 @@ impl App {
             here: RwSignal::new(None),
             timeline: RwSignal::new(0),
             mark: RwSignal::new(None),
+            sent: Trigger::new(),
             panel: RwSignal::new(None),
             drawer: RwSignal::new(false),
             notes: RwSignal::new(Vec::new()),

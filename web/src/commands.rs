@@ -5,7 +5,7 @@ use felund_wasm::core::{
     slash::{self, Line, Names, Slash},
     view::{ChannelView, CircleView, MemberView, Membership, Reply, circle_labels},
 };
-use leptos::prelude::{GetUntracked as _, ReadUntracked as _, Set as _};
+use leptos::prelude::{GetUntracked as _, Notify as _, ReadUntracked as _, Set as _};
 
 use crate::{
     app::{App, Panel, Place},
@@ -152,6 +152,7 @@ fn send(app: App, text: String, unsent: impl FnOnce(Place) + 'static) -> Result<
     }
     let place = app.here.get_untracked().ok_or("There is no channel to send to yet.")?;
     app.mark.set(None);
+    app.sent.notify();
     let Place { circle, channel } = place;
     app.ask_or(
         Command::Send { circle, channel, text },

@@ -269,6 +269,13 @@ pub(super) fn Messages() -> impl IntoView {
             view.lay_out();
         }
     });
+    // Who sends wants to see it sent.
+    Effect::new(move |sent_before: Option<()>| {
+        app.sent.track();
+        if sent_before.is_some() {
+            view.to_end();
+        }
+    });
     Effect::new(move || {
         let Some(scroller) = view.scroller.get() else { return };
         let resized = Closure::<dyn FnMut()>::new(move || view.lay_out());
@@ -299,7 +306,12 @@ pub(super) fn Messages() -> impl IntoView {
             </div>
         </div>
         {move || (!view.at_end.get()).then(|| view! {
-            <button class="end" on:click=move |_| view.to_end()>"↓ newest"</button>
+            <button class="end" data-testid="to-end" on:click=move |_| view.to_end()>
+                {move || match app.channel().map_or(0, |channel| channel.unread) {
+                    0 => "↓ newest".to_owned(),
+                    unread => ["↓ ", &unread.to_string(), " new"].concat(),
+                }}
+            </button>
         })}
     }
 }
