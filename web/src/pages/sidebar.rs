@@ -77,6 +77,8 @@ fn channel_row(app: App, circle: &CircleView, channel: ChannelView, here: Place)
         (Membership::Joined, _) => "",
     };
     let (name, unread) = (printable(&channel.name), channel.unread);
+    // Its creator should not have to look for who waits.
+    let asking = channel.requests.len();
     let circle = circle.clone();
     view! {
         <li>
@@ -85,6 +87,7 @@ fn channel_row(app: App, circle: &CircleView, channel: ChannelView, here: Place)
                 on:click=move |_| commands::open_channel(app, &circle, &channel)>
                 "# "{name}
                 <span class="quiet">{state}</span>
+                {(asking > 0).then(|| view! { <span class="count">" "{asking}" ask "</span> })}
                 {(unread > 0).then(|| count(unread))}
             </button>
         </li>
