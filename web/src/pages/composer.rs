@@ -33,7 +33,8 @@ pub(super) fn Composer(
 ) -> impl IntoView {
     let app = App::here();
     let line = RwSignal::new(early);
-    let chosen = RwSignal::new(0_usize);
+    // Of the offers, if the arrow keys have marked one.
+    let chosen = RwSignal::new(None::<usize>);
     let error = RwSignal::new(String::new());
     let input = NodeRef::<html::Textarea>::new();
     let draft_timer = StoredValue::new_local(None::<Timer>);
@@ -56,7 +57,7 @@ pub(super) fn Composer(
         }
     };
     let set_line = move |text: String| {
-        chosen.set(0);
+        chosen.set(None);
         error.set(String::new());
         line.set(text);
         // Who types on and on is not waited for.
@@ -144,15 +145,15 @@ pub(super) fn Composer(
         }
         let offers = offers.get_untracked();
         let at = chosen.get_untracked();
-        match &*event.key() {
-            "Enter" if !event.shift_key() => submit(),
-            "Tab" if !offers.is_empty() && !event.shift_key() => {
-                if let Some(offer) = offers.get(at) {
-                    set_line(offer.line.clone());
-                }
+        let marked = at.and_then(|at| offers.get(at));
+        match (&*event.key(), marked.or(offers.first())) {
+            ("Enter", Some(offer)) if marked.is_some() && !event.shift_key() => set_line(offer.line.clone()),
+            ("Enter", _) if !event.shift_key() => submit(),
+            ("Tab", Some(offer)) if !event.shift_key() => set_line(offer.line.clone()),
+            ("ArrowDown", Some(_)) => chosen.set(Some(at.map_or(0, |at| (at + 1) % offers.len()))),
+            ("ArrowUp", Some(_)) => {
+                chosen.set(Some(at.unwrap_or(0).checked_sub(1).unwrap_or(offers.len() - 1)));
             }
-            "ArrowDown" if !offers.is_empty() => chosen.set((at + 1) % offers.len()),
-            "ArrowUp" if !offers.is_empty() => chosen.set((at + offers.len() - 1) % offers.len()),
             _ => return,
         }
         event.prevent_default();
@@ -176,7 +177,7 @@ pub(super) fn Composer(
                             let line = offer.line.clone();
                             view! {
                                 <li role="option" id=["offer-", &at.to_string()].concat()
-                                    aria-selected=move || if chosen.get() == at { "true" } else { "false" }
+                                    aria-selected=move || if chosen.get() == Some(at) { "true" } else { "false" }
                                     on:mousedown=move |event| {
                                         event.prevent_default();
                                         set_line(line.clone());
@@ -195,7 +196,8 @@ pub(super) fn Composer(
                     autocomplete="off" aria-describedby="hint" aria-autocomplete="list"
                     aria-controls=move || (!offers.read().is_empty()).then_some("offers")
                     aria-activedescendant=move || {
-                        (!offers.read().is_empty()).then(|| ["offer-", &chosen.get().to_string()].concat())
+                        let at = chosen.get().filter(|at| *at < offers.read().len())?;
+                        Some(["offer-", &at.to_string()].concat())
                     }
                     placeholder=move || if outside.get() { "join this channel to write here" } else { "message or /command" }
                     prop:value=line
