@@ -291,15 +291,42 @@ fn a_link_that_leads_nowhere_says_so_and_the_next_is_taken() {
     let browser = Browser::open(Engine::Chromium);
     let page = Page::new(&browser);
     page.go(&format!("{}/#felund1.broken", relay.url()));
+    page.until_has("damaged");
+    let go_on = "return document.querySelector('form button').textContent";
+    assert_eq!(page.run(go_on, &[]), "Go on", "there is nothing to join");
     page.type_into("name-input", "bob");
     page.click("name-submit");
     page.until_has("invite-input");
-    page.until_has("notice");
+    let said = "return [...document.querySelectorAll('.error, .note')].map(e => e.textContent).join('')";
+    assert!(page.run(said, &[]).as_str().is_some_and(|said| said.contains("is damaged")));
     let _ = page.run("location.hash = arguments[0]", &[json!(circle.invite)]);
     let taken = "return document.getElementById('invite').value === arguments[0] && location.hash === ''";
     page.until("the link in the form alone", taken, &[json!(circle.invite)]);
+    assert_eq!(page.run(said, &[]), "", "what was damaged is gone");
     page.click("join-submit");
     page.go_to("garden club");
+    assert_eq!(page.run(said, &[]), "");
+}
+
+#[test]
+fn an_invite_says_which_circle_it_is_to() {
+    let relay = Relay::start();
+    let alice = Felund::new("alice", Some(&relay.url()));
+    let invites = ["garden club", "book club"].map(|name| alice.create(name).invite);
+    let browser = Browser::open(Engine::Chromium);
+    let page = Page::new(&browser);
+    page.join_by_link(&relay.url(), &invites[0], "bob");
+    let title = |says: &str| {
+        let script = "return document.querySelector('dialog h2')?.textContent === arguments[0]";
+        page.until(says, script, &[json!(says)]);
+    };
+    let _ = page.run("location.hash = 'felund1.broken'", &[]);
+    title("Another circle");
+    page.until("why", "return document.querySelector('dialog .error').textContent.includes('damaged')", &[]);
+    let _ = page.run("location.hash = arguments[0]", &[json!(invites[1])]);
+    title("Join “book club”?");
+    page.click("join-submit");
+    page.go_to("book club");
 }
 
 #[test]

@@ -15,10 +15,12 @@ const MAX_FILE: f64 = 65_536.0;
 pub(super) fn JoinForm(
     /// What is in the input for an invite.
     code: RwSignal<String>,
+    /// What went wrong.
+    error: RwSignal<String>,
 ) -> impl IntoView {
     let app = App::here();
     let name = RwSignal::new(String::new());
-    let (error, busy) = (RwSignal::new(String::new()), RwSignal::new(false));
+    let busy = RwSignal::new(false);
     let scanning = RwSignal::new(false);
     let failed = move |app: App, text: String| {
         busy.set(false);

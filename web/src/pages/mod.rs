@@ -37,7 +37,7 @@ enum Stage {
 pub(crate) fn Screen(early: Early) -> impl IntoView {
     let app = App::start();
     let invite = RwSignal::new(platform::invite_in_address());
-    let joining = RwSignal::new(false);
+    let (joining, error) = (RwSignal::new(false), RwSignal::new(String::new()));
     let known = platform::setting("felund-here").is_some();
     let stage = Memo::new(move |_| {
         let named = app.identity.read().as_ref().is_some_and(|identity| !identity.name.is_empty());
@@ -80,8 +80,8 @@ pub(crate) fn Screen(early: Early) -> impl IntoView {
     let early = move || early.try_update_value(std::mem::take).unwrap_or_default();
     view! {
         {move || match stage.get() {
-            Stage::Name => view! { <onboarding::Name invite joining early=early() /> }.into_any(),
-            Stage::Begin => view! { <onboarding::Begin invite /> }.into_any(),
+            Stage::Name => view! { <onboarding::Name invite joining error early=early() /> }.into_any(),
+            Stage::Begin => view! { <onboarding::Begin invite error /> }.into_any(),
             Stage::Unlock => view! { <unlock::Unlock /> }.into_any(),
             Stage::Chat => chat(early()),
         }}

@@ -15,25 +15,22 @@ use crate::{
 pub(super) fn Name(
     invite: RwSignal<Option<String>>,
     joining: RwSignal<bool>,
+    /// What went wrong, shown by whichever of the two forms is there.
+    error: RwSignal<String>,
     /// What was typed before the app was there.
     early: String,
 ) -> impl IntoView {
     let app = App::here();
     let name = RwSignal::new(early);
-    let error = RwSignal::new(String::new());
-    let circle = move || {
-        let code = invite.get()?;
-        Some(match Invite::parse(&code) {
-            Ok(invite) => invite.name.map_or("You are invited to a circle.".into(), |name| {
-                ["You are invited to “", &*printable(&name), "”."].concat()
-            }),
-            Err(error) => error.to_string(),
-        })
-    };
-    // A note, because this part of the screen may go with the end of joining.
+    let invited = Memo::new(move |_| Some(circle_of(&invite.get()?)));
+    let joins = move || matches!(*invited.read(), Some(Ok(_)));
     let failed = move |app: App, text: String| {
         joining.set(false);
-        app.note(true, text);
+        if app.circles.read_untracked().is_empty() {
+            error.set(text);
+        } else {
+            app.note(true, text);
+        }
     };
     let submit = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
@@ -46,7 +43,7 @@ pub(super) fn Name(
         joining.set(true);
         app.ask_or(
             Command::SetName { name: wanted },
-            move |app, _| match invite.get_untracked() {
+            move |app, _| match invite.get_untracked().filter(|_| untrack(joins)) {
                 Some(code) => app.join_then(
                     code,
                     move |_| {
@@ -70,14 +67,17 @@ pub(super) fn Name(
         <main class="start">
             <h1>"felund"</h1>
             <p>"Private chat for small circles. No account, no phone number: your keys stay on this device."</p>
-            {move || circle().map(|text| view! { <p class="invited">{text}</p> })}
+            {move || invited.get().map(|invited| match invited {
+                Ok(name) => view! { <p class="invited">"You are invited to "{name}"."</p> }.into_any(),
+                Err(text) => view! { <p class="error" role="alert" data-testid="damaged">{text}</p> }.into_any(),
+            })}
             <form on:submit=submit>
                 <label for="name">"Your name in the chat"</label>
                 <input id="name" data-testid="name-input" node_ref=input maxlength="64" autocomplete="nickname"
                     enterkeyhint="go" prop:value=name
                     on:input=move |event| name.set(event_target_value(&event)) />
                 <button class="main" data-testid="name-submit" disabled=joining>
-                    {move || match (joining.get(), invite.read().is_some()) {
+                    {move || match (joining.get(), joins()) {
                         (true, true) => "Joining…",
                         (true, false) => "One moment…",
                         (false, true) => "Join",
@@ -91,6 +91,12 @@ pub(super) fn Name(
     }
 }
 
+/// What an invite is to, or why it is none.
+pub(super) fn circle_of(invite: &str) -> Result<String, String> {
+    let name = Invite::parse(invite).map_err(|error| error.to_string())?.name;
+    Ok(name.map_or("a circle".into(), |name| ["“", &*printable(&name), "”"].concat()))
+}
+
 /// Takes an invite, and out of the address, too.
 pub(super) fn take(invite: RwSignal<Option<String>>) -> Option<String> {
     let code = invite.get()?;
@@ -101,17 +107,23 @@ pub(super) fn take(invite: RwSignal<Option<String>>) -> Option<String> {
 
 /// Offers to create or to join.
 #[component]
-pub(super) fn Begin(invite: RwSignal<Option<String>>) -> impl IntoView {
+pub(super) fn Begin(invite: RwSignal<Option<String>>, error: RwSignal<String>) -> impl IntoView {
     let code = RwSignal::new(String::new());
     Effect::new(move || {
         if let Some(invite) = take(invite) {
+            match circle_of(&invite) {
+                Err(text) => error.set(text),
+                // What is said was said of another one.
+                Ok(_) if !code.read_untracked().is_empty() => error.set(String::new()),
+                Ok(_) => {}
+            }
             code.set(invite);
         }
     });
     view! {
         <main class="start">
             <h1>"felund"</h1>
-            <JoinForm code />
+            <JoinForm code error />
             <Notes />
         </main>
     }

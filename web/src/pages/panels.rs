@@ -15,7 +15,10 @@ use crate::{
     app::{App, Panel, Place},
     commands,
     links::printable,
-    pages::{chat::focus_input, dialog::Dialog, invite::Invite, join::JoinForm, settings::Settings},
+    pages::{
+        chat::focus_input, dialog::Dialog, invite::Invite, join::JoinForm, onboarding::circle_of,
+        settings::Settings,
+    },
 };
 
 /// The panel that is open, if any.
@@ -38,10 +41,7 @@ fn show(panel: Panel) -> AnyView {
     match panel {
         Panel::Help(topic) => view! { <Help topic /> }.into_any(),
         Panel::Invite(circle) => view! { <Invite circle /> }.into_any(),
-        Panel::Another(code) => view! {
-            <Dialog title="Another circle"><JoinForm code=RwSignal::new(code.unwrap_or_default()) /></Dialog>
-        }
-        .into_any(),
+        Panel::Another(code) => another(code),
         Panel::NewChannel(circle) => view! { <NewChannel circle /> }.into_any(),
         Panel::JoinChannel(place) => view! { <JoinChannel place /> }.into_any(),
         Panel::Settings => view! { <Settings /> }.into_any(),
@@ -49,6 +49,16 @@ fn show(panel: Panel) -> AnyView {
         Panel::Safety { name, number } => view! { <Safety name number /> }.into_any(),
         Panel::Leave(circle) => view! { <Leave circle /> }.into_any(),
     }
+}
+
+fn another(code: Option<String>) -> AnyView {
+    let (title, error) = match code.as_deref().map(circle_of) {
+        Some(Ok(name)) => (["Join ", &*name, "?"].concat(), String::new()),
+        Some(Err(text)) => ("Another circle".into(), text),
+        None => ("Another circle".into(), String::new()),
+    };
+    let (code, error) = (RwSignal::new(code.unwrap_or_default()), RwSignal::new(error));
+    view! { <Dialog title><JoinForm code error /></Dialog> }.into_any()
 }
 
 #[component]
