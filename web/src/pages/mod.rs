@@ -95,6 +95,16 @@ fn chat(early: String) -> AnyView {
     view! { <chat::Chat early /> }.into_any()
 }
 
+/// Puts the cursor into an input once it is in the page.
+pub(crate) fn focus(id: &'static str) {
+    Effect::new(move || {
+        if let Some(input) = platform::element(id) {
+            // Fails for elements that cannot be focused; inputs can.
+            let _ = input.focus();
+        }
+    });
+}
+
 /// Keeps a guard until the part of the screen that made it goes.
 pub(crate) fn on_cleanup_keep<T: 'static>(guard: T) {
     let guard = StoredValue::new_local(guard);

@@ -6,7 +6,7 @@ use leptos::prelude::*;
 use crate::{
     app::App,
     links::printable,
-    pages::{join::JoinForm, notes::Notes},
+    pages::{focus, join::JoinForm, notes::Notes},
     platform,
 };
 
@@ -57,12 +57,7 @@ pub(super) fn Name(
             failed,
         );
     };
-    let input = NodeRef::<leptos::html::Input>::new();
-    Effect::new(move || {
-        if let Some(input) = input.get() {
-            let _ = input.focus();
-        }
-    });
+    focus("name");
     view! {
         <main class="start">
             <h1>"felund"</h1>
@@ -73,7 +68,7 @@ pub(super) fn Name(
             })}
             <form on:submit=submit>
                 <label for="name">"Your name in the chat"</label>
-                <input id="name" data-testid="name-input" node_ref=input maxlength="64" autocomplete="nickname"
+                <input id="name" data-testid="name-input" maxlength="64" autocomplete="nickname"
                     enterkeyhint="go" prop:value=name
                     on:input=move |event| name.set(event_target_value(&event)) />
                 <button class="main" data-testid="name-submit" disabled=joining>
@@ -120,6 +115,7 @@ pub(super) fn Begin(invite: RwSignal<Option<String>>, error: RwSignal<String>) -
             code.set(invite);
         }
     });
+    focus("invite");
     view! {
         <main class="start">
             <h1>"felund"</h1>

@@ -3,7 +3,10 @@
 use felund_wasm::core::io::Command;
 use leptos::prelude::*;
 
-use crate::{app::App, pages::notes::Notes};
+use crate::{
+    app::App,
+    pages::{focus, notes::Notes},
+};
 
 /// Asks for it.
 #[component]
@@ -24,6 +27,7 @@ pub(super) fn Unlock() -> impl IntoView {
             },
         );
     };
+    focus("passphrase");
     view! {
         <main class="start">
             <h1>"felund"</h1>
