@@ -14,7 +14,7 @@ use web_sys::KeyboardEvent;
 use crate::{
     app::{App, Place},
     commands,
-    pages::{chat::focus_input, on_cleanup_keep},
+    pages::{chat::focus_input, messages::scroll_by_key, on_cleanup_keep},
     platform,
 };
 
@@ -154,7 +154,10 @@ pub(super) fn Composer(
             ("ArrowUp", Some(_)) => {
                 chosen.set(Some(at.unwrap_or(0).checked_sub(1).unwrap_or(offers.len() - 1)));
             }
-            _ => return,
+            // Within a text arrows move the cursor.
+            ("ArrowDown" | "ArrowUp", None) if !line.read_untracked().is_empty() => return,
+            (key, _) if event.shift_key() || !scroll_by_key(key, event.ctrl_key()) => return,
+            _ => {}
         }
         event.prevent_default();
     };

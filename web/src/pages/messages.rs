@@ -29,6 +29,8 @@ const NEAR_START: f64 = 800.0;
 /// Before anything is measured, in CSS pixels.
 const LINE: f64 = 22.0;
 const COLUMN: f64 = 8.5;
+/// What an arrow key scrolls, in CSS pixels.
+const ARROW: i32 = 44;
 
 /// A message as drawn.
 #[derive(Debug, Clone, PartialEq)]
@@ -228,6 +230,23 @@ impl View {
     }
 }
 
+/// Scrolls for a key that was pressed in the input; whether it is one that does.
+pub(super) fn scroll_by_key(key: &str, control: bool) -> bool {
+    let Some(list) = platform::element("messages") else { return false };
+    let page = list.client_height() - LINE as i32;
+    let top = match (key, control) {
+        ("PageUp", _) => list.scroll_top() - page,
+        ("PageDown", _) => list.scroll_top() + page,
+        ("ArrowUp", _) => list.scroll_top() - ARROW,
+        ("ArrowDown", _) => list.scroll_top() + ARROW,
+        ("Home", true) => 0,
+        ("End", true) => list.scroll_height(),
+        _ => return false,
+    };
+    list.set_scroll_top(top);
+    true
+}
+
 fn list_end_seen(state: &Rc<RefCell<List>>) -> bool {
     state.borrow().at_end
 }
@@ -296,7 +315,7 @@ pub(super) fn Messages() -> impl IntoView {
     });
     on_cleanup_keep(shown);
     view! {
-        <div class="messages" node_ref=view.scroller tabindex="0" role="region" aria-label="Messages"
+        <div class="messages" id="messages" node_ref=view.scroller tabindex="0" role="region" aria-label="Messages"
             on:scroll=move |_| view.scrolled()>
             {move || empty(app)}
             <div class="space" node_ref=view.space>
