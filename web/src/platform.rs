@@ -67,8 +67,9 @@ pub(crate) fn clear_address() {
     let Some(window) = window() else { return };
     let path = window.location().pathname().unwrap_or_else(|_| "/".into());
     if let Ok(history) = window.history() {
+        let state = history.state().unwrap_or(JsValue::NULL);
         // Refused only when called hundreds of times a minute.
-        let _ = history.replace_state_with_url(&JsValue::NULL, "", Some(&path));
+        let _ = history.replace_state_with_url(&state, "", Some(&path));
     }
 }
 

@@ -8,7 +8,7 @@ use web_sys::KeyboardEvent;
 use crate::{
     app::{App, Panel},
     pages::{
-        composer::Composer, header::Header, messages::Messages, notes::Notes, on_cleanup_keep,
+        back, composer::Composer, header::Header, messages::Messages, notes::Notes, on_cleanup_keep,
         sidebar::Sidebar,
     },
     platform,
@@ -57,6 +57,7 @@ pub(super) fn Chat(
         })
     });
     on_cleanup_keep(keys);
+    back::closes(app);
     view! {
         <div class="chat" class:open=app.drawer>
             <Header />

@@ -1,5 +1,6 @@
 //! The parts of the screen. `Screen` decides which of them there are; each part draws signals of the app.
 
+mod back;
 mod chat;
 mod composer;
 mod dialog;
