@@ -346,9 +346,9 @@ impl App {
         }
     }
 
-    /// What was typed in a channel and not sent.
-    pub(crate) fn draft(self, place: Place) -> String {
-        self.channel_at(place).map(|channel| channel.draft).unwrap_or_default()
+    /// What was typed in a channel and not sent, if there is that channel.
+    pub(crate) fn draft(self, place: Place) -> Option<String> {
+        self.channel_at(place).map(|channel| channel.draft)
     }
 
     /// Keeps it.

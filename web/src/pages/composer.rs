@@ -39,6 +39,8 @@ pub(super) fn Composer(
     let input = NodeRef::<html::Textarea>::new();
     let draft_timer = StoredValue::new_local(None::<Timer>);
     let place_of_line = StoredValue::new(None::<Place>);
+    // Whether what is in the input was typed here, and not only kept from before.
+    let typed = StoredValue::new(false);
 
     let offers = Memo::new(move |_| {
         let line = line.read();
@@ -60,6 +62,7 @@ pub(super) fn Composer(
         chosen.set(None);
         error.set(String::new());
         line.set(text);
+        typed.set_value(true);
         // Who types on and on is not waited for.
         if draft_timer.with_value(Option::is_none) {
             draft_timer.set_value(Some(Timer::new(DRAFT_MS, move || {
@@ -68,7 +71,14 @@ pub(super) fn Composer(
         }
     };
     let keep_changed = move || {
-        if draft_timer.with_value(Option::is_some) {
+        // Another tab may have sent or written something else here meanwhile.
+        let replaced = || {
+            let line = line.read_untracked();
+            let own = slash::draft(&line);
+            let kept = place_of_line.get_value().and_then(|place| app.draft(place));
+            typed.get_value() && !own.is_empty() && kept.is_some_and(|kept| kept != own)
+        };
+        if draft_timer.with_value(Option::is_some) || replaced() {
             keep_draft();
         }
     };
@@ -94,7 +104,8 @@ pub(super) fn Composer(
         }
         keep_changed();
         place_of_line.set_value(place);
-        let draft = place.map(|place| app.draft(place)).unwrap_or_default();
+        typed.set_value(false);
+        let draft = place.and_then(|place| app.draft(place)).unwrap_or_default();
         let early = if before.is_none() { line.get_untracked() } else { String::new() };
         line.set(both(draft, early));
     });
@@ -126,7 +137,7 @@ pub(super) fn Composer(
         // What could not be sent is there again to be sent anew, where the user has not gone on.
         let unsent = move |place| match line.try_get_untracked() {
             Some(line) if place_of_line.try_get_value() == Some(Some(place)) => set_line(both(sent, line)),
-            _ => app.save_draft(place, both(sent, app.draft(place))),
+            _ => app.save_draft(place, both(sent, app.draft(place).unwrap_or_default())),
         };
         match commands::run(app, &text, unsent) {
             Ok(()) => {
