@@ -68,6 +68,8 @@ pub(crate) struct Note {
 const MAX_NOTES: usize = 4;
 /// Messages older than this are no news to notify of, in milliseconds.
 const NEWS_MS: f64 = 120_000.0;
+/// Within this time a tab that shows a message has marked it as read, in milliseconds.
+const READ_MS: i32 = 1_000;
 
 /// Handles to everything; copies share it.
 #[derive(Debug, Clone, Copy)]
@@ -268,13 +270,25 @@ impl App {
             if self.leads() {
                 let channel = self.model.with_value(|model| model.channel_label(message));
                 let title = [&*printable(&message.label), " in #", &*printable(&channel)].concat();
-                platform::notify(title, &text, &message.channel_id.to_string());
+                let place = Place { circle: message.circle_id, channel: message.channel_id };
+                self.notify_unless_read(place, message.key(), title, text);
             }
         } else if self.is_here(message.circle_id, message.channel_id) {
             // What does not change is not spoken again.
             let again = if *self.spoken.read_untracked() == spoken { "\u{a0}" } else { "" };
             self.spoken.set(spoken + again);
         }
+    }
+
+    /// Notifies of a message that no other tab shows: one that does marks it as read.
+    fn notify_unless_read(self, place: Place, key: Key, title: String, text: String) {
+        spawn_local(async move {
+            platform::pause(READ_MS).await;
+            let Some(channel) = self.channel_at(place) else { return };
+            if channel.read_up_to.is_none_or(|read| read < key) {
+                platform::notify(title, &text, &place.channel.to_string());
+            }
+        });
     }
 
     /// Shows a channel.

@@ -2,7 +2,7 @@
 //! address bar, small settings.
 
 use js_sys::{Function, Promise, Reflect};
-use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{Document, HtmlElement, Notification, NotificationOptions, NotificationPermission, Window};
 
@@ -84,6 +84,19 @@ pub(crate) fn reload() {
         // Refused only while the page is going away.
         let _ = window.location().reload();
     }
+}
+
+#[wasm_bindgen]
+extern "C" {
+    #[wasm_bindgen(js_name = setTimeout)]
+    fn set_timeout(callback: &Function, delay_ms: i32);
+}
+
+/// Waits; in a page that is hidden rather longer.
+pub(crate) async fn pause(ms: i32) {
+    let waited = Promise::new(&mut |resolve, _| set_timeout(&resolve, ms));
+    // Never rejected.
+    let _ = JsFuture::from(waited).await;
 }
 
 pub(crate) fn hidden() -> bool {

@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, rc::Rc};
 
-use js_sys::{Array, Function, Object, Promise, Reflect};
+use js_sys::{Array, Object, Promise, Reflect};
 use leptos::{html, prelude::*, task::spawn_local};
 use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
 use wasm_bindgen_futures::JsFuture;
@@ -24,8 +24,6 @@ extern "C" {
     fn detect(this: &Detector, source: &HtmlVideoElement) -> Result<Promise, JsValue>;
     #[wasm_bindgen(catch, js_name = felundImport)]
     fn import(script: &str) -> Result<Promise, JsValue>;
-    #[wasm_bindgen(js_name = setTimeout)]
-    fn set_timeout(callback: &Function, delay_ms: i32);
 }
 
 /// Ends the camera when dropped.
@@ -135,7 +133,7 @@ async fn look(video: &HtmlVideoElement, running: &Cell<bool>) -> Result<Option<S
             // The user may have thought better of it while the picture was looked at.
             return Ok(running.get().then_some(text));
         }
-        pause().await;
+        platform::pause(LOOK_MS).await;
     }
     Ok(None)
 }
@@ -161,10 +159,4 @@ async fn browsers_own() -> Option<Detector> {
 fn first_text(found: &JsValue) -> Option<String> {
     let first = found.dyn_ref::<Array>()?.get(0);
     Reflect::get(&first, &"rawValue".into()).ok()?.as_string()
-}
-
-async fn pause() {
-    let waited = Promise::new(&mut |resolve, _| set_timeout(&resolve, LOOK_MS));
-    // Never rejected.
-    let _ = JsFuture::from(waited).await;
 }
