@@ -487,6 +487,186 @@ fn a_page_that_nobody_looks_at_notifies_and_counts_what_is_unread() {
     page.until("no count once it was seen", read, &[]);
 }
 
+/// Whether the last message on the page is within the list's view.
+const LAST_SEEN: &str = "const texts = [...document.querySelectorAll(`[data-testid='message-text']`)];
+    const list = document.getElementById('messages').getBoundingClientRect(), last = texts.at(-1);
+    return last?.textContent === arguments[0] && last.getBoundingClientRect().bottom <= list.bottom + 1";
+
+#[test]
+fn the_input_scrolls_the_messages_and_who_sends_sees_what_they_sent() {
+    let relay = Relay::start();
+    let alice = Felund::new("alice", Some(&relay.url()));
+    let circle = alice.create("garden club");
+    let long: String = (1..=120).map(|line| format!("line {line}\n")).collect();
+    alice.send("garden club", &long);
+    let browser = Browser::open(Engine::Chromium);
+    let page = Page::new(&browser);
+    page.join_by_link(&relay.url(), &circle.invite, "bob");
+    let top = |what: &str, holds: &str| {
+        let script = format!(
+            "const list = document.getElementById('messages'), end = list.scrollHeight - list.clientHeight;
+            const top = list.scrollTop; return end > 500 && ({holds}) && [top]"
+        );
+        page.until(what, &script, &[])[0].as_f64().expect("a place")
+    };
+    let end = top("the end", "top > end - 2");
+    page.type_into("composer", "\u{e013}");
+    let line_up = top("a few lines up", "top < end - 2");
+    page.type_into("composer", "\u{e00e}");
+    let page_up = top("a page up", "top < end - 100");
+    assert!(page_up < line_up && line_up < end, "{page_up}, {line_up}, {end}");
+    page.type_into("composer", "\u{e009}\u{e011}");
+    top("the beginning", "top === 0");
+    page.until_has("to-end");
+    assert_eq!(page.text("to-end"), "↓ newest");
+    alice.send("garden club", "news");
+    page.until("a count", "return document.querySelector('.end')?.textContent === '↓ 1 new'", &[]);
+    top("the same place", "top === 0");
+    page.send("seen");
+    page.until("what was sent", LAST_SEEN, &[json!("seen")]);
+    page.type_into("composer", "\u{e00e}\u{e009}\u{e010}");
+    top("the end again", "top > end - 2");
+}
+
+#[test]
+fn a_channel_is_never_taken_for_another_that_begins_alike() {
+    let relay = Relay::start();
+    let alice = Felund::new("alice", Some(&relay.url()));
+    let circle = alice.create("garden club");
+    let _runs = alice.tail(None);
+    let mut at_alice = alice.control();
+    at_alice.create_channel(&circle.id, "plans", Access::Public, None);
+    let browser = Browser::open(Engine::Chromium);
+    let page = Page::new(&browser);
+    page.join_by_link(&relay.url(), &circle.invite, "bob");
+    until_plans(&page, "");
+    // What was marked among the completions is taken first; the line is carried out by the next Enter.
+    page.type_into("composer", "/channel swi\u{e015}\u{e007}");
+    let taken = "return document.getElementById('composer').value === '/channel switch '";
+    page.until("the completion", taken, &[]);
+    page.type_into("composer", "plan\u{e007}");
+    page.until(
+        "why not",
+        "return document.getElementById('hint').textContent.includes('no channel called')",
+        &[],
+    );
+    let here =
+        "return document.querySelector('button.channel.here').textContent.startsWith('# ' + arguments[0])";
+    assert_eq!(page.run(here, &[json!("general")]), true);
+    page.type_into("composer", "s\u{e007}");
+    page.until("#plans", here, &[json!("plans")]);
+}
+
+#[test]
+fn who_made_a_channel_sees_that_somebody_asks_and_going_back_closes_what_is_open() {
+    let relay = Relay::start();
+    let browser = Browser::open_sized(Engine::Chromium, 390, 844);
+    let page = Page::new(&browser);
+    page.go(&relay.url());
+    let focused = "return document.activeElement?.id === arguments[0]";
+    page.until("the name's focus", focused, &[json!("name")]);
+    page.type_into("name-input", "bob");
+    page.click("name-submit");
+    page.until("the invite's focus", focused, &[json!("invite")]);
+    page.type_into("create-name", "garden club\u{e007}");
+    page.until_chat();
+    page.type_into("composer", "/channel create secrets invite\u{e007}");
+    page.until("#secrets", "return !!document.querySelectorAll('button.channel')[1]", &[]);
+    page.type_into("composer", "/channel switch general\u{e007}");
+    page.type_into("composer", "\u{e032}");
+    page.until_has("invite-code");
+    let code = page.text("invite-code");
+    let closed = "return !document.querySelector('dialog') && !document.querySelector('.chat.open')";
+    let back = |what: &str| {
+        let _ = page.run("history.back()", &[]);
+        page.until(what, closed, &[]);
+        page.until_chat();
+    };
+    back("a closed dialog");
+
+    let alice = Felund::new("alice", None);
+    let circle = alice.join(&code);
+    let _runs = alice.tail(None);
+    let mut at_alice = alice.control();
+    let view = at_alice.until_channel(&circle.id, "secrets", "known", |_| true);
+    at_alice.ask(Command::JoinChannel {
+        circle: circle.id.parse().expect("a circle's id"),
+        channel: view.id,
+        passphrase: None,
+    });
+    let asked =
+        "return [...document.querySelectorAll('button.channel')].some(e => e.textContent.includes('1 ask'))";
+    page.until("who asks", asked, &[]);
+
+    let open = "document.querySelector('button.menu').click(); return true";
+    let opened = "return !!document.querySelector('.chat.open')";
+    for _ in 0..2 {
+        page.until("a drawer", open, &[]);
+        page.until("an open drawer", opened, &[]);
+        back("a closed drawer");
+    }
+    // Closed and opened at once, it stays open and is closed by going back all the same.
+    page.until("a drawer", open, &[]);
+    page.until("an open drawer", opened, &[]);
+    let twice = "const menu = document.querySelector('button.menu'); menu.click();
+        return new Promise(done => setTimeout(() => { menu.click(); setTimeout(() => done(true), 500); }, 0))";
+    page.until("a drawer once more", twice, &[]);
+    assert_eq!(page.run(opened, &[]), true);
+    back("a closed drawer");
+    page.type_into("composer", "\u{e033}");
+    page.until("the first field's focus", focused, &[json!("set-name")]);
+    let _ = page.run("document.querySelector('dialog').close()", &[]);
+    page.until("a closed dialog", closed, &[]);
+    assert_eq!(page.run("return history.state", &[]), Value::Null, "nothing is left to go back from");
+}
+
+#[test]
+fn a_tab_keeps_what_is_in_its_input_when_another_sends_and_notifies_of_nothing_that_is_shown() {
+    let relay = Relay::start();
+    let alice = Felund::new("alice", Some(&relay.url()));
+    let circle = alice.create("garden club");
+    let browser = Browser::open(Engine::Chromium);
+    let page = Page::new(&browser);
+    let allowed = json!({ "origin": relay.url(), "permissions": ["notifications"] });
+    browser.session().devtools("Browser.grantPermissions", &allowed).expect("devtools answer");
+    page.join_by_link(&relay.url(), &circle.invite, "bob");
+    page.until("a controlling worker", "return !!navigator.serviceWorker.controller || null", &[]);
+    let watch = "window.shown = [];
+        ServiceWorkerRegistration.prototype.showNotification = async (title, options) => void window.shown.push(options.body);
+        document.addEventListener('visibilitychange', () => window.wasHidden ||= document.hidden);
+        return true";
+    page.until("a watch on what is shown", watch, &[]);
+    page.type_into("composer", "/channel create plans\u{e007}");
+    until_plans(&page, "");
+    page.type_into("composer", "/channel switch general\u{e007}");
+    page.type_into("composer", "half a sentence");
+    let first = browser.session().tab().expect("a tab");
+    browser.session().new_tab().expect("a tab");
+    page.go(&relay.url());
+    page.until_chat();
+    let holds = "return document.getElementById('composer').value === arguments[0]";
+    page.until("the draft", holds, &[json!("half a sentence")]);
+    let _ = page.run("document.getElementById('composer').value = ''", &[]);
+    page.send("from the second tab");
+    page.wait_message("from the second tab");
+    alice.send("garden club", "seen here");
+    page.wait_message("seen here");
+    // In another channel nobody sees it.
+    page.type_into("composer", "/channel switch plans\u{e007}");
+    alice.send("garden club", "seen by nobody");
+    std::thread::sleep(std::time::Duration::from_secs(3));
+
+    browser.session().switch_to(&first).expect("the first tab is there");
+    assert_eq!(page.run("return window.wasHidden", &[]), true);
+    assert_eq!(page.run("return window.shown", &[]), json!(["seen by nobody"]));
+    page.until("what was typed", holds, &[json!("half a sentence")]);
+    let go = "[...document.querySelectorAll('button.channel')].find(e => e.textContent.includes(arguments[0])).click(); return true";
+    page.until("a way", go, &[json!("plans")]);
+    page.until("an empty input", holds, &[json!("")]);
+    page.until("a way back", go, &[json!("general")]);
+    page.until("what was typed", holds, &[json!("half a sentence")]);
+}
+
 #[test]
 fn a_browser_creates_a_circle_that_a_terminal_joins() {
     let relay = Relay::start();
