@@ -67,8 +67,7 @@ fn a_damaged_link_and_looking_away_need_nothing_of_the_rest() {
     let page = Page::new(&browser);
     visit(&page, &format!("{}/#felund1.damaged", relay.url()));
     page.look_away_and_back();
-    let told = "return document.querySelector('.invited')?.textContent.includes('damaged')";
-    page.until("what is wrong with the link", told, &[]);
+    page.until_has("damaged");
     assert_eq!(asked(&page), Vec::<String>::new(), "{:?}", page.session().console());
 }
 
