@@ -104,9 +104,9 @@ pub const POLL_INTERVAL_MS: u64 = 2_000;
 pub const BACKOFF_MIN_MS: u64 = 250;
 /// Longest wait between attempts, in milliseconds.
 pub const BACKOFF_MAX_MS: u64 = 30_000;
-/// Envelopes that the relay has no room for are posted again after at most this long, in milliseconds: it may have been given
-/// some.
-pub const MAX_POST_HOLD_MS: u64 = 60_000;
+/// What the relay refuses for now, as where it has no room, it is asked for again after at most this long, in milliseconds: it
+/// may have been given some.
+pub const MAX_HOLD_MS: u64 = 60_000;
 /// While polling works, a socket is tried again this often, in milliseconds.
 pub const UPGRADE_RETRY_MS: u64 = 10_000;
 /// How long one address of a member has to answer before the next is tried as well, in milliseconds (RFC 8305 §5).

@@ -362,6 +362,7 @@ mod tests {
             anchor: None,
             unsent: 0,
             retention: Retention { messages: 1_000, days: 30 },
+            held: None,
         })
     }
 

@@ -212,6 +212,9 @@ pub struct CircleView {
     /// How much it keeps.
     #[n(8)]
     pub retention: Retention,
+    /// Why the relay, although it is reached, takes none of the own messages that wait for it.
+    #[n(9)]
+    pub held: Option<String>,
 }
 
 impl CircleView {

@@ -112,7 +112,7 @@ fn list(circles: &[CircleView]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use felund_core::{
         ids::CircleId,
         view::{Access, LinkView, Membership, Retention},
@@ -120,7 +120,7 @@ mod tests {
 
     use super::*;
 
-    fn circle_view(name: &str, id: u8) -> CircleView {
+    pub(crate) fn circle_view(name: &str, id: u8) -> CircleView {
         let channel = |name: &str, id: u8| ChannelView {
             id: ChannelId([id; 16]),
             name: name.into(),
@@ -143,6 +143,7 @@ mod tests {
             anchor: None,
             unsent: 0,
             retention: Retention { messages: 1, days: 1 },
+            held: None,
         }
     }
 

@@ -27,6 +27,9 @@ pub(crate) fn link(circle: &CircleView) -> String {
         LinkView::None if parts.is_empty() => parts.push("no relay".into()),
         LinkView::None => {}
     }
+    if circle.held.is_some() {
+        parts.push("relay takes no messages, trying again".into());
+    }
     if circle.unsent > 0 {
         parts.push([&*circle.unsent.to_string(), " waiting to be sent"].concat());
     }
@@ -36,6 +39,9 @@ pub(crate) fn link(circle: &CircleView) -> String {
 /// More about the link, for whoever points at it.
 pub(crate) fn link_detail(circle: &CircleView) -> String {
     let relay = circle.relay.as_deref().unwrap_or("none");
+    if let Some(reason) = &circle.held {
+        return ["Relay ", relay, ": ", reason, ". Messages wait on this device until then."].concat();
+    }
     match &circle.link {
         LinkView::Down { reason, retry_in_s } => {
             format!(

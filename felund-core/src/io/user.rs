@@ -384,6 +384,7 @@ mod tests {
             anchor: Some(member),
             unsent: 7,
             retention,
+            held: Some("it is full".into()),
         }));
         let delivery = Delivery::Delivered { to: 1, of: 2 };
         let (circle_id, channel_id, msg_id) = (circle, channel, key.id);

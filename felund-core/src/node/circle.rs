@@ -411,6 +411,7 @@ impl Circle {
             anchor: self.anchors.office(now)[0],
             unsent,
             retention: self.retention,
+            held: None,
         }
     }
 

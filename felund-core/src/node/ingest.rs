@@ -108,7 +108,7 @@ impl Node {
                     &*name,
                     " now: ",
                     &*reason,
-                    ". Yours are kept here and tried again every minute; those of others still arrive.",
+                    ". Yours are kept here and tried again within a minute; those of others still arrive.",
                 ];
                 self.notice(true, text.concat());
             }

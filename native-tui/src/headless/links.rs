@@ -49,6 +49,7 @@ mod tests {
             anchor: None,
             unsent: 0,
             retention: Retention { messages: 1, days: 1 },
+            held: None,
         }
     }
 

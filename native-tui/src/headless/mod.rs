@@ -160,7 +160,7 @@ fn create(
     client.until_caught_up(id, JOIN_PATIENCE);
     if let Some(trouble) = wait::trouble(client.circle(id)?) {
         notice(&format!(
-            "the circle is made, but its relay {trouble}; others can join as soon as it answers"
+            "the circle is made, but its relay {trouble}; others can join as soon as it serves the circle"
         ));
     }
     printed.map(|()| String::new())
@@ -232,9 +232,10 @@ fn newest(client: &mut Client, circle: CircleId, channel: ChannelId) -> Result<V
 }
 
 fn say_kept(client: &Client, circle: CircleId, msg_id: MsgId) {
-    let why = match client.circle(circle).map(|circle| circle.link.clone()) {
-        Ok(LinkView::Down { reason, .. }) => format!("the relay cannot be reached: {reason}"),
-        Ok(LinkView::None) => "the circle has no relay, and no member is connected".to_owned(),
+    let why = match client.circle(circle).map(|circle| (&circle.link, &circle.held)) {
+        Ok((LinkView::Down { reason, .. }, _)) => format!("the relay cannot be reached: {reason}"),
+        Ok((LinkView::None, _)) => "the circle has no relay, and no member is connected".to_owned(),
+        Ok((_, Some(reason))) => print::held(reason),
         _ => "the relay did not confirm it in time".to_owned(),
     };
     notice(&format!(
@@ -415,6 +416,7 @@ mod tests {
                 anchor: None,
                 unsent: 0,
                 retention: Retention { messages: 1, days: 1 },
+                held: None,
             };
             unreadable(&circle, ChannelId([2; 16]))
         };

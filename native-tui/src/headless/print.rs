@@ -83,7 +83,9 @@ pub(crate) fn circles(circles: &[CircleView], json: bool) -> String {
         }
         let members = plural(circle.members.len(), "member");
         let (id, link) = (circle.id.short(), link(&circle.link));
-        format!("{id}  {}  {members}, {unread} unread, {link}\n", clean(name))
+        let unsent = if circle.unsent > 0 { format!(", {} unsent", circle.unsent) } else { String::new() };
+        let held = circle.held.as_ref().map(|reason| format!("; {}", held(reason))).unwrap_or_default();
+        format!("{id}  {}  {members}, {unread} unread{unsent}, {link}{held}\n", clean(name))
     };
     circles.iter().zip(&circle_labels(circles)).map(of).collect()
 }
@@ -194,6 +196,11 @@ fn link(link: &LinkView) -> String {
     }
 }
 
+/// Why own messages wait.
+pub(crate) fn held(reason: &str) -> String {
+    format!("the relay takes no messages now: {}", clean(reason))
+}
+
 fn reach(reach: Reach) -> String {
     match reach {
         Reach::You => "you".to_owned(),
@@ -229,6 +236,17 @@ mod tests {
         let line: Value = serde_json::from_str(&super::message(&Model::default(), &message)).expect("JSON");
         assert_eq!(line["channel"], "general#02020202", "no list has told of it");
         assert_eq!((&line["channel_id"], &line["name"]), (&json!(ChannelId([2; 16])), &json!(message.label)));
+    }
+
+    #[test]
+    fn a_circle_says_why_its_messages_wait() {
+        let mut circle = crate::target::tests::circle_view("garden club", 1);
+        circle.link = LinkView::Live;
+        assert!(circles(&[circle.clone()], false).ends_with("0 unread, live through the relay\n"));
+        (circle.unsent, circle.held) = (2, Some("the disk is full".into()));
+        let line = circles(&[circle], false);
+        let why = "2 unsent, live through the relay; the relay takes no messages now: the disk is full\n";
+        assert!(line.ends_with(why), "{line}");
     }
 
     #[test]

@@ -296,6 +296,7 @@ impl App {
                 _ => String::new(),
             };
             lines.push(format!("    {}{retry}; {} unsent", words::link(&circle.link), circle.unsent));
+            lines.extend(circle.held.as_ref().map(|reason| format!("    {}", words::held(reason))));
             for channel in &circle.channels {
                 let loaded = self.model.timeline(circle.id, channel.id).map_or(0, |t| t.messages().len());
                 lines.push(format!("    channel {} #{}: {loaded} loaded", channel.id, channel.name));

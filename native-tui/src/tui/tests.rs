@@ -71,6 +71,7 @@ fn garden() -> CircleView {
         anchor: None,
         unsent: 0,
         retention: Retention { messages: 1_000, days: 30 },
+        held: None,
     }
 }
 

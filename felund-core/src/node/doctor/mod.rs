@@ -23,6 +23,8 @@ const MAX_CHECKUPS: usize = 4;
 const STANDS_MS: u64 = 5_000;
 /// What to do where a relay does not answer, or not as one.
 const UNREACHED: &str = "Check the relay's address and this device's network; where both are right, whoever runs the relay has to look.";
+/// What to do where a relay takes no messages.
+const NO_ROOM: &str = "Whoever runs the relay has to make room; another relay can be set in the settings. Messages wait here meanwhile.";
 /// How much later than promised a platform may answer, in milliseconds.
 const LATE_MS: u64 = 2_000;
 
@@ -208,7 +210,15 @@ impl Node {
             };
             let unsent = circle.outbox.len();
             let waiting = if unsent > 0 { format!("; {unsent} waiting to be sent") } else { String::new() };
-            let finding = Finding::new(format!("circle {}", circle.name()), ok, detail + &waiting, advice);
+            let mut detail = detail + &waiting;
+            let (ok, advice) = match link.and_then(|link| link.held(&circle.hint)) {
+                Some(reason) => {
+                    detail.extend([", and the relay takes none now: ", &*reason]);
+                    (false, Some(NO_ROOM))
+                }
+                None => (ok, advice),
+            };
+            let finding = Finding::new(format!("circle {}", circle.name()), ok, detail, advice);
             findings.push(match rtt {
                 Some(ms) => finding.with(Figures { rtt_ms: u32::try_from(ms).ok(), ..Figures::default() }),
                 None => finding,

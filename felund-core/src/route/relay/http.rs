@@ -228,6 +228,9 @@ impl RelayLink {
                 let answer: RegisterResponse = serde_json::from_slice(body).ok()?;
                 self.learn_clock(answer.server_time, cx);
                 let leg = self.legs.get_mut(&hint)?;
+                if leg.hold.over() {
+                    cx.events.push(LinkEvent::Changed);
+                }
                 leg.unknown = false;
                 leg.clock_fixes = 0;
                 leg.register_at = now + PRESENCE_TTL_S * 500;
@@ -245,7 +248,8 @@ impl RelayLink {
                 for stored in answer.messages {
                     self.arrived(hint, stored.cursor, stored.envelope.to_cbor(), cx);
                 }
-                let leg = self.legs.get(&hint)?;
+                let leg = self.legs.get_mut(&hint)?;
+                leg.hold.over();
                 // Whoever says that there is more has got further.
                 let more = answer.more && leg.cursor != leg.poll_after;
                 if !more {
@@ -352,7 +356,7 @@ impl RelayLink {
             }
             ErrorCode::ExpiredTimestamp | ErrorCode::NonceReplay if leg.clock_fixes < MAX_CLOCK_FIXES => {
                 // Right after a relay's start its own second is refused: a moment later it is not.
-                leg.hold_until = now + 100 + 200 * u64::from(leg.clock_fixes);
+                leg.hold.until = now + 100 + 200 * u64::from(leg.clock_fixes);
                 leg.clock_fixes += 1;
                 self.set_clock(error.server_time, cx);
             }
@@ -362,7 +366,8 @@ impl RelayLink {
                 if asked == Asked::Post {
                     return self.hold_posts(hint, hold_ms, error.message, cx);
                 }
-                leg.hold_until = now + hold_ms;
+                leg.hold.refused(now, hold_ms, error.message);
+                cx.events.push(LinkEvent::Changed);
             }
             ErrorCode::NotFound if asked == Asked::Session => self.socket_refused(cx),
             ErrorCode::BadRequest | ErrorCode::TooLarge if asked == Asked::Post => {

@@ -10,7 +10,7 @@ mod wake;
 use std::collections::VecDeque;
 
 use crate::{
-    config::{BACKOFF_MAX_MS, BACKOFF_MIN_MS, HTTP_TIMEOUT_MS, MAX_POST_HOLD_MS, POLL_INTERVAL_MS},
+    config::{BACKOFF_MAX_MS, BACKOFF_MIN_MS, HTTP_TIMEOUT_MS, MAX_HOLD_MS, POLL_INTERVAL_MS},
     ids::{CircleHint, Cursor, MsgId},
     io::{ConnId, HttpId, Output},
     keys::NodeKey,
@@ -22,6 +22,9 @@ use crate::{
     wire::ClientFrame,
 };
 use rand_core::Rng as _;
+
+/// What is refused for less than this is no news, in milliseconds.
+const MOMENT_MS: u64 = 4_000;
 
 /// What a link needs of its node while it works.
 #[derive(Debug)]
@@ -110,6 +113,37 @@ enum Post {
     Socket(u64, usize),
 }
 
+/// What a relay refuses for now.
+#[derive(Debug, Default)]
+struct Hold {
+    /// It is not asked again before this time.
+    until: u64,
+    /// When it was refused first, of the times in a row.
+    since: Option<u64>,
+    /// What the relay says; empty while it refuses nothing.
+    reason: String,
+    /// It is more than what is over in a moment.
+    lasts: bool,
+}
+
+impl Hold {
+    /// Notes a refusal; says whether it turns out only now to be one that lasts. It is asked again within a minute whatever
+    /// the relay says: it may have been given room.
+    fn refused(&mut self, now: u64, ms: u64, reason: String) -> bool {
+        self.until = now + ms.clamp(1_000, MAX_HOLD_MS);
+        self.reason = reason;
+        let since = *self.since.get_or_insert(now);
+        let lasts = self.lasts || ms > MAX_HOLD_MS || now - since >= MOMENT_MS;
+        lasts && !std::mem::replace(&mut self.lasts, true)
+    }
+
+    /// It is taken again; says whether it was refused.
+    fn over(&mut self) -> bool {
+        (self.since, self.lasts) = (None, false);
+        !std::mem::take(&mut self.reason).is_empty()
+    }
+}
+
 /// One circle on this link.
 #[derive(Debug)]
 struct Leg {
@@ -135,12 +169,10 @@ struct Leg {
     outbox: VecDeque<(MsgId, Vec<u8>)>,
     /// Most envelopes per post; 1 while looking for the one that the relay refuses, few while it has room for few.
     batch: usize,
-    /// Nothing is asked for this circle before this time: the relay said so.
-    hold_until: u64,
-    /// Nothing is posted before this time: the relay said so, which keeps nobody from reading.
-    post_hold_until: u64,
-    /// The user has been told that the relay takes nothing.
-    held: bool,
+    /// Anything at all is refused.
+    hold: Hold,
+    /// Posts are refused, which keeps nobody from reading.
+    post_hold: Hold,
     /// Posts in a row that were answered, and not so that it meant anything.
     post_failures: u32,
     clock_fixes: u32,
@@ -253,9 +285,8 @@ impl RelayLink {
             post: None,
             outbox: VecDeque::new(),
             batch: crate::config::MAX_BATCH,
-            hold_until: 0,
-            post_hold_until: 0,
-            held: false,
+            hold: Hold::default(),
+            post_hold: Hold::default(),
             post_failures: 0,
             clock_fixes: 0,
             api,
@@ -382,9 +413,21 @@ impl RelayLink {
                 let retry_in_s = self.retry_at.saturating_sub(now).div_ceil(1_000);
                 LinkView::Down { reason: reason.clone(), retry_in_s }
             }
+            (None, _) if leg.hold.lasts => {
+                let retry_in_s = leg.hold.until.saturating_sub(now).div_ceil(1_000);
+                LinkView::Down { reason: leg.hold.reason.clone(), retry_in_s }
+            }
             (None, _) if self.polling && leg.polls > 0 => LinkView::Polling,
             (None, _) => LinkView::Connecting,
         }
+    }
+
+    /// Why the relay, although it is reached, takes none of the envelopes that wait for it.
+    pub(crate) fn held(&self, hint: &CircleHint) -> Option<String> {
+        let leg = self.legs.get(hint).filter(|leg| !leg.outbox.is_empty())?;
+        let reached = leg.attach == Attach::Live || self.polling && self.down.is_none() && !leg.hold.lasts;
+        let reason = &leg.post_hold.reason;
+        (reached && !reason.is_empty()).then(|| reason.clone())
     }
 
     /// Does whatever the present state still lacks.
@@ -399,7 +442,7 @@ impl RelayLink {
         for hint in hints {
             let sessions = self.legs.values().any(|leg| leg.session.is_some());
             let Some(leg) = self.legs.get(&hint) else { continue };
-            if now < leg.hold_until {
+            if now < leg.hold.until {
                 continue;
             }
             if leg.register.is_none() && now >= leg.register_at {
@@ -440,7 +483,7 @@ impl RelayLink {
 
     fn flush_outbox(&mut self, hint: CircleHint, cx: &mut Cx<'_>) {
         let Some(leg) = self.legs.get(&hint) else { return };
-        if leg.post.is_some() || leg.outbox.is_empty() || cx.now.mono < leg.post_hold_until {
+        if leg.post.is_some() || leg.outbox.is_empty() || cx.now.mono < leg.post_hold.until {
             return;
         }
         // While polling, a socket that has not answered yet is no way to post.
@@ -466,9 +509,12 @@ impl RelayLink {
     fn posted(&mut self, hint: CircleHint, count: usize, cx: &mut Cx<'_>) {
         let Some(leg) = self.legs.get_mut(&hint) else { return };
         leg.post = None;
-        (leg.held, leg.post_failures) = (false, 0);
+        leg.post_failures = 0;
         leg.batch = crate::config::MAX_BATCH;
         let ids = leg.outbox.drain(..count.min(leg.outbox.len())).map(|(id, _)| id).collect();
+        if leg.post_hold.over() {
+            cx.events.push(LinkEvent::Changed);
+        }
         cx.events.push(LinkEvent::Stored { hint, ids });
     }
 
@@ -495,11 +541,10 @@ impl RelayLink {
     fn hold_posts(&mut self, hint: CircleHint, ms: u64, reason: String, cx: &mut Cx<'_>) {
         let Some(leg) = self.legs.get_mut(&hint) else { return };
         leg.post = None;
-        leg.post_hold_until = cx.now.mono + ms.clamp(1_000, MAX_POST_HOLD_MS);
-        // What is over in a moment is no news.
-        if ms > MAX_POST_HOLD_MS && !std::mem::replace(&mut leg.held, true) {
+        if leg.post_hold.refused(cx.now.mono, ms, reason.clone()) {
             cx.events.push(LinkEvent::Held { hint, reason });
         }
+        cx.events.push(LinkEvent::Changed);
     }
 
     /// Nothing can be had from the relay right now.
@@ -543,11 +588,11 @@ impl RelayLink {
             if self.polling && !leg.unknown && leg.attach != Attach::Live && leg.poll.is_none() {
                 due.push(leg.poll_at);
             }
-            let held_until = leg.hold_until.max(leg.post_hold_until);
+            let held_until = leg.hold.until.max(leg.post_hold.until);
             if !leg.outbox.is_empty() && leg.post.is_none() && now < held_until {
                 due.push(held_until);
             }
-            at.extend(due.into_iter().map(|due| due.max(self.retry_at).max(leg.hold_until)));
+            at.extend(due.into_iter().map(|due| due.max(self.retry_at).max(leg.hold.until)));
         }
         at.into_iter().min()
     }

@@ -2,7 +2,7 @@
 
 use super::{Attach, Cx, LinkEvent, Ping, Post, RelayLink, Socket};
 use crate::{
-    config::{PING_INTERVAL_MS, PONG_TIMEOUT_MS},
+    config::{MAX_HOLD_MS, PING_INTERVAL_MS, PONG_TIMEOUT_MS},
     ids::{CircleHint, Cursor},
     io::{ConnId, Output},
     wire::{ClientFrame, Sealed, ServerFrame},
@@ -189,6 +189,7 @@ impl RelayLink {
                 self.learn_clock(server_time, cx);
                 if let Some(leg) = self.legs.get_mut(&hint) {
                     leg.attach = Attach::Live;
+                    leg.hold.over();
                     self.polling = false;
                     if self.rtt_ms.is_none() {
                         self.probe(PONG_TIMEOUT_MS, cx);
@@ -247,12 +248,12 @@ impl RelayLink {
         retry_after_ms: Option<u64>,
         cx: &mut Cx<'_>,
     ) {
-        let hold_until = cx.now.mono + retry_after_ms.unwrap_or(0).clamp(1_000, 3_600_000);
+        let (now, ms) = (cx.now.mono, retry_after_ms.unwrap_or(0));
         let Some((hint, leg)) = hint.and_then(|hint| Some((hint, self.legs.get_mut(&hint)?))) else {
             // An attach whose token had expired names no circle: those that wait for an answer ask again.
             for leg in self.legs.values_mut().filter(|leg| leg.attach == Attach::Sent) {
                 leg.attach = Attach::No;
-                leg.hold_until = hold_until;
+                leg.hold.until = now + ms.clamp(1_000, MAX_HOLD_MS);
                 // What was posted behind the attach is refused with it, and is to be posted again.
                 leg.post = leg.post.filter(|post| matches!(post, Post::Http(..)));
             }
@@ -265,7 +266,8 @@ impl RelayLink {
             },
             _ if leg.attach == Attach::Sent => {
                 leg.attach = Attach::No;
-                leg.hold_until = hold_until;
+                leg.hold.refused(now, ms, message);
+                cx.events.push(LinkEvent::Changed);
             }
             _ => {}
         }

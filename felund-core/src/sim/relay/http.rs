@@ -81,6 +81,9 @@ impl Relay {
             ("POST", path::MESSAGES) => {
                 let post: PostMessages = serde_json::from_slice(&request.body).map_err(|_| BAD)?;
                 if !self.has_room(post.messages.len()) {
+                    if self.disk_full {
+                        return Err((503, ErrorCode::Unavailable));
+                    }
                     return Err((429, ErrorCode::QuotaExceeded));
                 }
                 let sealed = post.messages.iter().map(Envelope::to_cbor).collect();
@@ -153,6 +156,9 @@ impl Relay {
             && let Ok(asked) = serde_json::from_slice::<RegisterRequest>(&request.body)
             && asked.signing_key.hint() == hint
         {
+            if self.closed && self.rooms.get(&hint).is_none_or(|room| room.key.is_none()) {
+                return Err((429, ErrorCode::QuotaExceeded));
+            }
             self.rooms.entry(hint).or_default().key = Some(asked.signing_key);
         }
         let (method, body, node_id) = (request.method, &request.body, &node);

@@ -27,6 +27,8 @@ pub const RELAY: &str = "http://relay.test";
 const MAX_ENDPOINTS: usize = 16;
 /// When a full relay is to be asked again, in seconds.
 const FULL_S: u64 = 3_600;
+/// What it says to wait where its disk is full, in seconds.
+const DISK_FULL_S: u64 = 5;
 
 struct Entry {
     cursor: Cursor,
@@ -88,6 +90,10 @@ pub struct Relay {
     pub proxy: Proxy,
     /// There is no room for further envelopes.
     pub full: bool,
+    /// That is the disk's fault, and not that of a quota.
+    pub disk_full: bool,
+    /// It takes no circles that it does not know.
+    pub closed: bool,
     /// Room for so many more envelopes.
     pub room: usize,
     /// It answers, and wrongly: of posts it says nothing, and of its log that there is always more.
@@ -143,6 +149,8 @@ impl Relay {
             sockets_allowed: true,
             proxy: Proxy::Passes,
             full: false,
+            disk_full: false,
+            closed: false,
             room: usize::MAX,
             misanswers: false,
             tells_s: None,
@@ -424,16 +432,15 @@ impl Relay {
                     self.faults.push(format!("{} envelopes, attached: {attached}", envelopes.len()));
                 }
                 if !self.has_room(envelopes.len()) {
-                    let (code, message) = ("QUOTA_EXCEEDED".into(), "it is full".into());
-                    let (hint, seq) = (Some(hint), Some(seq));
-                    let refused = ServerFrame::Refused {
-                        hint,
-                        seq,
-                        code,
-                        message,
-                        retryable: true,
-                        retry_after_ms: FULL_S * 1_000,
+                    let (code, retry_after_ms) = if self.disk_full {
+                        ("UNAVAILABLE".into(), DISK_FULL_S * 1_000)
+                    } else {
+                        ("QUOTA_EXCEEDED".into(), FULL_S * 1_000)
                     };
+                    let message = "it is full".into();
+                    let (hint, seq) = (Some(hint), Some(seq));
+                    let refused =
+                        ServerFrame::Refused { hint, seq, code, message, retryable: true, retry_after_ms };
                     return self.pushes.push((from, refused));
                 }
                 match self.accept(hint, envelopes.into_iter().map(|sealed| sealed.0).collect()) {

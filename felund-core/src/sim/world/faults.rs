@@ -93,6 +93,7 @@ impl World {
         self.set_relay_up(true);
         self.relay.sockets_allowed = true;
         (self.relay.proxy, self.relay.full, self.relay.room) = (Proxy::Passes, false, usize::MAX);
+        (self.relay.disk_full, self.relay.closed) = (false, false);
         for device in &mut self.devices {
             device.disk.full = None;
             device.disk.held = false;

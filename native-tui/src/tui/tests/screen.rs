@@ -93,6 +93,7 @@ fn texts_of_others_cannot_steer_the_terminal() {
     circle.channels[1].name = evil.into();
     circle.members[1].name = evil.into();
     circle.link = LinkView::Down { reason: evil.into(), retry_in_s: 3 };
+    circle.held = Some(evil.into());
     app.event(Event::Circle(circle));
     app.event(Event::Notice { error: true, text: evil.into() });
     for page in 0..5 {
@@ -109,6 +110,16 @@ fn texts_of_others_cannot_steer_the_terminal() {
             assert_eq!(bad, None, "page {page} at {width}: {screen}");
         }
     }
+}
+
+#[test]
+fn why_messages_wait_stands_above_them() {
+    let mut app = chat();
+    app.event(Event::Circle(CircleView { unsent: 2, held: Some("the disk is full".into()), ..garden() }));
+    let screen = draw(&mut app, 120, 20);
+    assert!(screen.contains("2 unsent · relay takes no messages: the disk is full"), "{screen}");
+    app.event(Event::Circle(CircleView { unsent: 2, ..garden() }));
+    assert!(!draw(&mut app, 120, 20).contains("unsent"), "on their way");
 }
 
 #[test]

@@ -102,6 +102,7 @@ fn header(app: &App, area: Rect, buf: &mut Buffer) {
         let x = area.right().saturating_sub(2 + u16::try_from(columns).unwrap_or(0));
         let style = match app.circle().map(|circle| &circle.link) {
             Some(LinkView::Down { .. }) => app.theme.error(),
+            _ if app.circle().is_some_and(|circle| circle.held.is_some()) => app.theme.error(),
             _ => Style::new(),
         };
         put(buf, x, area.y, columns, &state, style);
@@ -122,7 +123,10 @@ fn state(app: &App, circle: &CircleView) -> String {
         LinkView::Live => parts.push("relay live, nobody else here".to_owned()),
         other => parts.push(words::link(other)),
     }
-    if circle.unsent > 0 && circle.link != LinkView::Live {
+    if let Some(reason) = &circle.held {
+        parts.insert(0, words::held(reason));
+    }
+    if circle.unsent > 0 && (circle.held.is_some() || circle.link != LinkView::Live) {
         parts.insert(0, format!("{} unsent", circle.unsent));
     }
     let elsewhere = app.model.unread() - circle.channels.iter().map(|channel| channel.unread).sum::<u32>();
