@@ -173,6 +173,11 @@ fn join(client: &mut Client, code: &str, relay: Option<String>, json: bool) -> R
     let circle = client.circle(circle_id)?;
     if let Some(trouble) = wait::trouble(circle) {
         notice(&format!("joined, but the relay {trouble}; history comes as soon as it answers"));
+    } else if wait::is_alone(circle) {
+        notice(
+            "joined, but none of the members that the invite names could be reached; history comes as soon as one \
+             is, while felund runs",
+        );
     }
     let name = if circle.name.is_empty() { name } else { circle.name.clone() };
     Ok(print::circle(&Reply::Circle { circle_id, name, invite }, json)?.1)

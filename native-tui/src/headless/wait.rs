@@ -18,7 +18,7 @@ use felund_core::{
     view::{CircleView, Delivery, MessageView, Reply},
 };
 
-pub(crate) use caught_up::trouble;
+pub(crate) use caught_up::{is_alone, trouble};
 
 use super::output::{Printer, notice};
 use crate::{

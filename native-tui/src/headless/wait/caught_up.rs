@@ -65,6 +65,11 @@ pub(crate) fn trouble(circle: &CircleView) -> Option<String> {
     }
 }
 
+/// Nobody is reached, and there is no relay that would be.
+pub(crate) fn is_alone(circle: &CircleView) -> bool {
+    circle.link == LinkView::None && !has_direct(circle)
+}
+
 fn has_direct(circle: &CircleView) -> bool {
     circle.members.iter().any(|member| member.reach == Reach::Direct)
 }

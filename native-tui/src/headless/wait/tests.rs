@@ -90,10 +90,14 @@ fn a_relay_that_never_answers_is_missed_like_one_that_cannot_be_reached() {
     let client = Client::open(options, Setup::default()).expect("opens");
     let mut circle = client.circle(id).expect("there").clone();
     assert_eq!(trouble(&circle), None, "it has no relay");
+    assert!(is_alone(&circle), "nor anybody else");
     circle.link = LinkView::Connecting;
+    assert!(!is_alone(&circle));
     assert!(trouble(&circle).is_some_and(|trouble| trouble.contains("not answered")));
     circle.members[0].reach = Reach::Direct;
     assert_eq!(trouble(&circle), None, "somebody is there all the same");
+    circle.link = LinkView::None;
+    assert!(!is_alone(&circle));
 }
 
 #[test]
