@@ -178,19 +178,20 @@ impl Node {
         let relay = relay.map(clean_relay_url).transpose().map_err(|e| e.to_string())?;
         let secret = CircleSecret::from_secret(invite.secret);
         if self.circles.contains_key(&secret.circle_id()) {
-            return self.join_again(id, secret.circle_id(), invite.relay.or(relay), invite.peers);
+            return self.join_again(id, secret.circle_id(), invite.relay, relay, invite.peers);
         }
         let name = invite.name.as_deref().and_then(clean_name);
         let name = name.unwrap_or_else(|| secret.circle_id().short());
         self.new_circle(id, *secret.secret().expose(), invite.relay.or(relay), invite.peers, name, None)
     }
 
-    /// An invite to a circle that this device is in may know newer ways to it.
+    /// An invite to a circle that this device is in may know newer ways to it. It moves nobody from one relay to another.
     fn join_again(
         &mut self,
         id: u64,
         circle_id: CircleId,
-        relay: Option<String>,
+        named: Option<String>,
+        given: Option<String>,
         peers: Vec<String>,
     ) -> Answer {
         let circle = self.circles.get_mut(&circle_id).ok_or(NO_CIRCLE)?;
@@ -201,8 +202,21 @@ impl Node {
             circle.peers.truncate(MAX_INVITE_PEERS);
             self.direct.learn(circle_id, None, peers);
         }
-        let lacks_relay = self.circles.get(&circle_id).is_some_and(|circle| circle.relay.is_none());
-        let relay = relay.filter(|_| lacks_relay);
+        let relay = match (circle.relay.clone(), named) {
+            (None, named) => named.or(given),
+            (Some(stays), Some(named)) if named != stays => {
+                let text = [
+                    "You are in this circle already, and it stays at the relay ",
+                    &*stays,
+                    ". The invite names ",
+                    &*named,
+                    ": if the circle has moved there, change its relay in the settings.",
+                ];
+                self.notice(false, text.concat());
+                None
+            }
+            _ => None,
+        };
         let moved = relay.is_some();
         if moved {
             self.move_circle(circle_id, relay);

@@ -263,6 +263,22 @@ fn an_invite_to_a_circle_one_is_in_brings_its_newer_ways() {
 }
 
 #[test]
+fn an_invite_that_names_another_relay_moves_nobody_and_says_so() {
+    let mut world = World::new(2);
+    let circle = world.circle("garden club");
+    let elsewhere = "https://elsewhere.example";
+    world.ask(0, Command::SetRelay { circle, relay: Some(elsewhere.into()) }).unwrap();
+    let Ok(Reply::Invite { invite, .. }) = world.ask(0, Command::Invite { circle }) else {
+        panic!("no invite")
+    };
+    world.ask(1, Command::JoinCircle { invite, relay: None }).unwrap();
+    let stays = felund_core::sim::RELAY;
+    assert_eq!(world.devices[1].model.circle(circle).unwrap().relay.as_deref(), Some(stays));
+    let told = |event: &Event| matches!(event, Event::Notice { error: false, text } if text.contains(stays) && text.contains(elsewhere));
+    assert_eq!(world.events(1).filter(|event| told(event)).count(), 1);
+}
+
+#[test]
 fn a_name_that_could_not_be_stored_is_told_when_it_is_given_again() {
     let mut world = World::new(2);
     let circle = world.circle("garden club");
