@@ -105,6 +105,8 @@ pub(crate) struct App {
     pub(crate) editor: Editor,
     pub(super) drafts: Drafts,
     pub(crate) scroll: Scroll,
+    /// On the way to the channel's first message, a page after the other.
+    pub(super) to_start: bool,
     /// Messages after this one were new when the channel was opened or the window left.
     pub(crate) new_after: Option<Key>,
     pub(crate) overlay: Option<Overlay>,
@@ -143,6 +145,7 @@ impl App {
             editor: Editor::default(),
             drafts: Drafts::default(),
             scroll: Scroll::Follow,
+            to_start: false,
             new_after: None,
             overlay: None,
             wizard: None,
@@ -326,6 +329,9 @@ impl App {
             (Pending::History(place), page) => {
                 self.loading = None;
                 self.model.apply_history(place.0, place.1, &page);
+                if self.to_start && self.open == Some(place) {
+                    self.scroll_to_top();
+                }
             }
             (Pending::Circle { made }, Reply::Circle { circle_id, name, invite }) => {
                 self.wizard = None;
@@ -385,6 +391,7 @@ impl App {
         self.keep_draft();
         self.open = Some(place);
         self.scroll = Scroll::Follow;
+        self.to_start = false;
         self.unreadable = None;
         self.marked = None;
         let unread = self.channel().filter(|channel| channel.unread > 0);

@@ -19,6 +19,10 @@ const WHEEL: usize = 3;
 impl App {
     /// Takes in what the terminal said.
     pub(crate) fn terminal(&mut self, event: Event) {
+        let moved = matches!(&event, Event::Mouse(mouse) if mouse.kind == MouseEventKind::Moved);
+        if matches!(event, Event::Key(_) | Event::Mouse(_) | Event::Paste(_)) && !moved {
+            self.to_start = false;
+        }
         match event {
             Event::Key(key) if key.kind != KeyEventKind::Release => self.key(key),
             Event::Paste(text) => self.paste(&text),
@@ -56,7 +60,10 @@ impl App {
             KeyCode::PageDown => self.scroll_down(self.page()),
             KeyCode::Up => self.scroll_up(1),
             KeyCode::Down => self.scroll_down(1),
-            KeyCode::Home if control => self.scroll_up(usize::MAX / 2),
+            KeyCode::Home if control => {
+                self.to_start = true;
+                self.scroll_to_top();
+            }
             KeyCode::End if control => self.scroll = Scroll::Follow,
             KeyCode::Enter if alt || key.modifiers.contains(KeyModifiers::SHIFT) => self.editor.insert("\n"),
             KeyCode::Enter if self.drawer => self.drawer = false,
@@ -256,6 +263,11 @@ impl App {
     fn scroll_up(&mut self, rows: usize) {
         let height = usize::from(self.drawn.messages.height);
         self.scroll = messages::measure(self, self.drawn.messages.width, |m| m.up(self.scroll, rows, height));
+    }
+
+    /// To the first of the messages that are loaded.
+    pub(super) fn scroll_to_top(&mut self) {
+        self.scroll_up(usize::MAX / 2);
     }
 
     fn scroll_down(&mut self, rows: usize) {

@@ -31,6 +31,29 @@ fn scrolling_back_loads_older_pages_and_stays_in_place() {
 }
 
 #[test]
+fn the_way_to_the_first_message_goes_on_until_it_is_there_or_a_key_is_pressed() {
+    let page = |from: u64| -> Vec<_> {
+        let text = |n: u64| format!("number {n}.");
+        (from..from + 100).map(|n| message(n, 1, "alice", &text(n), Delivery::Received)).collect()
+    };
+    let home = KeyEvent::new(KeyCode::Home, KeyModifiers::CONTROL);
+    for stopped in [false, true] {
+        let mut app = app_with(page(201), false);
+        draw(&mut app, 80, 20);
+        app.terminal(Term::Key(home));
+        draw(&mut app, 80, 20);
+        answer(&mut app, page_of(page(101), false));
+        assert!(draw(&mut app, 80, 20).contains("number 101."));
+        if stopped {
+            press(&mut app, KeyCode::Down);
+        }
+        answer(&mut app, page_of(page(1), true));
+        let screen = draw(&mut app, 80, 20);
+        assert_eq!(screen.contains("number 1."), !stopped, "{screen}");
+    }
+}
+
+#[test]
 fn a_page_of_which_nothing_opens_is_asked_for_once() {
     let from = |place| Some(message(place, 1, "", "", Delivery::Received).key());
     let mut app = empty_app();
