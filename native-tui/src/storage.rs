@@ -70,7 +70,13 @@ impl Sqlite {
         }
         let db = Connection::open(path).map_err(|e| explain(path, &e))?;
         let mut store = Self { db, path: path.to_owned(), strict: true, unwiped: None };
-        store.prepare().map_err(|e| explain(path, &e))?;
+        if !store.prepare().map_err(|e| explain(path, &e))? {
+            return Err(format!(
+                "{} is a database of another program; nothing was changed. Move it away, or choose another folder with \
+                 --data-dir",
+                path.display()
+            ));
+        }
         let version: i64 =
             store.db.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(|e| explain(path, &e))?;
         if version > SCHEMA_VERSION {
@@ -86,10 +92,15 @@ impl Sqlite {
         Ok(store)
     }
 
-    fn prepare(&self) -> rusqlite::Result<()> {
+    /// Says whether it is a database of Felund's; any other is left as it is.
+    fn prepare(&self) -> rusqlite::Result<bool> {
         // The folder is this process's own. Otherwise SQLite would share the log's index through a mapped file, and a full disk
         // that has no blocks for a mapped page kills whoever touches it.
         self.db.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+        let version: i64 = self.db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        if version == 0 && self.db.prepare("SELECT 1 FROM sqlite_master")?.exists([])? {
+            return Ok(false);
+        }
         self.db.pragma_update(None, "journal_mode", "WAL")?;
         self.db.pragma_update(None, "secure_delete", true)?;
         self.db.pragma_update(None, "synchronous", "FULL")?;
@@ -98,11 +109,10 @@ impl Sqlite {
         // Pages are small and the operating system caches them; what is kept here counts as resident memory.
         self.db.pragma_update(None, "cache_size", -512)?;
         self.db.set_prepared_statement_cache_capacity(16);
-        let version: i64 = self.db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
         if version == 0 {
             self.db.execute_batch(&format!("BEGIN IMMEDIATE; {SCHEMA} COMMIT;"))?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Writes all of the batches or nothing of them, in order.
@@ -506,6 +516,18 @@ pub(crate) mod tests {
             assert!(error.contains("felund.db is damaged"), "{left}: {error}");
             assert_eq!(std::fs::read(&path).expect("read").len(), left);
         }
+    }
+
+    #[test]
+    fn a_database_of_another_program_is_refused_and_left_alone() {
+        let temp = tempfile::tempdir().expect("tempdir");
+        let path = temp.path().join("felund.db");
+        let other = Connection::open(&path).expect("open");
+        other.execute_batch("CREATE TABLE notes (text); INSERT INTO notes VALUES ('milk')").expect("written");
+        drop(other);
+        let before = std::fs::read(&path).expect("read");
+        assert!(Sqlite::open(&path).expect_err("refused").contains("another program"));
+        assert_eq!(std::fs::read(&path).expect("read"), before);
     }
 
     #[test]
