@@ -193,12 +193,12 @@ impl Invite {
         }
         let secret = decode_array(&mut d).map_err(wrong("secret"))?;
         let relay: Option<&str> = d.decode().map_err(wrong("relay"))?;
-        let count = d.array().map_err(wrong("peers"))?.unwrap_or(u64::MAX);
+        let count = d.array().map_err(wrong("list of peers"))?.unwrap_or(u64::MAX);
         if count > MAX_INVITE_PEERS as u64 {
-            return Err(InviteError::Malformed("peers"));
+            return Err(InviteError::Malformed("list of peers"));
         }
         let peers = (0..count)
-            .map(|_| d.str().map_err(wrong("peers")).and_then(clean_peer))
+            .map(|_| d.str().map_err(wrong("list of peers")).and_then(clean_peer))
             .collect::<Result<Vec<_>, _>>()?;
         let name: Option<&str> = d.decode().map_err(wrong("name"))?;
         let relay = relay.map(clean_relay_url).transpose().map_err(InviteError::BadRelay)?;

@@ -61,6 +61,9 @@ pub fn clean_relay_url(text: &str) -> Result<String, String> {
     if rest.contains(|c: char| c.is_whitespace() || c.is_control() || "?#@\\\"<>".contains(c)) {
         return wrong("it holds characters that do not belong there");
     }
+    if !rest.is_ascii() {
+        return wrong("it holds letters beyond ASCII; write its host in the form that begins with xn--");
+    }
     let rest = rest.trim_end_matches('/');
     let (host, path) = rest.split_once('/').map_or((rest, None), |(host, path)| (host, Some(path)));
     let name = host
@@ -424,6 +427,7 @@ mod tests {
             "https://u@h",
             "https://a b",
             "javascript://x?",
+            "http://bücher.example",
         ] {
             assert!(clean_relay_url(bad).is_err(), "{bad}");
         }
