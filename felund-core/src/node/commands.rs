@@ -322,6 +322,7 @@ impl Node {
             // What there was no room for lies anywhere in the relay's log.
             circle.unheard.before = Some(Cursor(0));
             self.ask_for_unheard(circle_id, true);
+            self.flush_staged_now();
         }
         self.limit_anchor(circle_id);
         self.prune(circle_id);
