@@ -1,8 +1,6 @@
-//! A dialog over the chat: the browser keeps the focus inside, at first in the form if there is one, and Escape closes it.
+//! A dialog over the chat: the browser keeps the focus inside, and Escape closes it.
 
 use leptos::{html, prelude::*};
-use wasm_bindgen::JsCast;
-use web_sys::HtmlElement;
 
 use crate::{app::App, pages::chat::focus_input};
 
@@ -20,12 +18,6 @@ pub(super) fn Dialog(
         if let Some(dialog) = dialog.get() {
             // Refused only for one that is open already.
             let _ = dialog.show_modal();
-            // The browser would take the button that closes it.
-            let fields = "form :is(input:not(.unseen), textarea, select)";
-            if let Ok(Some(field)) = dialog.query_selector(fields) {
-                // Fails for elements that cannot be focused; these can.
-                let _ = field.unchecked_ref::<HtmlElement>().focus();
-            }
         }
     });
     let closed = move |_| {
