@@ -214,6 +214,22 @@ fn the_input_scrolls_the_messages_and_who_sends_sees_what_they_sent() {
 }
 
 #[test]
+fn what_is_typed_after_a_dialog_reaches_the_input() {
+    let relay = Relay::start();
+    let alice = Felund::new("alice", Some(&relay.url()));
+    let circle = alice.create("garden club");
+    let browser = Browser::open(Engine::Chromium);
+    let page = Page::new(&browser);
+    page.join_by_link(&relay.url(), &circle.invite, "bob");
+    page.type_into("composer", "/settings\u{e007}");
+    page.until("its name field", "return !!document.getElementById('set-name')", &[]);
+    page.session().keys("#set-name", "by\u{e00c}").expect("typing, and Escape");
+    page.until("a closed dialog", "return !document.querySelector('dialog')", &[]);
+    page.type_into("composer", "not lost\u{e007}");
+    page.wait_message("not lost");
+}
+
+#[test]
 fn a_channel_is_never_taken_for_another_that_begins_alike() {
     let relay = Relay::start();
     let alice = Felund::new("alice", Some(&relay.url()));

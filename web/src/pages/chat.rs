@@ -3,7 +3,7 @@
 use felund_wasm::Listener;
 use leptos::prelude::*;
 use wasm_bindgen::JsCast;
-use web_sys::KeyboardEvent;
+use web_sys::{HtmlTextAreaElement, KeyboardEvent};
 
 use crate::{
     app::{App, Panel},
@@ -16,9 +16,14 @@ use crate::{
 
 /// Puts the cursor into the input.
 pub(super) fn focus_input() {
-    if let Some(input) = platform::element("composer") {
-        // Fails for elements that cannot be focused; this one can.
-        let _ = input.focus();
+    let Some(input) = platform::element("composer") else { return };
+    // Fails for elements that cannot be focused; this one can.
+    let _ = input.focus();
+    // Where a dialog closed with the cursor in a field of its own, Chromium gives the focus back and leaves the cursor in what is
+    // gone: what is typed then is lost.
+    let input: &HtmlTextAreaElement = input.unchecked_ref();
+    if let (Ok(Some(from)), Ok(Some(to))) = (input.selection_start(), input.selection_end()) {
+        let _ = input.set_selection_range(from, to);
     }
 }
 
