@@ -163,6 +163,13 @@ impl<'a> Page<'a> {
         self.until_chat();
     }
 
+    /// Waits until the sidebar shows a channel, and this behind its name.
+    pub fn until_channel(&self, name: &str, state: &str) {
+        let script = "return [...document.querySelectorAll('button.channel')].some(e =>
+            e.textContent.startsWith('# ' + arguments[0]) && e.querySelector('.quiet').textContent === arguments[1])";
+        self.until(&format!("#{name} as {state:?}"), script, &[json!(name), json!(state)]);
+    }
+
     /// Waits until so many members of the circle on the screen are reached directly.
     pub fn until_direct(&self, count: usize) {
         let script = "return document.querySelector(arguments[0])?.textContent.includes(arguments[1])";

@@ -340,7 +340,7 @@ fn a_tab_keeps_what_is_in_its_input_when_another_sends_and_notifies_of_nothing_t
         return true";
     page.until("a watch on what is shown", watch, &[]);
     page.type_into("composer", "/channel create plans\u{e007}");
-    until_plans(&page, "");
+    page.until_channel("plans", "");
     page.type_into("composer", "/channel switch general\u{e007}");
     page.type_into("composer", "half a sentence");
     let first = browser.session().tab().expect("a tab");

@@ -13,13 +13,6 @@ use felund_tests::{
 use qrcodegen::{QrCode, QrCodeEcc};
 use serde_json::{Value, json};
 
-/// Waits for `#plans` to be shown so in the sidebar.
-fn until_plans(page: &Page<'_>, state: &str) {
-    let script = "return [...document.querySelectorAll('button.channel')].some(e =>
-        e.textContent.startsWith('# plans') && e.querySelector('.quiet').textContent === arguments[0])";
-    page.until(&format!("#plans as {state:?}"), script, &[json!(state)]);
-}
-
 #[test]
 fn who_is_let_in_stays_where_they_write_and_what_cannot_be_sent_is_kept() {
     let relay = Relay::start();
@@ -31,25 +24,25 @@ fn who_is_let_in_stays_where_they_write_and_what_cannot_be_sent_is_kept() {
     let browser = Browser::open(Engine::Chromium);
     let page = Page::new(&browser);
     page.join_by_link(&relay.url(), &circle.invite, "bob");
-    until_plans(&page, " not joined");
+    page.until_channel("plans", " not joined");
     let pressed = "return !!(window.pressed = document.querySelector('button.channel.here'))";
     page.until("the first channel's button", pressed, &[]);
     page.type_into("composer", "/channel join plans\u{e007}");
-    until_plans(&page, " asked to join");
+    page.until_channel("plans", " asked to join");
     let waiting = at_alice.until_channel(&circle.id, "plans", "asked for", |it| !it.requests.is_empty());
     at_alice.ask(Command::ApproveMember {
         circle: circle.id.parse().expect("a circle's id"),
         channel: plans,
         member: waiting.requests[0],
     });
-    until_plans(&page, "");
+    page.until_channel("plans", "");
     let here = "return document.querySelector('button.channel.here').textContent.trim()";
     assert_eq!(page.run(here, &[]), "# general");
     assert_eq!(page.run("return window.pressed.isConnected", &[]), true, "buttons stay through all this");
 
     page.type_into("composer", "/channel switch plans\u{e007}");
     page.type_into("composer", "/channel leave\u{e007}");
-    until_plans(&page, " not joined");
+    page.until_channel("plans", " not joined");
     page.type_into("composer", "not lost\u{e007}");
     page.until_has("notice");
     page.until("the text", "return document.getElementById('composer').value === 'not lost'", &[]);
@@ -240,7 +233,7 @@ fn a_channel_is_never_taken_for_another_that_begins_alike() {
     let browser = Browser::open(Engine::Chromium);
     let page = Page::new(&browser);
     page.join_by_link(&relay.url(), &circle.invite, "bob");
-    until_plans(&page, "");
+    page.until_channel("plans", "");
     // What was marked among the completions is taken first; the line is carried out by the next Enter.
     page.type_into("composer", "/channel swi\u{e015}\u{e007}");
     let taken = "return document.getElementById('composer').value === '/channel switch '";
