@@ -1,8 +1,6 @@
-//! A dialog over the chat: the browser keeps the focus inside, at first in the form if there is one, and Escape closes it.
+//! A dialog over the chat: the browser keeps the focus inside, at first where `autofocus` is, and Escape closes it.
 
 use leptos::{html, prelude::*};
-use wasm_bindgen::JsCast;
-use web_sys::HtmlInputElement;
 
 use crate::{app::App, pages::chat::focus_input};
 
@@ -20,16 +18,6 @@ pub(super) fn Dialog(
         if let Some(dialog) = dialog.get() {
             // Refused only for one that is open already.
             let _ = dialog.show_modal();
-            // The browser would take the button that closes it.
-            let fields = "form :is(input:not(.unseen), textarea, select)";
-            let field = dialog.query_selector(fields).ok().flatten();
-            // What is filled in, as in the settings, is mostly not what one came for, and a phone's keyboard covers the rest. All
-            // of these have a value.
-            let empty = |field: &&HtmlInputElement| field.value().is_empty();
-            if let Some(field) = field.as_ref().map(JsCast::unchecked_ref).filter(empty) {
-                // Fails for elements that cannot be focused; these can.
-                let _ = field.focus();
-            }
         }
     });
     let closed = move |_| {

@@ -76,7 +76,7 @@ pub(super) fn JoinForm(
                 join();
             }>
                 <label for="invite">"Invite (link or code)"</label>
-                <textarea id="invite" rows="3" data-testid="invite-input" spellcheck="false" autocomplete="off"
+                <textarea id="invite" autofocus=true rows="3" data-testid="invite-input" spellcheck="false" autocomplete="off"
                     placeholder="felund1.…" prop:value=code
                     on:input=move |event| code.set(event_target_value(&event))></textarea>
                 <div class="buttons">

@@ -152,7 +152,7 @@ fn NewChannel(circle: CircleId) -> impl IntoView {
         <Dialog title="New channel">
             <form on:submit=submit>
                 <label for="channel-name">"Its name"</label>
-                <input id="channel-name" maxlength="64" autocomplete="off" prop:value=name
+                <input id="channel-name" autofocus=true maxlength="64" autocomplete="off" prop:value=name
                     on:input=move |event| name.set(event_target_value(&event)) />
                 <fieldset>
                     <legend>"Who can read it"</legend>
@@ -206,7 +206,7 @@ fn JoinChannel(place: Place) -> impl IntoView {
             <form on:submit=submit>
                 {(access == Access::Key).then(|| view! {
                     <label for="channel-key">"Passphrase"</label>
-                    <input id="channel-key" autocomplete="off" prop:value=passphrase
+                    <input id="channel-key" autofocus=true autocomplete="off" prop:value=passphrase
                         on:input=move |event| passphrase.set(event_target_value(&event)) />
                 })}
                 <button class="main" disabled=asking.busy>
