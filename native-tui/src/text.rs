@@ -53,6 +53,12 @@ pub(crate) fn clean(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
+/// Why own messages wait, although the relay is reached.
+#[must_use]
+pub(crate) fn held(reason: &str) -> String {
+    format!("the relay takes no messages: {}", clean(reason))
+}
+
 /// “1 member”, “2 members”.
 #[must_use]
 pub(crate) fn plural(count: usize, what: &str) -> String {

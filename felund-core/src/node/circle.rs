@@ -395,7 +395,8 @@ impl Circle {
         Some(key)
     }
 
-    pub(super) fn view(&self, link: LinkView, me: &NodeId, now: u64) -> CircleView {
+    /// `held`: why its relay takes nothing.
+    pub(super) fn view(&self, link: LinkView, held: Option<String>, me: &NodeId, now: u64) -> CircleView {
         let unsent =
             self.outbox.iter().filter(|key| self.confirms.get(key).is_none_or(SortedSet::is_empty)).count();
         let unsent = u32::try_from(unsent).unwrap_or(u32::MAX);
@@ -411,7 +412,7 @@ impl Circle {
             anchor: self.anchors.office(now)[0],
             unsent,
             retention: self.retention,
-            held: None,
+            held,
         }
     }
 

@@ -438,8 +438,7 @@ impl Node {
         let link = circle.relay.as_ref().and_then(|relay| self.links.get(relay));
         let held = link.and_then(|link| link.held(&circle.hint));
         let link = link.map_or(LinkView::None, |link| link.view(&circle.hint, self.now.mono));
-        let mut view = circle.view(link, &me.key.id(), self.now.mono);
-        view.held = held;
+        let view = circle.view(link, held, &me.key.id(), self.now.mono);
         if again || circle.told.as_ref() != Some(&view) {
             circle.told = Some(view.clone());
             self.event(Event::Circle(view));

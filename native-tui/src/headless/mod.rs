@@ -27,6 +27,7 @@ use crate::{
     reach::{ASKING, ROUTER},
     session::Setup,
     target,
+    text::held,
 };
 use links::Links;
 use output::Printer;
@@ -240,7 +241,7 @@ fn say_kept(client: &Client, circle: CircleId, msg_id: MsgId) {
     let why = match client.circle(circle).map(|circle| (&circle.link, &circle.held)) {
         Ok((LinkView::Down { reason, .. }, _)) => format!("the relay cannot be reached: {reason}"),
         Ok((LinkView::None, _)) => "the circle has no relay, and no member is connected".to_owned(),
-        Ok((_, Some(reason))) => print::held(reason),
+        Ok((_, Some(reason))) => held(reason),
         _ => "the relay did not confirm it in time".to_owned(),
     };
     notice(&format!(

@@ -13,7 +13,7 @@ use felund_core::{
 use serde_json::{Value, json};
 
 use super::wait;
-use crate::text::{clean, is_dangerous, plural};
+use crate::text::{clean, held, is_dangerous, plural};
 
 /// The circle that was made, joined or opened to others.
 pub(crate) fn circle(reply: &Reply, json: bool) -> Result<(CircleId, String), String> {
@@ -196,11 +196,6 @@ fn link(link: &LinkView) -> String {
     }
 }
 
-/// Why own messages wait.
-pub(crate) fn held(reason: &str) -> String {
-    format!("the relay takes no messages now: {}", clean(reason))
-}
-
 fn reach(reach: Reach) -> String {
     match reach {
         Reach::You => "you".to_owned(),
@@ -245,7 +240,7 @@ mod tests {
         assert!(circles(&[circle.clone()], false).ends_with("0 unread, live through the relay\n"));
         (circle.unsent, circle.held) = (2, Some("the disk is full".into()));
         let line = circles(&[circle], false);
-        let why = "2 unsent, live through the relay; the relay takes no messages now: the disk is full\n";
+        let why = "2 unsent, live through the relay; the relay takes no messages: the disk is full\n";
         assert!(line.ends_with(why), "{line}");
     }
 

@@ -12,7 +12,10 @@ use super::{
     overlay::{Overlay, Page, Settings},
     ui::words,
 };
-use crate::{target, text::plural};
+use crate::{
+    target,
+    text::{held, plural},
+};
 
 impl App {
     /// Carries out a slash command.

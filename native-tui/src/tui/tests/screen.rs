@@ -117,7 +117,7 @@ fn why_messages_wait_stands_above_them() {
     let mut app = chat();
     app.event(Event::Circle(CircleView { unsent: 2, held: Some("the disk is full".into()), ..garden() }));
     let screen = draw(&mut app, 120, 20);
-    assert!(screen.contains("2 unsent · relay takes no messages: the disk is full"), "{screen}");
+    assert!(screen.contains("2 unsent · the relay takes no messages: the disk is full"), "{screen}");
     app.event(Event::Circle(CircleView { unsent: 2, ..garden() }));
     assert!(!draw(&mut app, 120, 20).contains("unsent"), "on their way");
 }

@@ -18,7 +18,7 @@ use super::{
     messages::{self, put},
     sidebar, words, wrap,
 };
-use crate::text::{clean, plural};
+use crate::text::{clean, held, plural};
 
 /// Rows the input may grow to.
 const MAX_INPUT: usize = 6;
@@ -124,7 +124,7 @@ fn state(app: &App, circle: &CircleView) -> String {
         other => parts.push(words::link(other)),
     }
     if let Some(reason) = &circle.held {
-        parts.insert(0, words::held(reason));
+        parts.insert(0, held(reason));
     }
     if circle.unsent > 0 && (circle.held.is_some() || circle.link != LinkView::Live) {
         parts.insert(0, format!("{} unsent", circle.unsent));

@@ -47,11 +47,6 @@ pub(crate) fn link(link: &LinkView) -> String {
     }
 }
 
-/// Why own messages wait, although the relay is reached.
-pub(crate) fn held(reason: &str) -> String {
-    format!("relay takes no messages: {}", clean(reason))
-}
-
 /// The mark of an own message.
 pub(crate) fn delivery(delivery: Delivery) -> String {
     match delivery {
