@@ -6,10 +6,11 @@
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    circle::{MARK, Names},
-    ids::{ChannelId, CircleId, MsgId, NodeId},
-};
+use crate::ids::{ChannelId, CircleId, MsgId, NodeId};
+
+mod named;
+
+pub use named::{circle_labels, circle_named};
 
 /// Place of an envelope in its circle's total order.
 #[derive(
@@ -215,38 +216,6 @@ pub struct CircleView {
     /// Why the relay, although it is reached, takes none of the own messages that wait for it.
     #[n(9)]
     pub held: Option<String>,
-}
-
-impl CircleView {
-    /// The member that a command means, by its label or by the first eight digits of its id. An error says that
-    /// there is none, or which there are of several. A name that only begins so is never taken for it.
-    pub fn member_named(&self, name: &str) -> Result<&MemberView, String> {
-        let wanted = name.to_lowercase();
-        let called =
-            |member: &&MemberView| member.label.to_lowercase() == wanted || member.id.short() == wanted;
-        // With some billions of keys one can be found that makes two labels the same: then neither is meant.
-        let mut found = self.members.iter().filter(called);
-        if let (Some(member), None) = (found.next(), found.next()) {
-            return Ok(member);
-        }
-        let marked = [&*wanted, MARK].concat();
-        let bearers =
-            self.members.iter().filter(|m| called(m) || m.label.to_lowercase().starts_with(&marked));
-        let bearers: Vec<&str> = bearers.map(|member| &*member.label).collect();
-        Err(if bearers.is_empty() {
-            ["Nobody here is called ", name, "; /who lists the members."].concat()
-        } else {
-            ["Several members are called ", name, ". Name one of: ", &bearers.join(", "), "."].concat()
-        })
-    }
-}
-
-/// What each of these circles is called, in their order: its name, with the first eight digits of its id behind it where the
-/// name could be taken for another's.
-#[must_use]
-pub fn circle_labels(circles: &[CircleView]) -> Vec<String> {
-    let names = Names::of(circles.iter().map(|circle| &*circle.name));
-    circles.iter().map(|circle| names.label(&circle.name, &circle.id.short())).collect()
 }
 
 /// How far an own message got. Never claims more than was confirmed.

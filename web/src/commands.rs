@@ -3,7 +3,7 @@
 use felund_wasm::core::{
     io::Command,
     slash::{self, Line, Names, Slash},
-    view::{ChannelView, CircleView, MemberView, Membership, Reply, circle_labels},
+    view::{ChannelView, CircleView, MemberView, Membership, Reply, circle_labels, circle_named},
 };
 use leptos::prelude::{GetUntracked as _, Notify as _, ReadUntracked as _, Set as _};
 
@@ -60,10 +60,8 @@ pub(crate) fn run(app: App, line: &str, unsent: impl FnOnce(Place) + 'static) ->
         }
         Slash::CircleCreate(name) => app.create(name),
         Slash::CircleSwitch(name) => {
-            let circles = app.circles.get_untracked();
-            let labels: Vec<_> = circles.iter().zip(circle_labels(&circles)).collect();
-            let (circle, _) = named(&labels, "circle", &name, |(_, label)| label)?;
-            app.enter(circle.id);
+            let id = circle_named(&app.circles.read_untracked(), &name)?.id;
+            app.enter(id);
         }
         Slash::Name(name) => app.tell(Command::SetName { name }),
         Slash::Settings => app.panel_open(Panel::Settings),
@@ -79,7 +77,6 @@ pub(crate) fn run(app: App, line: &str, unsent: impl FnOnce(Place) + 'static) ->
 
 fn in_circle(app: App, circle: &CircleView, command: Slash) -> Result<(), String> {
     let id = circle.id;
-    let channel_named = |name: &str| named(&circle.channels, "channel", name, |channel| &channel.name);
     let here = || current(app, circle).ok_or("There is no channel here.".to_owned());
     match command {
         Slash::Invite => app.panel_open(Panel::Invite(id)),
@@ -95,11 +92,11 @@ fn in_circle(app: App, circle: &CircleView, command: Slash) -> Result<(), String
             create_channel(app, command, |app, error| app.note(true, error));
         }
         Slash::ChannelJoin { name, passphrase } => {
-            let channel = channel_named(&name)?;
+            let channel = circle.channel_named(&name)?;
             let passphrase = passphrase.map(|secret| secret.expose().clone());
             join_channel(app, circle, channel, passphrase, |app, error| app.note(true, error));
         }
-        Slash::ChannelSwitch(name) => open_channel(app, circle, channel_named(&name)?),
+        Slash::ChannelSwitch(name) => open_channel(app, circle, circle.channel_named(&name)?),
         Slash::ChannelLeave => app.tell(Command::LeaveChannel { circle: id, channel: here()?.id }),
         Slash::ChannelRequests => {
             let names: Vec<String> = names(app).requests;
@@ -118,7 +115,7 @@ fn in_circle(app: App, circle: &CircleView, command: Slash) -> Result<(), String
             app.tell(Command::RenameChannel { circle: id, channel: here()?.id, name });
         }
         Slash::Who(of) => {
-            let of = of.map(|name| channel_named(&name)).transpose()?;
+            let of = of.map(|name| circle.channel_named(&name)).transpose()?;
             let within = |member: &&MemberView| {
                 of.as_ref()
                     .is_none_or(|channel| channel.members.is_empty() || channel.members.contains(&member.id))
@@ -196,50 +193,4 @@ pub(crate) fn join_channel(
     let place = Place { circle: circle.id, channel: channel.id };
     let command = Command::JoinChannel { circle: circle.id, channel: channel.id, passphrase };
     app.ask_or(command, move |app, _| app.go_when_known(place), otherwise);
-}
-
-/// What a command means by its whole name, without regard to case; an error says that there is none, or which there are of
-/// several. A name that only begins so is never taken for it: it may be another's.
-fn named<'a, T>(
-    list: &'a [T],
-    what: &str,
-    name: &str,
-    label: impl Fn(&T) -> &String,
-) -> Result<&'a T, String> {
-    let wanted = name.to_lowercase();
-    let called = |item: &&T| label(item).to_lowercase() == wanted;
-    let mut found = list.iter().filter(called);
-    if let (Some(item), None) = (found.next(), found.next()) {
-        return Ok(item);
-    }
-    let marked = [&*wanted, "#"].concat();
-    let bearers = list.iter().filter(|item| called(item) || label(item).to_lowercase().starts_with(&marked));
-    let bearers: Vec<&str> = bearers.map(|item| &**label(item)).collect();
-    Err(if bearers.is_empty() {
-        ["There is no ", what, " called “", name, "” here."].concat()
-    } else {
-        ["Several ", what, "s are called “", name, "”. Name one of: ", &bearers.join(", "), "."].concat()
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use wasm_bindgen_test::wasm_bindgen_test as test;
-
-    use super::*;
-
-    fn found<'a>(labels: &'a [String], name: &str) -> Result<&'a str, String> {
-        named(labels, "channel", name, |label| label).map(String::as_str)
-    }
-
-    #[test]
-    fn a_name_is_never_taken_for_one_that_only_begins_so() {
-        let labels = ["family#54167111", "family#816e2b8d", "Seeds"].map(String::from);
-        let error = found(&labels, "family").unwrap_err();
-        assert!(error.contains("family#54167111, family#816e2b8d"), "{error}");
-        assert_eq!(found(&labels, "family#816E2b8d"), Ok("family#816e2b8d"));
-        assert_eq!(found(&labels, "seeds"), Ok("Seeds"));
-        assert!(found(&labels, "seed").unwrap_err().contains("no channel called “seed”"));
-        assert!(found(&["a", "A"].map(String::from), "a").unwrap_err().contains("a, A"));
-    }
 }

@@ -75,7 +75,7 @@ fn who_takes_anothers_name_cannot_be_taken_for_them() {
     assert!(refused.contains(&one.label) && refused.contains(&two.label), "{refused}");
     assert_eq!(view.member_named(&one.label), Ok(one));
     assert_eq!(view.member_named(&two.id.short()), Ok(two));
-    assert!(view.member_named("member").unwrap_err().contains("Nobody here is called member"));
+    assert!(view.member_named("member").unwrap_err().contains("no member called “member”"));
     let label = two.label.clone();
     let mut twins = view.clone();
     twins.members.iter_mut().for_each(|member| member.label.clone_from(&label));

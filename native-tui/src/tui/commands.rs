@@ -125,14 +125,7 @@ impl App {
     }
 
     fn channel_named(&self, name: &str) -> Result<ChannelId, String> {
-        let (circle, _) = self.here_view()?;
-        let lower = name.to_lowercase();
-        let exact = circle.channels.iter().find(|channel| channel.name == name);
-        let found = exact.or_else(|| circle.channels.iter().find(|c| c.name.to_lowercase() == lower));
-        found.map(|channel| channel.id).ok_or_else(|| {
-            let names: Vec<_> = circle.channels.iter().map(|channel| format!("#{}", channel.name)).collect();
-            format!("there is no #{name} here, only {}", names.join(", "))
-        })
+        Ok(self.here_view()?.0.channel_named(name)?.id)
     }
 
     fn member(&self, name: &str) -> Result<&MemberView, String> {
@@ -299,7 +292,7 @@ impl App {
                 _ => String::new(),
             };
             lines.push(format!("    {}{retry}; {} unsent", words::link(&circle.link), circle.unsent));
-            lines.extend(circle.held.as_ref().map(|reason| format!("    {}", words::held(reason))));
+            lines.extend(circle.held.as_ref().map(|reason| format!("    {}", held(reason))));
             for channel in &circle.channels {
                 let loaded = self.model.timeline(circle.id, channel.id).map_or(0, |t| t.messages().len());
                 lines.push(format!("    channel {} #{}: {loaded} loaded", channel.id, channel.name));
