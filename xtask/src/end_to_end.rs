@@ -1,4 +1,4 @@
-//! The end-to-end tests: their programs, built by one cargo, run two at a time. Most of their time they wait for a network
+//! The end-to-end tests: their programs, built by one cargo, run a few at a time. Most of their time they wait for a network
 //! or a browser, and `cargo test` would run one after the other.
 
 use std::path::{Path, PathBuf};
@@ -12,8 +12,6 @@ use crate::counts::Counts;
 use crate::{process, test};
 
 pub(crate) const PACKAGE: &str = "felund-tests";
-/// Programs that run at once; each runs as many of its tests at once as there are processors.
-const AT_ONCE: usize = 2;
 
 /// Builds and runs them all, and prints what each said when it has ended.
 pub(crate) fn run(context: &Context, counts: &mut Counts) -> Result<()> {
@@ -35,10 +33,9 @@ pub(crate) fn run(context: &Context, counts: &mut Counts) -> Result<()> {
             Err(error) => Some(format!("{name} ({error:#})")),
         }
     };
-    let alone = programs.partition_point(|(name, _)| turn(name) == Turn::Alone);
-    let (alone, others) = programs.split_at(alone);
-    let mut failed = process::at_once(1, alone, run);
-    failed.extend(process::at_once(AT_ONCE, others, run));
+    let turns = programs.chunk_by(|(one, _), (next, _)| turn(one) == turn(next));
+    let failed: Vec<String> =
+        turns.flat_map(|programs| process::at_once(turn(&programs[0].0).at_once(), programs, run)).collect();
     if !failed.is_empty() {
         let mut alone = test::native(context, "test");
         test::program_paths(context, "debug", &mut alone);
@@ -70,6 +67,17 @@ enum Turn {
     Early,
     /// Last, with others that run many browsers.
     Late,
+}
+
+impl Turn {
+    /// Programs that run at once; each but the one alone runs as many of its tests at once as there are processors.
+    const fn at_once(self) -> usize {
+        match self {
+            Self::Alone => 1,
+            Self::Early => 3,
+            Self::Late => 2,
+        }
+    }
 }
 
 fn turn(name: &str) -> Turn {
