@@ -313,7 +313,10 @@ fn who_made_a_channel_sees_that_somebody_asks_and_going_back_closes_what_is_open
     page.until("no field's focus", close, &[]);
     let _ = page.run("document.querySelector('dialog').close()", &[]);
     page.until("a closed dialog", closed, &[]);
-    let _ = page.run("document.querySelector('button.menu').click(); document.querySelector('button.add').click()", &[]);
+    let _ = page.run(
+        "document.querySelector('button.menu').click(); document.querySelector('button.add').click()",
+        &[],
+    );
     page.until("the focus of what is asked for", focused, &[json!("channel-name")]);
     back("a closed dialog");
     assert_eq!(page.run("return history.state", &[]), Value::Null, "nothing is left to go back from");

@@ -148,6 +148,13 @@ pub(super) fn Composer(
         }
         focus_input();
     };
+    let mark = move |at: usize| {
+        chosen.set(Some(at));
+        // The list may be higher than its room.
+        if let Some(offer) = platform::element(&offer_id(at)) {
+            offer.scroll_into_view_with_bool(false);
+        }
+    };
     let keydown = move |event: KeyboardEvent| {
         // Not while an input method composes a character. Safari says of the Enter that ends it only that it is the
         // input method's.
@@ -161,10 +168,8 @@ pub(super) fn Composer(
             ("Enter", Some(offer)) if marked.is_some() && !event.shift_key() => set_line(offer.line.clone()),
             ("Enter", _) if !event.shift_key() => submit(),
             ("Tab", Some(offer)) if !event.shift_key() => set_line(offer.line.clone()),
-            ("ArrowDown", Some(_)) => chosen.set(Some(at.map_or(0, |at| (at + 1) % offers.len()))),
-            ("ArrowUp", Some(_)) => {
-                chosen.set(Some(at.unwrap_or(0).checked_sub(1).unwrap_or(offers.len() - 1)));
-            }
+            ("ArrowDown", Some(_)) => mark(at.map_or(0, |at| (at + 1) % offers.len())),
+            ("ArrowUp", Some(_)) => mark(at.unwrap_or(0).checked_sub(1).unwrap_or(offers.len() - 1)),
             // Within a text arrows move the cursor.
             ("ArrowDown" | "ArrowUp", None) if !line.read_untracked().is_empty() => return,
             (key, _) if event.shift_key() || !scroll_by_key(key, event.ctrl_key()) => return,
@@ -190,7 +195,7 @@ pub(super) fn Composer(
                         {offers.into_iter().enumerate().map(|(at, offer)| {
                             let line = offer.line.clone();
                             view! {
-                                <li role="option" id=["offer-", &at.to_string()].concat()
+                                <li role="option" id=offer_id(at)
                                     aria-selected=move || if chosen.get() == Some(at) { "true" } else { "false" }
                                     on:mousedown=move |event| {
                                         event.prevent_default();
@@ -211,9 +216,9 @@ pub(super) fn Composer(
                     aria-controls=move || (!offers.read().is_empty()).then_some("offers")
                     aria-activedescendant=move || {
                         let at = chosen.get().filter(|at| *at < offers.read().len())?;
-                        Some(["offer-", &at.to_string()].concat())
+                        Some(offer_id(at))
                     }
-                    placeholder=move || if outside.get() { "join this channel to write here" } else { "message or /command" }
+                    placeholder=move || if outside.get() { "join to write here" } else { "message or /command" }
                     prop:value=line
                     on:input=move |event| set_line(event_target_value(&event))
                     on:keydown=keydown></textarea>
@@ -227,6 +232,10 @@ pub(super) fn Composer(
 fn both(first: String, second: String) -> String {
     let between = if first.is_empty() || second.is_empty() { "" } else { "\n" };
     [first, between.into(), second].concat()
+}
+
+fn offer_id(at: usize) -> String {
+    ["offer-", &at.to_string()].concat()
 }
 
 fn label(offer: &Completion) -> String {
