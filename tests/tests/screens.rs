@@ -81,6 +81,7 @@ fn an_invite_says_which_circle_it_is_to() {
     let browser = Browser::open(Engine::Chromium);
     let page = Page::new(&browser);
     page.join_by_link(&relay.url(), &invites[0], "bob");
+    page.until("the input's focus", "return document.activeElement?.id === 'composer'", &[]);
     let title = |says: &str| {
         let script = "return document.querySelector('dialog h2')?.textContent === arguments[0]";
         page.until(says, script, &[json!(says)]);
@@ -264,6 +265,7 @@ fn who_made_a_channel_sees_that_somebody_asks_and_going_back_closes_what_is_open
     page.until("the invite's focus", focused, &[json!("invite")]);
     page.type_into("create-name", "garden club\u{e007}");
     page.until_chat();
+    page.until("the input's focus", focused, &[json!("composer")]);
     page.type_into("composer", "/channel create secrets invite\u{e007}");
     page.until("#secrets", "return !!document.querySelectorAll('button.channel')[1]", &[]);
     page.type_into("composer", "/channel switch general\u{e007}");

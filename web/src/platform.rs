@@ -14,6 +14,14 @@ pub(crate) fn document() -> Option<Document> {
     window()?.document()
 }
 
+/// Whether the cursor may go into an input that nobody touched. On a phone that brings the keyboard up, over half of what there
+/// is to see, unless it is up already.
+pub(crate) fn may_type() -> bool {
+    let touched = window().and_then(|window| window.match_media("(pointer: coarse)").ok()?);
+    let active = document().and_then(|document| document.active_element()).map(|element| element.tag_name());
+    !touched.is_some_and(|query| query.matches()) || matches!(active.as_deref(), Some("INPUT" | "TEXTAREA"))
+}
+
 /// Where the app is mounted: the element that holds the static shell.
 pub(crate) fn root() -> Option<HtmlElement> {
     element("app")

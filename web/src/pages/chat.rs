@@ -8,7 +8,7 @@ use web_sys::{HtmlTextAreaElement, KeyboardEvent};
 use crate::{
     app::{App, Panel},
     pages::{
-        back, composer::Composer, header::Header, messages::Messages, notes::Notes, on_cleanup_keep,
+        back, composer::Composer, focus, header::Header, messages::Messages, notes::Notes, on_cleanup_keep,
         sidebar::Sidebar,
     },
     platform,
@@ -63,6 +63,10 @@ pub(super) fn Chat(
     });
     on_cleanup_keep(keys);
     back::closes(app);
+    // What was there before still is, and in it the cursor of who has just typed a name or a passphrase.
+    if platform::may_type() {
+        focus("composer");
+    }
     view! {
         <div class="chat" class:open=app.drawer>
             <Header />
