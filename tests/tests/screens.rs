@@ -205,6 +205,11 @@ fn the_input_scrolls_the_messages_and_who_sends_sees_what_they_sent() {
     page.until("what was sent", LAST_SEEN, &[json!("seen")]);
     page.type_into("composer", "\u{e00e}\u{e009}\u{e010}");
     top("the end again", "top > end - 2");
+    page.type_into("composer", "\u{e00e}");
+    page.click("to-end");
+    top("the end by the button", "top > end - 2");
+    page.until("a gone button", "return !document.querySelector('.end')", &[]);
+    assert_eq!(page.run("return document.activeElement?.id", &[]), "messages");
 }
 
 #[test]
@@ -296,6 +301,15 @@ fn who_made_a_channel_sees_that_somebody_asks_and_going_back_closes_what_is_open
 
     let open = "document.querySelector('button.menu').click(); return true";
     let opened = "return !!document.querySelector('.chat.open')";
+    page.type_into("composer", "/channel switch secrets\u{e007}");
+    page.until("a drawer", open, &[]);
+    let let_in = "const button = document.querySelector('button.small'); button?.focus();
+        return !!button && document.activeElement === button && (button.click(), true)";
+    page.until("the button's focus", let_in, &[]);
+    page.until("nobody who waits", "return !document.querySelector('button.small')", &[]);
+    page.until("the input's focus", focused, &[json!("composer")]);
+    page.until("an open drawer", opened, &[]);
+    back("a closed drawer");
     for _ in 0..2 {
         page.until("a drawer", open, &[]);
         page.until("an open drawer", opened, &[]);

@@ -228,6 +228,15 @@ impl View {
             self.lay_out();
         }
     }
+
+    /// As [`View::to_end`], by the button for it: that goes, and what has the focus must be something that stays.
+    fn pressed_to_end(self) {
+        self.to_end();
+        if let Some(scroller) = self.scroller.get_untracked() {
+            // Fails for elements that cannot be focused; this one can.
+            let _ = scroller.focus();
+        }
+    }
 }
 
 /// Scrolls for a key that was pressed in the input; whether it is one that does.
@@ -325,7 +334,7 @@ pub(super) fn Messages() -> impl IntoView {
             </div>
         </div>
         {move || (!view.at_end.get()).then(|| view! {
-            <button class="end" data-testid="to-end" on:click=move |_| view.to_end()>
+            <button class="end" data-testid="to-end" on:click=move |_| view.pressed_to_end()>
                 {move || match app.channel().map_or(0, |channel| channel.unread) {
                     0 => "↓ newest".to_owned(),
                     unread => ["↓ ", &unread.to_string(), " new"].concat(),

@@ -10,6 +10,8 @@ use crate::{
     app::{App, Panel, Place},
     colour, commands, describe,
     links::printable,
+    pages::chat::focus_input,
+    platform,
 };
 
 /// The column on the left.
@@ -119,12 +121,17 @@ fn requests(app: App) -> Option<impl IntoView> {
     if channel.requests.is_empty() {
         return None;
     }
+    let last = channel.requests.last().copied();
     let waiting = channel.requests.iter().map(|id| {
         let (circle_id, channel_id, member) = (circle.id, channel.id, *id);
         let name =
             circle.members.iter().find(|m| m.id == member).map_or_else(|| id.short(), |m| m.label.clone());
         let approve = move |_| {
             app.tell(Command::ApproveMember { circle: circle_id, channel: channel_id, member });
+            // Who waits next takes this one's place, and their button its focus; the last one goes with it.
+            if last == Some(member) && platform::may_type() {
+                focus_input();
+            }
         };
         view! { <li>{printable(&name)}" "<button class="small" on:click=approve>"let in"</button></li> }
     });
