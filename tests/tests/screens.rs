@@ -93,6 +93,14 @@ fn an_invite_says_which_circle_it_is_to() {
     title("Join “book club”?");
     page.click("join-submit");
     page.go_to("book club");
+
+    let mut gone = Relay::start();
+    let zed = Felund::new("zed", Some(&gone.url()));
+    let far = zed.create("far away").invite;
+    gone.kill();
+    page.join_another(&far, "far away");
+    let said = "return document.querySelector('.empty')?.textContent.includes(arguments[0])";
+    page.until("what is awaited", said, &[json!("The relay is not reached at the moment")]);
 }
 
 /// Two frames of a film (YUV4MPEG2, 640 × 480, 4:2:0) that shows a QR code on a grey table.

@@ -6,7 +6,7 @@ use std::{cell::RefCell, collections::HashMap, rc::Rc};
 
 use felund_wasm::{
     Listener,
-    core::view::{Delivery, Key, Membership, MessageView},
+    core::view::{Delivery, Key, LinkView, Membership, MessageView},
 };
 use leptos::{html, prelude::*};
 use wasm_bindgen::{JsCast, closure::Closure};
@@ -418,6 +418,18 @@ fn empty(app: App) -> Option<impl IntoView> {
     }
     let id = circle.id;
     let alone = circle.members.len() < 2;
+    // Whom a relay has not told of the others yet is alone only as far as this device knows.
+    if alone && circle.relay.is_some() && !matches!(circle.link, LinkView::Live | LinkView::Polling) {
+        return Some(
+            view! {
+                <p class="empty">
+                    "The relay is not reached at the moment. Members and earlier messages come once it is; what you write \
+                     waits on this device until then."
+                </p>
+            }
+            .into_any(),
+        );
+    }
     Some(
         view! {
             <div class="empty">
