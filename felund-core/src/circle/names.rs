@@ -7,6 +7,9 @@ use crate::{ids::NodeId, sorted::SortedMap};
 /// word.
 pub(crate) const MARK: &str = "#";
 
+/// What people are called on their own screens.
+const YOURSELF: &str = "you";
+
 /// How many members bear each name, those that look alike being one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Names(SortedMap<String, u32>);
@@ -40,20 +43,28 @@ impl Names {
     pub(crate) fn label(&self, name: &str, short: &str) -> String {
         let like_an_id = name.len() == short.len() && name.bytes().all(|byte| byte.is_ascii_hexdigit());
         if like_an_id && name != short || name.contains(MARK) || self.is_shared(name) {
-            format!("{name}{MARK}{short}")
+            marked(name, short)
         } else {
             name.to_owned()
         }
     }
 }
 
+fn marked(name: &str, short: &str) -> String {
+    format!("{name}{MARK}{short}")
+}
+
 impl State {
     /// What a member is called, alike on every device: its display name, with the first eight digits of its id behind it
-    /// where the name could be taken for another's; these digits alone before it has told a name.
+    /// where the name could be taken for another's or for whoever reads it; these digits alone before it has told a name.
     #[must_use]
     pub fn label(&self, id: &NodeId) -> String {
-        let Some(hello) = self.member(id) else { return id.short() };
-        self.names.label(&hello.name, &id.short())
+        let short = id.short();
+        match self.member(id) {
+            None => short,
+            Some(hello) if look(&hello.name) == YOURSELF => marked(&hello.name, &short),
+            Some(hello) => self.names.label(&hello.name, &short),
+        }
     }
 
     /// What each channel is called, in their order: as members are, where its name could be taken for another's or for
@@ -123,6 +134,14 @@ mod tests {
         assert_eq!(state.label(&MALLORY), "alice#a1a1a1a1#3f3f3f3f");
         assert_eq!(named(&[(MALLORY, "a1a1a1a1")]).label(&MALLORY), "a1a1a1a1#3f3f3f3f");
         assert_eq!(named(&[(ALICE, "a1a1a1a1")]).label(&ALICE), "a1a1a1a1", "its own may be");
+    }
+
+    #[test]
+    fn nobody_is_called_what_people_are_called_on_their_own_screens() {
+        for name in ["you", "You", "y ou\u{200b}"] {
+            assert_eq!(named(&[(MALLORY, name)]).label(&MALLORY), format!("{name}#3f3f3f3f"));
+        }
+        assert_eq!(named(&[(MALLORY, "younes")]).label(&MALLORY), "younes");
     }
 
     #[test]
