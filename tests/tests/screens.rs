@@ -29,6 +29,10 @@ fn who_is_let_in_stays_where_they_write_and_what_cannot_be_sent_is_kept() {
     page.until("the first channel's button", pressed, &[]);
     page.type_into("composer", "/channel join plans\u{e007}");
     page.until_channel("plans", " asked to join");
+    page.type_into("composer", "/channel join plans\u{e007}");
+    let told = "const dialog = document.querySelector('dialog'); return dialog?.textContent.includes('You have asked')
+        && !dialog.querySelector('.main') && (dialog.close(), true)";
+    page.until("that nothing more is to be done", told, &[]);
     let waiting = at_alice.until_channel(&circle.id, "plans", "asked for", |it| !it.requests.is_empty());
     at_alice.ask(Command::ApproveMember {
         circle: circle.id.parse().expect("a circle's id"),

@@ -93,6 +93,10 @@ fn in_circle(app: App, circle: &CircleView, command: Slash) -> Result<(), String
         }
         Slash::ChannelJoin { name, passphrase } => {
             let channel = circle.channel_named(&name)?;
+            if channel.membership == Membership::Requested {
+                open_channel(app, circle, channel);
+                return Ok(());
+            }
             let passphrase = passphrase.map(|secret| secret.expose().clone());
             join_channel(app, circle, channel, passphrase, |app, error| app.note(true, error));
         }

@@ -5,7 +5,7 @@ use felund_wasm::{
         ids::CircleId,
         io::Command,
         slash,
-        view::{Access, Finding, Reply},
+        view::{Access, Finding, Membership, Reply},
     },
     storage,
 };
@@ -183,6 +183,11 @@ fn JoinChannel(place: Place) -> impl IntoView {
     let (Some(circle), Some(channel)) = (circle, channel) else {
         return view! { <Dialog title="Channel"><p>"This channel is gone."</p></Dialog> }.into_any();
     };
+    let title = ["#", &*printable(&channel.name)].concat();
+    if channel.membership == Membership::Requested {
+        let text = "You have asked to be let in: whoever made this channel has to approve. You will be told once you are in.";
+        return view! { <Dialog title><p>{text}</p></Dialog> }.into_any();
+    }
     let passphrase = RwSignal::new(String::new());
     let access = channel.access;
     let words = match access {
@@ -190,7 +195,6 @@ fn JoinChannel(place: Place) -> impl IntoView {
         Access::Key => "This channel opens with a passphrase. Ask whoever made it.",
         Access::Invite => "Whoever made this channel decides who reads it. They will see that you ask.",
     };
-    let title = ["#", &*printable(&channel.name)].concat();
     let asking = Asking::new();
     let submit = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
