@@ -252,6 +252,8 @@ fn a_channel_is_never_taken_for_another_that_begins_alike() {
     let page = Page::new(&browser);
     page.join_by_link(&relay.url(), &circle.invite, "bob");
     page.until_channel("plans", "");
+    alice.send("garden club/plans", "never seen");
+    page.until("what is unread", "return !!document.querySelector('button.channel:not(.here) .count')", &[]);
     // What was marked among the completions is taken first; the line is carried out by the next Enter.
     page.type_into("composer", "/channel swi\u{e015}\u{e007}");
     let taken = "return document.getElementById('composer').value === '/channel switch '";
@@ -267,6 +269,8 @@ fn a_channel_is_never_taken_for_another_that_begins_alike() {
     assert_eq!(page.run(here, &[json!("general")]), true);
     page.type_into("composer", "s\u{e007}");
     page.until("#plans", here, &[json!("plans")]);
+    let line = "return document.querySelector('li:has(.day.new) .text')?.textContent === arguments[0]";
+    page.until("the line above what is new", line, &[json!("never seen")]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use felund_wasm::{
     Client, Options,
     core::{
         config::HISTORY_PAGE,
-        ids::{ChannelId, CircleId},
+        ids::{ChannelId, CircleId, MsgId},
         io::{Command, Event},
         model::Model,
         view::{ChannelView, CircleView, IdentityView, Key, Membership, MessageView, Reply, circle_labels},
@@ -66,6 +66,8 @@ pub(crate) struct Note {
 
 /// Notes shown at once; older ones give way.
 const MAX_NOTES: usize = 4;
+/// Before every message.
+pub(crate) const BEFORE_ALL: Key = Key { ts: 0, id: MsgId([0; 16]) };
 /// Messages older than this are no news to notify of, in milliseconds.
 const NEWS_MS: f64 = 120_000.0;
 /// Within this time a tab that shows a message has marked it as read, in milliseconds.
@@ -295,7 +297,10 @@ impl App {
     pub(crate) fn go(self, place: Place) {
         self.awaited.set_value(None);
         if self.here.get_untracked() != Some(place) {
-            self.mark.set(self.channel_at(place).and_then(|channel| channel.read_up_to));
+            // Where nothing was read everything is new.
+            let mark =
+                |channel: ChannelView| channel.read_up_to.or((channel.unread > 0).then_some(BEFORE_ALL));
+            self.mark.set(self.channel_at(place).and_then(mark));
             self.here.set(Some(place));
             platform::set_setting("felund-here", &place.circle.to_string());
         }

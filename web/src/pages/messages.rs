@@ -13,7 +13,7 @@ use wasm_bindgen::{JsCast, closure::Closure};
 use web_sys::{HtmlElement, ResizeObserver};
 
 use crate::{
-    app::{App, Panel, Place},
+    app::{App, BEFORE_ALL, Panel, Place},
     colour, commands, describe,
     links::{Piece, pieces, printable},
     pages::on_cleanup_keep,
@@ -146,7 +146,7 @@ impl View {
             let shown = rows(
                 &messages[first..last.min(messages.len())],
                 first.checked_sub(1).map(|at| &messages[at]),
-                mark,
+                first_new(messages, mark),
             );
             (shown, top)
         });
@@ -260,17 +260,21 @@ fn list_end_seen(state: &Rc<RefCell<List>>) -> bool {
     state.borrow().at_end
 }
 
-fn rows(messages: &[MessageView], before: Option<&MessageView>, mark: Option<Key>) -> Vec<Row> {
+/// What the "new messages" line is above. One's own messages are no news, wherever they stand.
+fn first_new(messages: &[MessageView], mark: Option<Key>) -> Option<Key> {
+    let after = messages.partition_point(|message| Some(message.key()) <= mark);
+    let others = |message: &&MessageView| mark.is_some() && !message.mine;
+    messages[after..].iter().find(others).map(MessageView::key)
+}
+
+fn rows(messages: &[MessageView], before: Option<&MessageView>, first_new: Option<Key>) -> Vec<Row> {
     let mut day = before.map(|message| Day::of(message.created_ts));
-    let is_new = |message: &MessageView| mark.is_some_and(|mark| message.key() > mark) && !message.mine;
-    let mut new_before = before.is_some_and(is_new);
     let row = |message: &MessageView| {
         let same = day.is_some_and(|day| day.holds(message.created_ts));
         if !same {
             day = Some(Day::of(message.created_ts));
         }
-        let first_new = is_new(message) && !new_before;
-        new_before |= first_new;
+        let first_new = first_new == Some(message.key());
         Row { message: message.clone(), day: day.filter(|_| !same).map(Day::label), first_new }
     };
     messages.iter().map(row).collect()
@@ -317,8 +321,11 @@ pub(super) fn Messages() -> impl IntoView {
                 view.lay_out();
             } else if view.state().is_some_and(|state| list_end_seen(&state)) {
                 // What comes while nobody looks is new when they are back.
-                let last = app.with_messages(|messages, _, _| messages.last().map(MessageView::key));
-                app.mark.set(last);
+                app.with_messages(|messages, loaded, _| {
+                    if loaded {
+                        app.mark.set(Some(messages.last().map_or(BEFORE_ALL, MessageView::key)));
+                    }
+                });
             }
         })
     });
@@ -472,5 +479,18 @@ mod tests {
         let before = message(1_771_929_000_000);
         let rows = rows(&[1, 2].map(|n| message(before.created_ts + n)), Some(&before), None);
         assert!(rows.len() == 2 && rows[0].key() != rows[1].key());
+    }
+
+    #[test]
+    fn the_line_of_what_is_new_is_above_the_first_message_of_others() {
+        let own = |n| MessageView { mine: true, ..message(n) };
+        let messages = [own(1), message(2), own(3), message(4)];
+        let keys = messages.each_ref().map(MessageView::key);
+        assert_eq!(first_new(&messages, None), None);
+        assert_eq!(first_new(&messages, Some(BEFORE_ALL)), Some(keys[1]));
+        assert_eq!(first_new(&messages, Some(keys[1])), Some(keys[3]));
+        assert_eq!(first_new(&messages, Some(keys[3])), None);
+        let shown = rows(&messages[3..], Some(&messages[2]), Some(keys[1]));
+        assert!(!shown[0].first_new, "it is shown once");
     }
 }
