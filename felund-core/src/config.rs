@@ -104,6 +104,8 @@ pub const POLL_INTERVAL_MS: u64 = 2_000;
 pub const BACKOFF_MIN_MS: u64 = 250;
 /// Longest wait between attempts, in milliseconds.
 pub const BACKOFF_MAX_MS: u64 = 30_000;
+/// Shortest wait between attempts while somebody sends or asks, in milliseconds.
+pub const HURRY_MS: u64 = 1_000;
 /// What the relay refuses for now, as where it has no room, it is asked for again after at most this long, in milliseconds: it
 /// may have been given some.
 pub const MAX_HOLD_MS: u64 = 60_000;

@@ -110,6 +110,12 @@ impl Node {
             _ => (Body::Join(channel), None),
         };
         let asked = matches!(body, Body::Request(_));
+        if key.is_some() {
+            self.await_key(circle_id);
+        } else if !asked {
+            // An approval may have come before anybody asked for it, and what it opens may wait.
+            self.ask_for_unheard(circle_id, true);
+        }
         let answer = self.publish_with_key(id, circle_id, channel, body, key)?;
         if asked {
             self.notice(false, format!("Asked to be let into #{name}. Its creator has to approve."));

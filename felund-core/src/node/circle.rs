@@ -62,8 +62,8 @@ pub(super) struct Circle {
     pub(super) read: SortedMap<ChannelId, Key>,
     /// What others wrote and came when the user had read beyond it: unread until they read the channel again.
     pub(super) late: Vec<(ChannelId, Key)>,
-    /// Where channels began whenever more was to be kept: what is before one of these is filled in, and no news.
-    pub(super) began: Vec<(ChannelId, Key)>,
+    /// Where channels began when more was to be kept, of those that were read: what is before that is filled in, and no news.
+    pub(super) began: SortedMap<ChannelId, Key>,
     pub(super) drafts: SortedMap<ChannelId, String>,
     /// What screens were told of it last.
     pub(super) told: Option<CircleView>,
@@ -123,7 +123,7 @@ impl Circle {
             unusable: SortedMap::new(),
             read: SortedMap::new(),
             late: Vec::new(),
-            began: Vec::new(),
+            began: SortedMap::new(),
             drafts: SortedMap::new(),
             told: None,
             outbox: SortedSet::new(),
@@ -266,10 +266,11 @@ impl Circle {
         }
     }
 
-    /// A device was seen for the last time now, `wall` in unix milliseconds. A relay can name any number; members count.
+    /// A device was seen, `wall` in unix milliseconds. A relay can name any number; members count.
     pub(super) fn saw(&mut self, node: NodeId, wall: u64) {
         if self.state.member(&node).is_some() {
-            self.last_seen.insert(node, wall);
+            let last = self.last_seen.entry(node).or_insert(wall);
+            *last = wall.max(*last);
         }
     }
 
@@ -373,7 +374,7 @@ impl Circle {
     /// Takes note of another's message that the user has read beyond; whether it is one.
     pub(super) fn came_late(&mut self, channel: ChannelId, key: Key) -> bool {
         let passed = self.read.get(&channel).is_some_and(|read| key <= *read);
-        let filled_in = self.began.iter().any(|(of, began)| *of == channel && key < *began);
+        let filled_in = self.began.get(&channel).is_some_and(|began| key <= *began);
         let late = passed && !filled_in && self.late.len() < MAX_LATE;
         if late {
             self.late.push((channel, key));
@@ -381,11 +382,23 @@ impl Circle {
         late
     }
 
+    /// More is to be kept from now on: what comes before where channels begin is no news. Of one that is empty that is all
+    /// that was read.
+    pub(super) fn fills_in(&mut self) {
+        let begins: SortedMap<ChannelId, Key> = self.log.beginnings().into_iter().collect();
+        for (channel, read) in &self.read {
+            let begins = begins.get(channel).unwrap_or(read);
+            let began = self.began.get(channel).unwrap_or(begins).max(begins);
+            self.began.insert(*channel, *began);
+        }
+    }
+
     /// How far a channel was read, to be kept.
     pub(super) fn read_record(&self, channel: &ChannelId) -> Option<ReadRecord> {
         let Key { ts, id } = *self.read.get(channel)?;
         let late: Vec<Key> = self.late.iter().filter(|(of, _)| of == channel).map(|(_, key)| *key).collect();
-        Some(ReadRecord { ts, id, late: (!late.is_empty()).then_some(late) })
+        let began = self.began.get(channel).copied();
+        Some(ReadRecord { ts, id, late: (!late.is_empty()).then_some(late), began })
     }
 
     /// Takes an own envelope off the outbox; its place, if it was there.

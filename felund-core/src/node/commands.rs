@@ -95,7 +95,10 @@ impl Node {
             }
             Command::SetRelay { circle, relay } => self.set_relay(id, circle, relay.as_deref()),
             Command::SetRetention { circle, retention } => self.set_retention(id, circle, retention),
-            Command::Send { circle, channel, text } => self.send(id, circle, channel, text),
+            Command::Send { circle, channel, text } => {
+                self.hurry();
+                self.send(id, circle, channel, text)
+            }
             Command::History { circle, channel, before, limit } => {
                 self.history(id, circle, channel, before, limit)
             }
@@ -119,7 +122,10 @@ impl Node {
                 let me = self.me.as_ref().ok_or("The keys are locked.")?;
                 Ok(Some(Reply::SafetyNumber { number: safety_number(&me.key.id(), &member) }))
             }
-            Command::Doctor => self.doctor(id),
+            Command::Doctor => {
+                self.hurry();
+                self.doctor(id)
+            }
         }
     }
 
@@ -318,15 +324,22 @@ impl Node {
         let circle = self.circles.get_mut(&circle_id).ok_or(NO_CIRCLE)?;
         let Retention { messages, days } = std::mem::replace(&mut circle.retention, retention);
         if retention.messages > messages || retention.days > days {
-            circle.began.extend(circle.log.beginnings());
+            circle.fills_in();
+            let read: Vec<ChannelId> = circle.read.keys().copied().collect();
             // What there was no room for lies anywhere in the relay's log.
             circle.unheard.before = Some(Cursor(0));
+            read.iter().for_each(|channel| self.stage_read(circle_id, channel));
             self.ask_for_unheard(circle_id, true);
-            self.flush_staged_now();
         }
         self.limit_anchor(circle_id);
         self.prune(circle_id);
         self.save_circle(id, circle_id, Reply::Done)
+    }
+
+    /// Somebody waits for what goes through relays: those that are not reached are tried at once.
+    fn hurry(&mut self) {
+        let now = self.now.mono;
+        self.with_link(|_| true, |link, _| link.hurry(now));
     }
 
     fn send(&mut self, id: u64, circle: CircleId, channel: ChannelId, text: String) -> Answer {

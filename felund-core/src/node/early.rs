@@ -44,6 +44,8 @@ pub(super) struct Unheard {
     pub(super) before: Option<Cursor>,
     /// Who wrote them, but for too many: one that says hello was a member.
     authors: SortedSet<NodeId>,
+    /// A key is on its way to storage: they are asked for once it is there.
+    awaits_key: bool,
     /// When they are asked for again, monotonic milliseconds.
     due: Option<u64>,
     /// Not before this, monotonic milliseconds.
@@ -69,6 +71,7 @@ impl Unheard {
     /// They are asked for as soon as may be: some would be taken now, and in a moment perhaps more. What others bring about is
     /// put off for twice as long each time, or somebody could have everybody read all of the log again and again.
     pub(super) fn ask(&mut self, now: u64, for_user: bool) {
+        self.awaits_key = false;
         if self.before.is_none() && self.authors.is_empty() {
             return;
         }
@@ -83,16 +86,17 @@ impl Unheard {
 
     /// They are asked for now; from where the relay's log is read. What is refused again is noted again.
     fn asked(&mut self, now: u64) -> Option<Cursor> {
-        let times = self.times + 1;
-        std::mem::replace(self, Self { retry_at: now + EARLY_RETRY_MS, times, ..Self::default() }).before
+        let (times, awaits_key) = (self.times + 1, self.awaits_key);
+        let next = Self { retry_at: now + EARLY_RETRY_MS, times, awaits_key, ..Self::default() };
+        std::mem::replace(self, next).before
     }
 
     /// What is kept of where reading has come to: the cursor, and the place before them. As soon as they are to be asked for
     /// that is where it goes on, whatever happens until then.
     pub(super) fn place(&self, cursor: Cursor) -> (Cursor, Option<Cursor>) {
-        match (self.before, self.due) {
-            (Some(before), Some(_)) => (before.min(cursor), None),
-            (before, _) => (cursor, before),
+        match self.before {
+            Some(before) if self.due.is_some() || self.awaits_key => (before.min(cursor), None),
+            before => (cursor, before),
         }
     }
 }
@@ -155,6 +159,13 @@ impl Node {
             }
             self.ask_again(id);
         }
+    }
+
+    /// A key goes to storage, and with it the place to read again from: between two batches the power may go.
+    pub(super) fn await_key(&mut self, id: CircleId) {
+        let Some(circle) = self.circles.get_mut(&id) else { return };
+        circle.unheard.awaits_key = true;
+        self.stage_place(id);
     }
 
     /// Of what was refused as nobody's some may be a member's: it will be asked for again, also after a restart.

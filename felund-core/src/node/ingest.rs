@@ -240,6 +240,7 @@ impl Node {
         }
         self.staged.push(Op::PutEnvelope(row_of(&verified, chat)));
         self.dirty.insert(id);
+        circle.saw(header.author_node_id, key.ts.min(wall));
         let shown = match body {
             Some(Body::Text(text)) if chat => {
                 circle.is_joined(&header.channel_id, &me).then(|| circle.message(&verified, text, &me))

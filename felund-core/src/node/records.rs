@@ -209,7 +209,7 @@ pub(super) struct Confirmed {
     pub(super) by: Vec<u32>,
 }
 
-/// `read/…`: the last message seen, and what came late and is before it.
+/// `read/…`: the last message seen, what came late and is before it, and where the channel began when more was to be kept.
 #[derive(Debug, Encode, Decode)]
 #[cbor(array)]
 pub(super) struct ReadRecord {
@@ -219,6 +219,8 @@ pub(super) struct ReadRecord {
     pub(super) id: crate::ids::MsgId,
     #[n(2)]
     pub(super) late: Option<Vec<Key>>,
+    #[n(3)]
+    pub(super) began: Option<Key>,
 }
 
 pub(super) fn cbor<T: Encode<()>>(value: &T) -> Vec<u8> {

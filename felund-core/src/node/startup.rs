@@ -349,6 +349,7 @@ fn restore(circles: &mut SortedMap<CircleId, Circle>, name: records::Name, value
             let circle = circles.get_mut(&id)?;
             circle.read.insert(channel, Key { ts: record.ts, id: record.id });
             circle.late.extend(record.late.into_iter().flatten().map(|key| (channel, key)));
+            circle.began.extend(record.began.map(|began| (channel, began)));
         }
         Name::Draft(id, channel) => {
             circles.get_mut(&id)?.drafts.insert(channel, String::from_utf8(value).ok()?);

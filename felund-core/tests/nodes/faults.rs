@@ -36,6 +36,40 @@ fn a_message_sent_while_the_relay_is_down_arrives_when_it_is_back() {
 }
 
 #[test]
+fn who_sends_while_the_relay_is_away_has_it_tried_at_once() {
+    let mut world = World::new(1);
+    let circle = world.circle("garden club");
+    world.run(1_000);
+    world.set_relay_up(false);
+    // By now it is tried every half a minute.
+    world.run(600_000);
+    send(&mut world, 0, circle, "later");
+    world.set_relay_up(true);
+    world.run(1_000);
+    send(&mut world, 0, circle, "now");
+    world.run(2_000);
+    assert!(world.history(0, circle, "general").iter().all(|message| message.delivery == Delivery::Stored));
+}
+
+#[test]
+fn what_is_long_on_its_way_over_a_slow_line_comes_through_one_socket() {
+    let mut world = World::new(2);
+    let circle = world.circle("garden club");
+    world.run(5_000);
+    world.crash(1, false);
+    for i in 0..300 {
+        send(&mut world, 0, circle, &i.to_string());
+    }
+    world.run(5_000);
+    let before = world.relay.requests["POST /v1/relay/session"];
+    world.relay.frame_ms = 100;
+    world.start(1);
+    world.run(60_000);
+    assert_eq!(world.texts(1, circle, "general").len(), 300);
+    assert_eq!(world.relay.requests["POST /v1/relay/session"] - before, 1);
+}
+
+#[test]
 fn what_was_confirmed_to_the_user_survives_a_crash_before_it_was_sent() {
     let mut world = World::new(2);
     let circle = world.circle("garden club");
@@ -182,81 +216,6 @@ fn polling_carries_the_chat_while_sockets_open_and_nothing_passes_through_them()
         world.relay.proxy = Proxy::Passes;
         world.run_until("the socket", |world| (0..2).all(|at| live(world, at, circle)));
     }
-}
-
-#[test]
-fn a_full_relay_is_read_from_and_posted_to_as_soon_as_it_has_room() {
-    for sockets in [true, false] {
-        let mut world = World::new(2);
-        world.relay.sockets_allowed = sockets;
-        let circle = world.circle("garden club");
-        world.run(10_000);
-        send(&mut world, 1, circle, "before");
-        world.run(5_000);
-        world.relay.full = true;
-        send(&mut world, 0, circle, "no room");
-        world.run(5_000);
-        let told = |event: &Event| matches!(event, Event::Notice { error: true, text } if text.contains("it is full") || text.contains("QuotaExceeded"));
-        assert_eq!(world.events(0).filter(|event| told(event)).count(), 1, "it is said once");
-        let mut mallory = crate::attacks::Mallory::join(&mut world, circle);
-        let general = mallory.secret.general();
-        mallory.post(&mut world, general, &felund_core::circle::Body::Text("by another way".into()));
-        world.run(5_000);
-        assert_eq!(world.texts(0, circle, "general"), ["before", "no room", "by another way"]);
-        world.drop_sockets();
-        world.run(5_000);
-        assert_eq!(live(&world, 0, circle), sockets);
-        world.relay.full = false;
-        world.run(60_000);
-        assert_eq!(world.texts(1, circle, "general"), ["before", "no room", "by another way"]);
-        assert_eq!(world.events(0).filter(|event| told(event)).count(), 1);
-    }
-}
-
-#[test]
-fn why_messages_wait_is_seen_until_the_relay_takes_them() {
-    for (sockets, disk_full) in [(true, false), (true, true), (false, false), (false, true)] {
-        let mut world = World::new(2);
-        world.relay.sockets_allowed = sockets;
-        let circle = world.circle("garden club");
-        world.run(10_000);
-        (world.relay.full, world.relay.disk_full) = (true, disk_full);
-        send(&mut world, 0, circle, "no room");
-        world.run(1_000);
-        let view = world.devices[0].model.circle(circle).unwrap();
-        assert_ne!(view.held, None, "sockets: {sockets}, disk: {disk_full}");
-        assert!(matches!(view.link, LinkView::Live | LinkView::Polling), "it is read from: {:?}", view.link);
-        let Ok(Reply::Doctor { findings }) = world.ask(0, Command::Doctor) else { panic!("no findings") };
-        let finding = findings.iter().find(|f| f.subject == "circle garden club").unwrap();
-        assert!(!finding.ok && finding.detail.contains("takes none now"), "{}", finding.detail);
-        assert!(finding.advice.as_ref().is_some_and(|advice| advice.contains("make room")));
-        world.run(20_000);
-        let told = |event: &Event| matches!(event, Event::Notice { error: true, text } if text.contains("takes no messages"));
-        assert_eq!(world.events(0).filter(|event| told(event)).count(), 1, "a full disk as well as a quota");
-        world.relay.full = false;
-        world.run(60_000);
-        let view = world.devices[0].model.circle(circle).unwrap();
-        assert_eq!((view.unsent, &view.held), (0, &None));
-    }
-}
-
-#[test]
-fn a_relay_that_takes_no_further_circles_says_so_and_is_asked_again_within_a_minute() {
-    let mut world = World::new(1);
-    world.relay.closed = true;
-    let circle = world.circle("garden club");
-    send(&mut world, 0, circle, "no room");
-    world.run(2_000);
-    let view = world.devices[0].model.circle(circle).unwrap();
-    let LinkView::Down { reason, retry_in_s } = &view.link else { panic!("{:?}", view.link) };
-    assert!(reason.contains("QuotaExceeded") && *retry_in_s <= 60, "{reason}, {retry_in_s} s");
-    world.run(120_000);
-    let asked = world.relay.requests["POST /v1/register"];
-    assert!((3..=4).contains(&asked), "asked {asked} times in two minutes");
-    world.relay.closed = false;
-    world.run(60_000);
-    assert!(live(&world, 0, circle));
-    assert_eq!(world.devices[0].model.circle(circle).unwrap().unsent, 0);
 }
 
 #[test]

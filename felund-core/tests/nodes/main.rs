@@ -13,6 +13,7 @@ mod lan;
 mod mesh;
 mod observed;
 mod privacy;
+mod room;
 mod rtc;
 mod strangers;
 mod unheard;
@@ -145,6 +146,37 @@ fn who_keeps_more_gets_what_there_was_no_room_for_from_the_relay() {
     world.restart(1);
     world.run(60_000);
     assert_eq!(world.texts(1, circle, "general"), ["1", "2", "3", "4", "5", "6", "7", "8"]);
+}
+
+#[test]
+fn what_is_filled_in_before_what_was_read_is_no_news_whenever_the_device_restarts() {
+    for (days, restarted) in [(30, false), (30, true), (1, false), (1, true)] {
+        let mut world = World::new(2);
+        let circle = world.circle("garden club");
+        let keep = |world: &mut World, messages, days| {
+            world.ask(0, Command::SetRetention { circle, retention: Retention { messages, days } }).unwrap();
+        };
+        world.run(5_000);
+        keep(&mut world, 3, days);
+        for i in 0..9 {
+            send(&mut world, 1, circle, &i.to_string());
+        }
+        world.run(5_000);
+        let last = world.history(0, circle, "general").pop().unwrap();
+        let (channel, up_to) = (last.channel_id, last.key());
+        world.ask(0, Command::MarkRead { circle, channel, up_to }).unwrap();
+        // All of it ages away where it is kept for a day.
+        world.run(2 * 86_400_000);
+        assert_eq!(world.texts(0, circle, "general").len(), if days == 1 { 0 } else { 3 });
+        keep(&mut world, 100, 30);
+        if restarted {
+            world.restart(0);
+        }
+        world.run(60_000);
+        assert_eq!(world.texts(0, circle, "general").len(), 9);
+        let unread = world.devices[0].model.circle(circle).unwrap().channels[0].unread;
+        assert_eq!(unread, 0, "for {days} days, restarted: {restarted}");
+    }
 }
 
 #[test]

@@ -71,6 +71,25 @@ fn what_was_refused_is_shown_once_its_channels_key_is_here_whenever_the_device_r
 }
 
 #[test]
+fn no_power_cut_comes_between_a_channels_key_and_where_what_was_refused_is_read_from() {
+    let mut world = World::new(2);
+    let circle = world.circle("garden club");
+    world.run(5_000);
+    let (shed, key) = shed(&mut world, circle);
+    let mut mallory = Mallory::join(&mut world, circle);
+    mallory.say(&mut world, shed, &key, "psst");
+    world.run(5_000);
+    let store = world.devices[1].disk.durable().clone();
+    world.devices[1].disk = felund_core::sim::Disk::slow(store);
+    join_shed(&mut world, circle, shed);
+    // Nothing but what somebody waited for is durable yet.
+    world.crash(1, false);
+    world.start(1);
+    world.run(60_000);
+    assert_eq!(world.texts(1, circle, "shed"), ["psst"]);
+}
+
+#[test]
 fn what_was_refused_from_a_member_is_offered_again_once_its_channels_key_is_here() {
     for restarted in [false, true] {
         let (mut world, circle) = mesh_and_relay();

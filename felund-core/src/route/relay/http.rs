@@ -249,13 +249,13 @@ impl RelayLink {
                     self.arrived(hint, stored.cursor, stored.envelope.to_cbor(), cx);
                 }
                 let leg = self.legs.get_mut(&hint)?;
-                leg.hold.over();
+                let changed = leg.hold.over() || leg.polls == 0;
                 // Whoever says that there is more has got further.
                 let more = answer.more && leg.cursor != leg.poll_after;
                 if !more {
                     cx.events.push(LinkEvent::CaughtUp { hint });
                 }
-                if leg.polls == 0 {
+                if changed {
                     cx.events.push(LinkEvent::Changed);
                 }
                 self.schedule_poll(hint, more, cx);

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 
 use self::outbox::Hold;
 use crate::{
-    config::{BACKOFF_MAX_MS, BACKOFF_MIN_MS, HTTP_TIMEOUT_MS, POLL_INTERVAL_MS},
+    config::{BACKOFF_MAX_MS, BACKOFF_MIN_MS, HTTP_TIMEOUT_MS, HURRY_MS, POLL_INTERVAL_MS},
     ids::{CircleHint, Cursor, MsgId},
     io::{ConnId, HttpId, Output},
     keys::NodeKey,
@@ -168,6 +168,8 @@ enum Socket {
 struct Ping {
     id: u64,
     sent: u64,
+    /// For how long nothing may come, milliseconds.
+    within: u64,
     deadline: u64,
 }
 
@@ -194,6 +196,8 @@ pub(crate) struct RelayLink {
     down: Option<String>,
     failures: u32,
     retry_at: u64,
+    /// When nothing could be had last.
+    failed_at: u64,
     /// The relay's clock minus ours, in seconds.
     offset_s: i64,
     /// What the relay's clock showed, unix milliseconds, and when that was on the monotonic clock.
@@ -227,6 +231,7 @@ impl RelayLink {
             down: None,
             failures: 0,
             retry_at: 0,
+            failed_at: 0,
             offset_s: 0,
             heard_clock: None,
             clock_wrong: false,
@@ -333,6 +338,10 @@ impl RelayLink {
                 at += 1;
                 at <= under_way || *other != id
             });
+            // Nothing is refused any more. What is refused next is news again.
+            if leg.outbox.is_empty() {
+                leg.post_hold.over();
+            }
         }
     }
 
@@ -453,9 +462,15 @@ impl RelayLink {
     fn fail(&mut self, reason: String, cx: &mut Cx<'_>) {
         let wait = BACKOFF_MIN_MS.saturating_mul(1 << self.failures.min(10)).min(BACKOFF_MAX_MS);
         self.failures += 1;
+        self.failed_at = cx.now.mono;
         self.retry_at = cx.now.mono + cx.jitter(wait);
         self.down = Some(reason);
         cx.events.push(LinkEvent::Changed);
+    }
+
+    /// Somebody waits for the relay: it is tried again now, though no more often than every second.
+    pub(crate) fn hurry(&mut self, now: u64) {
+        self.retry_at = self.retry_at.min(now.max(self.failed_at + HURRY_MS));
     }
 
     /// Something came back.

@@ -33,7 +33,12 @@ impl Hold {
         lasts && !std::mem::replace(&mut self.lasts, true)
     }
 
-    /// It is taken again; says whether it was refused.
+    /// It is asked now: how long it was refused until then says nothing.
+    pub(super) fn retry(&mut self) {
+        (self.until, self.since) = (0, None);
+    }
+
+    /// It is refused no longer; says whether it was.
     pub(super) fn over(&mut self) -> bool {
         (self.since, self.lasts) = (None, false);
         !std::mem::take(&mut self.reason).is_empty()
@@ -83,6 +88,9 @@ impl RelayLink {
     pub(super) fn post_refused(&mut self, hint: CircleHint, count: usize, reason: String, cx: &mut Cx<'_>) {
         let Some(leg) = self.legs.get_mut(&hint) else { return };
         leg.post = None;
+        if leg.post_hold.over() {
+            cx.events.push(LinkEvent::Changed);
+        }
         if count > 1 {
             leg.batch = 1;
         } else if let Some((id, _)) = leg.outbox.pop_front() {

@@ -129,7 +129,7 @@ impl RelayLink {
     pub(super) fn probe(&mut self, within: u64, cx: &mut Cx<'_>) {
         let (id, sent) = (cx.id(), cx.now.mono);
         if let Socket::Open { conn, ping, .. } = &mut self.socket {
-            *ping = Some(Ping { id, sent, deadline: sent + within });
+            *ping = Some(Ping { id, sent, within, deadline: sent + within });
             let conn = *conn;
             send(conn, &ClientFrame::Ping { id }, cx);
         }
@@ -177,11 +177,14 @@ impl RelayLink {
             if matches!(frame, ServerFrame::Attached { .. } | ServerFrame::Refused { .. }) {
                 *prove_by = None;
             }
-            if let (ServerFrame::Pong { id }, Some(sent)) = (&frame, ping.as_ref())
-                && sent.id == *id
-            {
-                self.rtt_ms = Some(cx.now.mono - sent.sent);
-                *ping = None;
+            match (&frame, ping.as_mut()) {
+                (ServerFrame::Pong { id }, Some(sent)) if sent.id == *id => {
+                    self.rtt_ms = Some(cx.now.mono - sent.sent);
+                    *ping = None;
+                }
+                // Whatever comes is a sign of life: the answer may lie behind much that was stored.
+                (_, Some(sent)) => sent.deadline = cx.now.mono + sent.within,
+                (_, None) => {}
             }
         }
         match frame {
@@ -191,9 +194,6 @@ impl RelayLink {
                     leg.attach = Attach::Live;
                     leg.hold.over();
                     self.polling = false;
-                    if self.rtt_ms.is_none() {
-                        self.probe(PONG_TIMEOUT_MS, cx);
-                    }
                     self.recovered(cx);
                     cx.events.push(LinkEvent::Peers { hint, peers });
                     cx.events.push(LinkEvent::Changed);
@@ -206,6 +206,10 @@ impl RelayLink {
             }
             ServerFrame::CaughtUp { hint, cursor } => {
                 self.read_to(hint, self.asked_after(&hint), cursor, cx);
+                // Not before: the answer would wait behind what was stored.
+                if self.rtt_ms.is_none() {
+                    self.probe(PONG_TIMEOUT_MS, cx);
+                }
                 cx.events.push(LinkEvent::CaughtUp { hint });
             }
             ServerFrame::Stored { hint, seq, stored } => {

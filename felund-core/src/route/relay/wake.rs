@@ -18,7 +18,9 @@ impl RelayLink {
         // The clock that credentials end by may have gone on without this one.
         (self.retry_at, self.dial_at, self.failures, self.ice_at) = (0, 0, 0, 0);
         for leg in self.legs.values_mut() {
-            (leg.poll_at, leg.hold.until, leg.post_hold.until, leg.post_failures) = (0, 0, 0, 0);
+            (leg.poll_at, leg.post_failures) = (0, 0);
+            leg.hold.retry();
+            leg.post_hold.retry();
         }
         self.patience_ms = WAKE_PATIENCE_MS;
         self.forget_requests();

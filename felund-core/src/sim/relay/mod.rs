@@ -88,6 +88,8 @@ pub struct Relay {
     pub sockets_allowed: bool,
     /// What a proxy on the way does to them once they are open.
     pub proxy: Proxy,
+    /// How long a frame to a device keeps the line busy, milliseconds.
+    pub frame_ms: u64,
     /// There is no room for further envelopes.
     pub full: bool,
     /// That is the disk's fault, and not that of a quota.
@@ -148,6 +150,7 @@ impl Relay {
             up: true,
             sockets_allowed: true,
             proxy: Proxy::Passes,
+            frame_ms: 0,
             full: false,
             disk_full: false,
             closed: false,

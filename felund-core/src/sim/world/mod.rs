@@ -365,6 +365,7 @@ impl World {
         }
         if let Some(pipe) = device.sockets.get_mut(&end.conn).filter(|pipe| !pipe.dead) {
             let arrives = self.network.in_order(now, path, &mut pipe.down);
+            pipe.down += self.relay.frame_ms;
             self.at(arrives, Happening::Push(end, bytes));
         }
     }
