@@ -134,7 +134,7 @@ fn part<T>(
 ) -> rusqlite::Result<Option<T>> {
     let result = connection
         .prepare_cached(query)?
-        .query_row([to_sql(head.last.0)], |row| Ok(read(row.get_ref(0)?.as_blob()?)));
+        .query_row([to_sql(head.last.0)], |row| Ok(row.get_ref(0)?.as_blob().ok().and_then(read)));
     match result {
         Err(e) if e.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) => Ok(None),
         other => other,

@@ -19,7 +19,7 @@ use felund_core::{
     ids::{CircleHint, Cursor},
     relay_api::{Stored, signing::ApiKey},
 };
-use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use super::{
     Append, Circle, Circles, Done, Event, Fresh, Job, Quota, Sink, StoreError, block,
@@ -310,12 +310,9 @@ impl Writer {
         let pending = self.pending.records();
         let mut records: Vec<&Record> = pending.iter().chain(more).collect();
         records.sort_unstable_by_key(|record| (record.hint.0, record.seq));
-        match self.write_blocks(&records, true) {
-            // Merging touches pages that writing behind them does not: a damaged one must not keep the relay from that.
-            Err(e) if e.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) => {
-                self.write_blocks(&records, false)?;
-            }
-            written => written?,
+        // Merging reads what writing behind it does not: should that be damaged, whatever it is called, the relay goes on.
+        if self.write_blocks(&records, true).is_err() {
+            self.write_blocks(&records, false)?;
         }
         self.stuck = false;
         self.pending.clear();

@@ -71,6 +71,28 @@ async fn a_damaged_block_is_left_as_it_is_when_messages_follow() {
 }
 
 #[tokio::test]
+async fn a_block_whose_columns_are_of_another_type_is_damaged_and_keeps_nobody_from_posting() {
+    for column in ["names", "data"] {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, circle) = without_journal(dir.path()).await;
+        append(&store, &circle, &[1], 100).await.unwrap();
+        let database = Connection::open(dir.path().join("relay.sqlite")).unwrap();
+        // A row says of each column what it is, and one flipped bit makes a text of a blob.
+        let flip = format!(
+            "PRAGMA writable_schema = ON;
+             UPDATE sqlite_master SET sql = replace(sql, 'STRICT', '') WHERE name = 'blocks';
+             PRAGMA writable_schema = RESET;
+             UPDATE blocks SET {column} = CAST({column} AS TEXT);"
+        );
+        database.execute_batch(&flip).unwrap();
+        append(&store, &circle, &[2], 100).await.unwrap();
+        let left: Vec<u8> = all(&store, &circle).await.iter().map(|(_, envelope)| envelope[0]).collect();
+        assert_eq!(left, if column == "data" { [2].to_vec() } else { [1, 2].to_vec() });
+        store.stop();
+    }
+}
+
+#[tokio::test]
 async fn a_damaged_page_beside_a_block_does_not_keep_messages_from_the_database() {
     let dir = tempfile::tempdir().unwrap();
     let (store, circle) = without_journal(dir.path()).await;
