@@ -177,6 +177,23 @@ async fn what_was_accepted_outlasts_a_crash_under_its_cursor_and_once() {
 }
 
 #[tokio::test]
+async fn the_database_gets_what_is_a_few_seconds_old_though_posts_never_pause() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(Store::open(dir.path(), QUOTA, 0, sink()).unwrap());
+    let circle = store.register(ApiKey::from_bytes([1; 32])).await.unwrap();
+    let began = std::time::Instant::now();
+    for id in 0.. {
+        append(&store, &circle, &[id], 100).await.unwrap();
+        if in_database(dir.path()) > 0 {
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_secs(15), "a backup would have none of {} messages", id + 1);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    store.stop();
+}
+
+#[tokio::test]
 async fn circles_without_a_message_are_forgotten_after_a_day_unless_somebody_is_there() {
     let dir = tempfile::tempdir().unwrap();
     let store = Arc::new(Store::open(dir.path(), QUOTA, 0, sink()).unwrap());

@@ -40,6 +40,8 @@ const MAX_GROUP_BYTES: usize = 8 * 1024 * 1024;
 const MAX_JOURNALED: usize = 64 * 1024;
 /// When nothing has been asked for this long the database catches up.
 const QUIET: Duration = Duration::from_millis(500);
+/// While more is asked for all the time it does once something has waited for it this long: a backup has what is older.
+const MAX_LAG: Duration = Duration::from_secs(5);
 /// Pages removed, and circles looked at, per transaction, so that pruning never holds up posts for long.
 const PRUNE_STEP: u64 = 1000;
 const PRUNE_CIRCLES: i64 = 500;
@@ -58,6 +60,8 @@ pub(super) struct Writer {
     /// None if it failed; every group goes to the database then.
     journal: Option<Journal>,
     pending: Arc<Pending>,
+    /// Since when there has been something in it, or when the database last refused it.
+    behind_since: Instant,
     /// Whether the database refused what is pending; said once.
     stuck: bool,
     /// What is in the logs of the circles that are being posted to, here or in `pending`.
@@ -119,6 +123,7 @@ impl Writer {
             sink,
             journal,
             pending,
+            behind_since: Instant::now(),
             stuck: false,
             known: known::Circles::default(),
             toll: Toll::default(),
@@ -165,14 +170,17 @@ impl Writer {
         }
     }
 
-    /// The next job; lets the database catch up when there is none for a while.
+    /// The next job; lets the database catch up when there is none for a while, or when it has not for long.
     fn wait(&mut self, inbox: &Receiver<Job>) -> Option<Job> {
         while !self.pending.is_empty() {
-            match inbox.recv_timeout(QUIET) {
-                Ok(job) => return Some(job),
-                Err(RecvTimeoutError::Timeout) => self.catch_up(),
-                Err(RecvTimeoutError::Disconnected) => return None,
+            if self.behind_since.elapsed() < MAX_LAG {
+                match inbox.recv_timeout(QUIET) {
+                    Ok(job) => return Some(job),
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => return None,
+                }
             }
+            self.catch_up();
         }
         inbox.recv().ok()
     }
@@ -291,6 +299,9 @@ impl Writer {
         {
             match journal.append(&records) {
                 Ok(()) => {
+                    if self.pending.is_empty() {
+                        self.behind_since = Instant::now();
+                    }
                     self.pending.add(records);
                     return Ok(());
                 }
@@ -365,6 +376,7 @@ impl Writer {
         if self.pending.is_empty() {
             return;
         }
+        self.behind_since = Instant::now();
         if let Err(error) = self.settle(&[])
             && !std::mem::replace(&mut self.stuck, true)
         {
