@@ -85,8 +85,7 @@ impl Nonces {
                 fs::remove_file(entry.path())?;
                 continue;
             }
-            let seen: HashSet<Key> =
-                fs::read(entry.path())?.chunks_exact(16).filter_map(|key| key.try_into().ok()).collect();
+            let seen = read_bucket(&entry.path())?;
             inner.len += seen.len();
             inner.buckets.insert(bucket, Bucket { seen, journal: None });
         }
@@ -182,6 +181,16 @@ impl Nonces {
     }
 }
 
+/// What is in a bucket's journal. Half a key, torn by a power cut, is cut off: what follows would be read from its middle on.
+fn read_bucket(path: &Path) -> io::Result<HashSet<Key>> {
+    let content = fs::read(path)?;
+    let torn = content.len() % size_of::<Key>();
+    if torn > 0 {
+        OpenOptions::new().write(true).open(path)?.set_len((content.len() - torn) as u64)?;
+    }
+    Ok(content.chunks_exact(size_of::<Key>()).filter_map(|key| key.try_into().ok()).collect())
+}
+
 fn write_marker(path: &Path, state: &str, floor: u64) -> io::Result<()> {
     let mut file = File::create(path)?;
     file.write_all(format!("{state} {floor}").as_bytes())?;
@@ -248,6 +257,23 @@ mod tests {
         }
         let nonces = Nonces::open(&path, 1_021).unwrap();
         assert_eq!(nonces.accept(&NODE, "b", 1_010, 1_021), Err(Refusal::BeforeStart));
+    }
+
+    #[test]
+    fn what_follows_half_a_nonce_torn_by_a_power_cut_is_refused_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("nonces");
+        let nonces = Nonces::open(&path, 1_000).unwrap();
+        for nonce in ["a", "b"] {
+            assert_eq!(nonces.accept(&NODE, nonce, 1_010, 1_010), Ok(()));
+        }
+        let bucket = path.join((1_010 / BUCKET_S).to_string());
+        OpenOptions::new().write(true).open(bucket).unwrap().set_len(16 + 5).unwrap();
+        assert_eq!(Nonces::open(&path, 1_011).unwrap().accept(&NODE, "c", 1_011, 1_011), Ok(()));
+        let nonces = Nonces::open(&path, 1_012).unwrap();
+        for (nonce, ts) in [("a", 1_010), ("c", 1_011)] {
+            assert_eq!(nonces.accept(&NODE, nonce, ts, 1_012), Err(Refusal::Replay));
+        }
     }
 
     #[test]
