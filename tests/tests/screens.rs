@@ -40,11 +40,15 @@ fn who_is_let_in_stays_where_they_write_and_what_cannot_be_sent_is_kept() {
         member: waiting.requests[0],
     });
     page.until_channel("plans", "");
+    let told = "const notes = [...document.querySelectorAll('.note span')].map(e => e.textContent);
+        return notes.length === 1 && notes[0].startsWith(arguments[0])";
+    page.until("what has become of it, alone", told, &[json!("You were let into #plans.")]);
     let here = "return document.querySelector('button.channel.here').textContent.trim()";
     assert_eq!(page.run(here, &[]), "# general");
     assert_eq!(page.run("return window.pressed.isConnected", &[]), true, "buttons stay through all this");
 
     page.type_into("composer", "/channel switch plans\u{e007}");
+    page.until("no news", "return !document.querySelector('.note')", &[]);
     page.type_into("composer", "/channel leave\u{e007}");
     page.until_channel("plans", " not joined");
     page.type_into("composer", "not lost\u{e007}");

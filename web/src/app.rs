@@ -56,7 +56,7 @@ pub(crate) enum Panel {
     Leave(CircleId),
 }
 
-/// Something to tell, until it is dismissed.
+/// Something to tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Note {
     pub(crate) id: u32,
@@ -406,7 +406,8 @@ impl App {
         circle.channels.iter().find(|channel| channel.id == place.channel).cloned()
     }
 
-    /// Tells the user something until they dismiss it.
+    /// Tells the user something: an error until they dismiss it, else until something newer is told or
+    /// [`App::forget_answers`].
     pub(crate) fn note(self, error: bool, text: impl Into<String>) {
         let text = text.into();
         let id = self.next_note.try_update_value(|next| {
@@ -415,12 +416,22 @@ impl App {
         });
         let Some(id) = id else { return };
         self.notes.update(|notes| {
-            notes.retain(|note| note.text != text);
+            notes.retain(|note| note.text != text && (error || note.error));
             if notes.len() >= MAX_NOTES {
                 notes.remove(0);
             }
             notes.push(Note { id, error, text });
         });
+    }
+
+    /// The number of the newest note.
+    pub(crate) fn last_note(self) -> u32 {
+        self.next_note.get_value()
+    }
+
+    /// The user has gone on: takes away what was told up to a note, but no error.
+    pub(crate) fn forget_answers(self, up_to: u32) {
+        self.notes.update(|notes| notes.retain(|note| note.error || note.id > up_to));
     }
 
     pub(crate) fn dismiss(self, id: u32) {

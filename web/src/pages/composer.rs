@@ -54,9 +54,18 @@ pub(super) fn Composer(
     });
     let keep_draft = move || {
         draft_timer.set_value(None);
-        if let Some(place) = place_of_line.get_value() {
-            app.save_draft(place, slash::draft(&line.read_untracked()).to_owned());
+        let Some(place) = place_of_line.get_value() else { return };
+        let text = slash::draft(&line.read_untracked()).to_owned();
+        // Said beside the text for as long as it is so; of one that is left behind the node says that it was not kept.
+        if text.len() > MAX_TEXT_LEN && app.here.get_untracked() == Some(place) {
+            let most = MAX_TEXT_LEN.to_string();
+            error.set(
+                ["Longer than the ", &most, " bytes of a message, and not kept as a draft: split it."]
+                    .concat(),
+            );
+            return;
         }
+        app.save_draft(place, text);
     };
     let set_line = move |text: String| {
         chosen.set(None);
@@ -139,8 +148,10 @@ pub(super) fn Composer(
             Some(line) if place_of_line.try_get_value() == Some(Some(place)) => set_line(both(sent, line)),
             _ => app.save_draft(place, both(sent, app.draft(place).unwrap_or_default())),
         };
+        let told = app.last_note();
         match commands::run(app, &text, unsent) {
             Ok(()) => {
+                app.forget_answers(told);
                 set_line(String::new());
                 keep_draft();
             }

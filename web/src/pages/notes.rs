@@ -4,7 +4,7 @@ use leptos::prelude::*;
 
 use crate::app::App;
 
-/// All notes; each stays until it is dismissed.
+/// All notes; each can be dismissed.
 #[component]
 pub(super) fn Notes() -> impl IntoView {
     let app = App::here();

@@ -128,6 +128,7 @@ fn requests(app: App) -> Option<impl IntoView> {
             circle.members.iter().find(|m| m.id == member).map_or_else(|| id.short(), |m| m.label.clone());
         let approve = move |_| {
             app.tell(Command::ApproveMember { circle: circle_id, channel: channel_id, member });
+            app.forget_answers(app.last_note());
             // Who waits next takes this one's place, and their button its focus; the last one goes with it.
             if last == Some(member) && platform::may_type() {
                 focus_input();
