@@ -113,7 +113,7 @@ impl Relay {
             config,
         });
         let stun = stun.map(|socket| tokio::spawn(stun::serve(socket, app.clone())));
-        let connections = Arc::new(Semaphore::new(app.config.max_connections));
+        let connections = Arc::new(Semaphore::new(app.config.max_connections.min(Semaphore::MAX_PERMITS)));
         let (ending, ended) = watch::channel(false);
         let maintenance = tokio::spawn(app.clone().maintain());
         let shares = limits::Connections::new(&app.config);

@@ -153,6 +153,13 @@ fn a_limit_that_lets_nothing_in_is_wrong_usage() {
 
 #[cfg(target_os = "linux")]
 #[test]
+fn any_number_of_connections_may_be_allowed() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = TestRelay::start(dir.path(), &["--max-connections", &usize::MAX.to_string()]);
+    assert_eq!(Http::connect(relay.address).call("GET", "/v1/health", &[], b"").status, 200);
+}
+
+#[test]
 fn a_log_that_cannot_be_written_ends_nothing() {
     use std::{
         io::{BufRead as _, BufReader},
