@@ -193,6 +193,10 @@ impl App {
                 _ => self.refused(&pending, format!("{why}; {UNSURE_DONE}")),
             }
         }
+        // What it waits for comes from no other session.
+        if let Some(wizard) = &mut self.wizard {
+            wizard.busy = false;
+        }
     }
 
     /// Remembers what the question with this number was for.
@@ -263,7 +267,7 @@ impl App {
     }
 
     /// Brings place and wizard in line with what is known.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         if self.model.locked {
             if !matches!(&self.wizard, Some(wizard) if wizard.step == Step::Passphrase) {
                 self.wizard = Some(Wizard::new(Step::Passphrase));
@@ -279,12 +283,14 @@ impl App {
         if gone {
             self.open = None;
         }
-        if self.model.circles().is_empty() {
+        let in_circles = !self.model.circles().is_empty();
+        self.wizard.take_if(|wizard| wizard.busy && wizard.step == Step::Passphrase);
+        if let Some(wizard) = &mut self.wizard {
+            wizard.overtake(in_circles);
+        }
+        if !in_circles {
             self.ask_first_questions();
             return;
-        }
-        if self.wizard.as_ref().is_some_and(|wizard| !wizard.busy) {
-            self.wizard = None;
         }
         if self.open.is_none()
             && let Some(place) = first_place(&self.model)

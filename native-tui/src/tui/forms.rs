@@ -18,7 +18,7 @@ impl App {
             return;
         }
         match (key.code, &wizard.step) {
-            (KeyCode::Enter, _) => self.wizard_enter(),
+            (KeyCode::Enter, _) | (KeyCode::Esc, Step::Overtaken(_)) => self.wizard_enter(),
             (KeyCode::Esc, Step::Code | Step::CircleName) => wizard.go(Step::Choice(false), ""),
             (KeyCode::Esc, Step::Relay(name)) => {
                 let name = name.clone();
@@ -36,7 +36,7 @@ impl App {
             ) => wizard.step = Step::Choice(!join),
             (KeyCode::Char('c'), Step::Choice(_)) => wizard.step = Step::Choice(false),
             (KeyCode::Char('j'), Step::Choice(_)) => wizard.step = Step::Choice(true),
-            (_, Step::Choice(_)) => {}
+            (_, Step::Choice(_) | Step::Overtaken(_)) => {}
             _ => {
                 wizard.error = None;
                 edit(&mut wizard.field, key);
@@ -48,11 +48,15 @@ impl App {
         let given_relay = self.options.relay.clone();
         let Some(wizard) = &mut self.wizard else { return };
         let text = wizard.field.text().trim().to_owned();
-        if text.is_empty() && !matches!(wizard.step, Step::Choice(_) | Step::Relay(_)) {
+        if text.is_empty() && !matches!(wizard.step, Step::Choice(_) | Step::Relay(_) | Step::Overtaken(_)) {
             wizard.error = Some("Type something first.".to_owned());
             return;
         }
         let (command, pending) = match &wizard.step {
+            Step::Overtaken(_) => {
+                self.wizard = None;
+                return self.settle();
+            }
             Step::Choice(join) => {
                 let next = if *join { Step::Code } else { Step::CircleName };
                 return wizard.go(next, "");
@@ -90,7 +94,8 @@ impl App {
 
     pub(crate) fn wizard_went_on(&mut self) {
         match &mut self.wizard {
-            Some(wizard) if !wizard.busy => {}
+            // The keys are open, and what they open is not there yet.
+            Some(wizard) if !wizard.busy || wizard.step == Step::Passphrase => {}
             Some(wizard) if wizard.step == Step::Name => wizard.go(Step::Choice(false), ""),
             _ => self.wizard = None,
         }

@@ -76,6 +76,9 @@ impl App {
     fn paste(&mut self, text: &str) {
         let text = text.replace("\r\n", "\n").replace('\r', "\n");
         if let Some(wizard) = &mut self.wizard {
+            if let Step::Overtaken(_) = wizard.step {
+                return;
+            }
             if let Step::Choice(_) = wizard.step {
                 wizard.go(Step::Code, "");
             }

@@ -50,7 +50,13 @@ pub(crate) enum Step {
     CircleName,
     /// Of the circle with this name.
     Relay(String),
+    /// Another process of this data directory answered what was asked here, as these words say. What is typed is nothing until
+    /// somebody has read them: the rest of a passphrase is no message.
+    Overtaken(&'static str),
 }
+
+const UNLOCKED: &str = "Another command unlocked Felund: press Enter.";
+const IN_A_CIRCLE: &str = "Another command took this device into a circle: press Enter.";
 
 impl Wizard {
     pub(crate) fn new(step: Step) -> Self {
@@ -59,6 +65,16 @@ impl Wizard {
 
     pub(crate) fn go(&mut self, step: Step, text: &str) {
         *self = Self { field: Editor::new(text), ..Self::new(step) };
+    }
+
+    /// The keys are open, and there may be circles: drops what is typed where that was asked for, unless it was this that did it.
+    pub(crate) fn overtake(&mut self, circles: bool) {
+        let by = if self.step == Step::Passphrase { UNLOCKED } else { IN_A_CIRCLE };
+        let answered = circles || self.step == Step::Passphrase;
+        if answered && !self.busy && !matches!(self.step, Step::Overtaken(_)) {
+            self.field.take();
+            self.step = Step::Overtaken(by);
+        }
     }
 }
 

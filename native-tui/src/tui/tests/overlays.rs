@@ -43,6 +43,89 @@ fn a_passphrase_is_asked_for_and_never_shown() {
 }
 
 #[test]
+fn the_rest_of_a_passphrase_is_no_message_when_another_command_unlocks() {
+    let mut app = empty_app();
+    app.event(Event::Locked);
+    type_text(&mut app, "sec");
+    for event in [identity("me"), Event::Circle(garden()), Event::Ready] {
+        app.event(event);
+    }
+    type_text(&mut app, "ret");
+    app.terminal(Term::Paste("ret".into()));
+    let screen = draw(&mut app, 80, 20);
+    assert!(screen.contains("Another command unlocked Felund: press Enter."), "{screen}");
+    press(&mut app, KeyCode::Enter);
+    assert!(app.wizard.is_none() && app.editor.is_empty() && app.open == Some((GARDEN, GENERAL)));
+    type_text(&mut app, "hi");
+    press(&mut app, KeyCode::Enter);
+    let sent = Command::Send { circle: GARDEN, channel: GENERAL, text: "hi".into() };
+    let asked = commands(&mut app);
+    assert!(asked.contains(&sent) && !asked.iter().any(|command| matches!(command, Command::Unlock { .. })));
+}
+
+#[test]
+fn the_rest_of_a_passphrase_is_no_name_either() {
+    let mut app = empty_app();
+    app.event(Event::Locked);
+    type_text(&mut app, "sec");
+    app.event(identity(""));
+    app.event(Event::Ready);
+    type_text(&mut app, "ret");
+    press(&mut app, KeyCode::Enter);
+    assert!(draw(&mut app, 80, 20).contains("What should others call you?"));
+    assert_eq!((commands(&mut app), app.wizard.map(|wizard| wizard.field.is_empty())), (vec![], Some(true)));
+}
+
+#[test]
+fn the_rest_of_an_answer_is_no_message_when_another_command_joins() {
+    for step in [Step::Name, Step::Code, Step::CircleName, Step::Relay("garden club".into())] {
+        let mut app = empty_app();
+        app.event(identity(""));
+        app.event(Event::Ready);
+        app.wizard = Some(Wizard::new(step));
+        type_text(&mut app, "fel");
+        app.event(Event::Circle(garden()));
+        type_text(&mut app, "und1");
+        assert!(draw(&mut app, 80, 20).contains("took this device into a circle: press Enter."));
+        press(&mut app, KeyCode::Esc);
+        assert!(app.wizard.is_none() && app.editor.is_empty());
+        assert!(commands(&mut app).iter().all(|command| matches!(command, Command::History { .. })));
+    }
+}
+
+#[test]
+fn who_unlocks_here_is_asked_nothing_more() {
+    let reply = || Event::Reply { id: 5, result: Ok(Reply::Done) };
+    let opened = || vec![identity("me"), Event::Circle(garden()), Event::Ready];
+    for (first, then) in [(vec![reply()], opened()), (opened(), vec![reply()])] {
+        let mut app = empty_app();
+        app.event(Event::Locked);
+        type_text(&mut app, "secret");
+        press(&mut app, KeyCode::Enter);
+        app.asked(5, Pending::Wizard);
+        first.into_iter().for_each(|event| app.event(event));
+        type_text(&mut app, "secret");
+        then.into_iter().for_each(|event| app.event(event));
+        assert!(app.wizard.is_none());
+    }
+}
+
+#[test]
+fn who_unlocked_a_session_that_ended_can_unlock_the_next() {
+    let mut app = empty_app();
+    app.event(Event::Locked);
+    type_text(&mut app, "secret");
+    press(&mut app, KeyCode::Enter);
+    app.asked(5, Pending::Wizard);
+    app.event(Event::Reply { id: 5, result: Ok(Reply::Done) });
+    app.reconnect();
+    app.event(Event::Locked);
+    commands(&mut app);
+    press(&mut app, KeyCode::Enter);
+    assert_eq!(commands(&mut app), [Command::Unlock { passphrase: "secret".into() }]);
+}
+
+#[test]
 fn an_invite_pasted_where_one_chooses_is_what_one_joins_by() {
     let mut app = empty_app();
     app.event(identity("me"));

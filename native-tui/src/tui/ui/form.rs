@@ -151,7 +151,7 @@ pub(super) fn wizard(app: &App, wizard: &Wizard, area: Rect, buf: &mut Buffer) -
         }
         form.gap();
         form.text(KEYS, "Up and Down choose, Enter goes on, Ctrl+C quits.", dim);
-    } else {
+    } else if !matches!(wizard.step, Step::Overtaken(_)) {
         form.field(&wizard.field, wizard.step == Step::Passphrase);
     }
     form.gap();
@@ -179,6 +179,7 @@ fn question(step: &Step) -> (&'static str, &'static str) {
             "The address of a felund-relay, such as https://chat.example. It sees only sealed messages. \
              Left empty, members reach each other only where one of them runs felund --listen. Esc goes back.",
         ),
+        Step::Overtaken(by) => (by, "What you typed here is dropped; nothing of it was sent."),
     }
 }
 
