@@ -5,7 +5,8 @@
 //! carried out. The page cache keeps such a write when the process dies, even by SIGKILL, so no request waits for
 //! the disk. Only a machine that loses power can lose journal entries; a start that finds another boot in the
 //! journal's marker therefore refuses timestamps up to a few seconds after itself (retryably, with the relay's
-//! time). Timestamps further ahead of the clock than those seconds are the one case that is synced at once.
+//! time). Timestamps further ahead of the clock than those seconds are the one case that is synced at once. Where the
+//! journal itself is gone, these are refused, too, which takes as long as a clock may be ahead.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -25,8 +26,8 @@ const ALLOWANCE_S: u64 = 5;
 /// Most nonces held; 16 bytes each, in memory and in the journal. Rate limits keep far below it.
 const MAX_NONCES: usize = 4_000_000;
 
-/// In the marker after an orderly end.
-const CLEAN: &str = "clean";
+/// In the marker after an orderly end, before its time: what an old copy of the folder holds says nothing of later.
+const CLEAN: &str = "clean:";
 
 type Key = [u8; 16];
 
@@ -64,17 +65,32 @@ struct Bucket {
 }
 
 impl Nonces {
-    /// Reads the journal in `dir`, which is made when missing. `now` is the clock, unix seconds.
-    pub(crate) fn open(dir: &Path, now: u64) -> io::Result<Self> {
+    /// Reads the journal in `dir`, which is made when missing; that is no loss for a relay that is `new`. `now` is the
+    /// clock, unix seconds.
+    pub(crate) fn open(dir: &Path, new: bool, now: u64) -> io::Result<Self> {
         let marker = dir.join("state");
         let boot = boot_id();
-        let fresh = !dir.exists();
+        let new = new && !dir.exists();
         fs::create_dir_all(dir)?;
         let state = fs::read_to_string(&marker).unwrap_or_default();
         let (state, floor) = state.split_once(' ').unwrap_or((&state, ""));
-        let complete = fresh || state == CLEAN || boot.as_ref().is_some_and(|boot| state == *boot);
+        let ended = state.strip_prefix(CLEAN).and_then(|end| end.parse::<u64>().ok());
+        let complete = new
+            || ended.is_some_and(|end| now <= end.saturating_add(MAX_REQUEST_SKEW_S))
+            || boot.as_ref().is_some_and(|boot| state == *boot);
+        let unknown = if complete {
+            0
+        } else if state.is_empty() {
+            tracing::warn!(
+                "there is no nonce journal, and what was asked for before must not be done again: requests are refused \
+                 for the next {MAX_REQUEST_SKEW_S} seconds"
+            );
+            now + MAX_REQUEST_SKEW_S
+        } else {
+            now + ALLOWANCE_S
+        };
         // What an earlier start could not vouch for, this one cannot either.
-        let before = floor.parse().unwrap_or(0);
+        let floor = floor.parse().unwrap_or(0).max(unknown);
         let mut inner = Inner::default();
         for entry in fs::read_dir(dir)? {
             let entry = entry?;
@@ -89,7 +105,7 @@ impl Nonces {
             inner.len += seen.len();
             inner.buckets.insert(bucket, Bucket { seen, journal: None });
         }
-        inner.floor = if complete { before } else { now + ALLOWANCE_S };
+        inner.floor = floor;
         let boot = boot.unwrap_or_else(|| "unknown".into());
         let nonces = Self { dir: dir.into(), boot, inner: Mutex::default() };
         nonces.lower_floor(&mut inner, now);
@@ -170,13 +186,13 @@ impl Nonces {
         }
     }
 
-    /// Makes the journal durable and says so, for an orderly end.
-    pub(crate) fn close(&self) {
+    /// Makes the journal durable and says so, for an orderly end at `now`.
+    pub(crate) fn close(&self, now: u64) {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let synced = inner.buckets.values().filter_map(|b| b.journal.as_ref()).try_for_each(File::sync_data);
         if !inner.broken && synced.is_ok() {
             // Unmarked, the next start is cautious for a few seconds; nothing else depends on it.
-            let _ = write_marker(&self.dir.join("state"), CLEAN, inner.floor);
+            let _ = write_marker(&self.dir.join("state"), &format!("{CLEAN}{now}"), inner.floor);
         }
     }
 }
@@ -223,17 +239,17 @@ mod tests {
     fn a_nonce_is_refused_again_after_a_crash_and_after_an_orderly_end() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("nonces");
-        let nonces = Nonces::open(&path, 1_000).unwrap();
+        let nonces = Nonces::open(&path, true, 1_000).unwrap();
         assert_eq!(nonces.accept(&NODE, "a", 1_000, 1_000), Ok(()));
         assert_eq!(nonces.accept(&NODE, "a", 1_000, 1_000), Err(Refusal::Replay));
         assert_eq!(nonces.accept(&NODE, "b", 1_299, 1_000), Ok(()), "a clock ahead is accepted");
         drop(nonces);
-        let nonces = Nonces::open(&path, 1_001).unwrap();
+        let nonces = Nonces::open(&path, true, 1_001).unwrap();
         assert_eq!(nonces.accept(&NODE, "a", 1_000, 1_001), Err(Refusal::Replay));
         assert_eq!(nonces.accept(&NODE, "b", 1_299, 1_001), Err(Refusal::Replay));
         assert_eq!(nonces.accept(&NODE, "c", 999, 1_001), Ok(()), "a clock behind is accepted at once");
-        nonces.close();
-        let nonces = Nonces::open(&path, 1_002).unwrap();
+        nonces.close(1_001);
+        let nonces = Nonces::open(&path, true, 1_002).unwrap();
         assert_eq!(nonces.accept(&NODE, "c", 999, 1_002), Err(Refusal::Replay));
     }
 
@@ -241,36 +257,75 @@ mod tests {
     fn after_a_power_loss_nothing_older_than_the_start_is_accepted() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("nonces");
-        drop(Nonces::open(&path, 1_000).unwrap());
+        drop(Nonces::open(&path, true, 1_000).unwrap());
         fs::write(path.join("state"), "another boot").unwrap();
-        let nonces = Nonces::open(&path, 1_010).unwrap();
+        let nonces = Nonces::open(&path, true, 1_010).unwrap();
         assert_eq!(nonces.accept(&NODE, "a", 1_010, 1_010), Err(Refusal::BeforeStart));
         assert_eq!(nonces.accept(&NODE, "a", 1_010 + ALLOWANCE_S, 1_010), Err(Refusal::BeforeStart));
         assert_eq!(nonces.accept(&NODE, "a", 1_011 + ALLOWANCE_S, 1_011 + ALLOWANCE_S), Ok(()));
         // Nor is it by the starts that follow, whatever the end of this one.
         for orderly in [false, true] {
-            let nonces = Nonces::open(&path, 1_020).unwrap();
+            let nonces = Nonces::open(&path, true, 1_020).unwrap();
             assert_eq!(nonces.accept(&NODE, "b", 1_010, 1_020), Err(Refusal::BeforeStart));
             if orderly {
-                nonces.close();
+                nonces.close(1_020);
             }
         }
-        let nonces = Nonces::open(&path, 1_021).unwrap();
+        let nonces = Nonces::open(&path, true, 1_021).unwrap();
         assert_eq!(nonces.accept(&NODE, "b", 1_010, 1_021), Err(Refusal::BeforeStart));
+    }
+
+    #[test]
+    fn a_relay_that_is_not_new_takes_nothing_that_may_have_been_used_when_its_journal_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("nonces");
+        // The first of these starts finds no folder, the second no marker in it.
+        for _ in 0..2 {
+            let nonces = Nonces::open(&path, false, 1_000).unwrap();
+            let latest = 1_000 + MAX_REQUEST_SKEW_S;
+            assert_eq!(nonces.accept(&NODE, "a", latest, 1_000), Err(Refusal::BeforeStart));
+            assert_eq!(nonces.accept(&NODE, "a", latest + 1, 1_001), Ok(()));
+            nonces.close(1_001);
+            let nonces = Nonces::open(&path, false, 1_002).unwrap();
+            assert_eq!(
+                nonces.accept(&NODE, "b", latest, 1_002),
+                Err(Refusal::BeforeStart),
+                "nor does the next"
+            );
+            fs::remove_file(path.join("state")).unwrap();
+            fs::remove_file(path.join(((latest + 1) / BUCKET_S).to_string())).unwrap();
+        }
+    }
+
+    #[test]
+    fn an_orderly_end_says_nothing_of_what_came_minutes_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("nonces");
+        Nonces::open(&path, true, 1_000).unwrap().close(1_010);
+        let nonces = Nonces::open(&path, false, 1_010 + MAX_REQUEST_SKEW_S).unwrap();
+        assert_eq!(nonces.accept(&NODE, "a", 1_011, 1_310), Ok(()), "the relay was off");
+        nonces.close(1_310);
+        let nonces = Nonces::open(&path, false, 2_000).unwrap();
+        assert_eq!(
+            nonces.accept(&NODE, "a", 2_000, 2_000),
+            Err(Refusal::BeforeStart),
+            "the folder is a copy"
+        );
+        assert_eq!(nonces.accept(&NODE, "a", 2_001 + ALLOWANCE_S, 2_001 + ALLOWANCE_S), Ok(()));
     }
 
     #[test]
     fn what_follows_half_a_nonce_torn_by_a_power_cut_is_refused_again() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("nonces");
-        let nonces = Nonces::open(&path, 1_000).unwrap();
+        let nonces = Nonces::open(&path, true, 1_000).unwrap();
         for nonce in ["a", "b"] {
             assert_eq!(nonces.accept(&NODE, nonce, 1_010, 1_010), Ok(()));
         }
         let bucket = path.join((1_010 / BUCKET_S).to_string());
         OpenOptions::new().write(true).open(bucket).unwrap().set_len(16 + 5).unwrap();
-        assert_eq!(Nonces::open(&path, 1_011).unwrap().accept(&NODE, "c", 1_011, 1_011), Ok(()));
-        let nonces = Nonces::open(&path, 1_012).unwrap();
+        assert_eq!(Nonces::open(&path, true, 1_011).unwrap().accept(&NODE, "c", 1_011, 1_011), Ok(()));
+        let nonces = Nonces::open(&path, true, 1_012).unwrap();
         for (nonce, ts) in [("a", 1_010), ("c", 1_011)] {
             assert_eq!(nonces.accept(&NODE, nonce, ts, 1_012), Err(Refusal::Replay));
         }
@@ -281,23 +336,23 @@ mod tests {
         for restarted in [false, true] {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("nonces");
-            drop(Nonces::open(&path, 10_000).unwrap());
+            drop(Nonces::open(&path, true, 10_000).unwrap());
             fs::write(path.join("state"), "another boot").unwrap();
-            let mut nonces = Nonces::open(&path, 10_000).unwrap();
+            let mut nonces = Nonces::open(&path, true, 10_000).unwrap();
             if restarted {
-                nonces = Nonces::open(&path, 1_000).unwrap();
+                nonces = Nonces::open(&path, true, 1_000).unwrap();
             }
             assert_eq!(nonces.accept(&NODE, "a", 1_300, 1_000), Err(Refusal::BeforeStart));
             assert_eq!(nonces.accept(&NODE, "a", 1_301, 1_301), Ok(()));
             for orderly in [false, true] {
-                let nonces = Nonces::open(&path, 1_302).unwrap();
+                let nonces = Nonces::open(&path, true, 1_302).unwrap();
                 assert_eq!(nonces.accept(&NODE, "b", 1_300, 1_302), Err(Refusal::BeforeStart));
                 assert_eq!(nonces.accept(&NODE, "a", 1_301, 1_302), Err(Refusal::Replay));
                 if orderly {
-                    nonces.close();
+                    nonces.close(1_302);
                 }
             }
-            let nonces = Nonces::open(&path, 1_302).unwrap();
+            let nonces = Nonces::open(&path, true, 1_302).unwrap();
             assert_eq!(nonces.accept(&NODE, "b", 1_302, 1_302), Ok(()));
         }
     }
@@ -306,9 +361,9 @@ mod tests {
     fn a_journal_that_could_not_be_written_stays_unmarked_whatever_the_clock_does() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("nonces");
-        drop(Nonces::open(&path, 10_000).unwrap());
+        drop(Nonces::open(&path, true, 10_000).unwrap());
         fs::write(path.join("state"), "another boot").unwrap();
-        let nonces = Nonces::open(&path, 10_000).unwrap();
+        let nonces = Nonces::open(&path, true, 10_000).unwrap();
         fs::create_dir(path.join((10_010 / BUCKET_S).to_string())).unwrap();
         assert_eq!(nonces.accept(&NODE, "a", 10_010, 10_010), Ok(()));
         assert!(!path.join("state").exists(), "the next start is to be cautious");
@@ -323,7 +378,7 @@ mod tests {
     #[test]
     fn what_can_no_longer_be_replayed_is_forgotten() {
         let dir = tempfile::tempdir().unwrap();
-        let nonces = Nonces::open(&dir.path().join("n"), 1_000).unwrap();
+        let nonces = Nonces::open(&dir.path().join("n"), true, 1_000).unwrap();
         for i in 0..100u64 {
             let now = 1_000 + i * 100;
             assert_eq!(nonces.accept(&NODE, "x", now, now), Ok(()));

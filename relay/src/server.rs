@@ -31,7 +31,7 @@ use crate::{
     nonce::Nonces,
     router::router,
     socket::{DEAD_AFTER_S, Sockets},
-    store::{Event, Quota, Store},
+    store::{self, Event, Quota, Store},
     stun,
     tokens::Tokens,
     web::Assets,
@@ -97,7 +97,8 @@ impl Relay {
         let (events, fanout) =
             Fanout::start(hub.clone()).map_err(|e| StartError(format!("cannot start a thread: {e}")))?;
         let now = clock::unix_seconds();
-        let nonces = Nonces::open(&config.data_dir.join("nonces"), now)
+        let new = !config.data_dir.join(store::FILE).exists();
+        let nonces = Nonces::open(&config.data_dir.join("nonces"), new, now)
             .map_err(|e| unwritable(&config.data_dir, &e))?;
         let store = open_store(&config, now, events)?;
         let app = Arc::new(App {
@@ -153,7 +154,7 @@ impl Relay {
         let flushed = tokio::task::spawn_blocking(move || {
             app.store.stop();
             fanout.join();
-            app.nonces.close();
+            app.nonces.close(clock::unix_seconds());
         });
         if flushed.await.is_err() {
             tracing::error!("the end was not orderly; acknowledged messages are on disk");

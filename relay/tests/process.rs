@@ -50,6 +50,21 @@ fn a_nonce_is_refused_after_kill_9() {
 }
 
 #[test]
+fn a_relay_whose_nonces_are_gone_does_nothing_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = TestRelay::start(dir.path(), &[]);
+    let mut member = Member::registered(relay.address, &Circle::new());
+    let request = member.request("GET", "/v1/peers", b"");
+    let headers = member.sign(&request);
+    assert_eq!(member.call_with(&request, &headers).status, 200);
+    relay.stop();
+    std::fs::remove_dir_all(dir.path().join("nonces")).unwrap();
+    let relay = TestRelay::start(dir.path(), &[]);
+    let answer = Http::connect(relay.address).call("GET", "/v1/peers", &headers, b"");
+    assert_eq!((answer.status, answer.code().as_str()), (400, "EXPIRED_TIMESTAMP"));
+}
+
+#[test]
 fn a_port_in_use_is_named_and_nothing_is_touched() {
     let dir = tempfile::tempdir().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

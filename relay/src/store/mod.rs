@@ -45,6 +45,8 @@ use self::{
 };
 use crate::{clock, limits::Payer};
 
+/// The database in the data folder.
+pub(crate) const FILE: &str = "relay.sqlite";
 /// Connections for reading; each holds a page cache, so they are few.
 const READERS: usize = 4;
 /// Cursors start at the clock's seconds times a million (2^20), more than are given out in one.
@@ -211,7 +213,7 @@ impl Store {
     /// Opens or makes the database in `dir` and starts the writer. `idle_before` (unix seconds): circles registered
     /// earlier that hold no message are forgotten; their members register again by themselves.
     pub(crate) fn open(dir: &Path, quota: Quota, idle_before: u64, sink: Sink) -> Result<Self, OpenError> {
-        let path = dir.join("relay.sqlite");
+        let path = dir.join(FILE);
         Self::with_connection(&path, schema::open_writer(&path)?, quota, idle_before, sink)
     }
 
