@@ -18,6 +18,28 @@ fn circles_of_one_name_are_told_apart_wherever_they_are_shown() {
 }
 
 #[test]
+fn members_of_one_name_are_told_apart_at_any_size() {
+    let (one, other) = ("Christine#15f7f2dd", "Christine#1f653320");
+    let messages = [(1, one), (2, other)]
+        .map(|(n, who)| message(n, u8::try_from(n).unwrap_or(0), who, "hello", Delivery::Received));
+    let mut app = app_with(messages.to_vec(), true);
+    let mut circle = garden();
+    circle.members[1] = member(1, one, Reach::Direct);
+    circle.members[2] = member(2, other, Reach::Offline { last_seen: Some(NOW - 59 * 60_000) });
+    app.event(Event::Circle(circle));
+    for (width, drawer) in [(24, false), (24, true), (40, false), (40, true), (80, false), (120, false)] {
+        app.drawer = drawer;
+        let screen = draw(&mut app, width, 20);
+        let lists = if width < 60 { 1 } else { 2 };
+        for id in ["#15f7f2dd", "#1f653320"] {
+            assert_eq!(screen.matches(id).count(), lists, "{screen}");
+        }
+    }
+    assert!(draw(&mut app, 120, 20).contains("10:31 Christ…#15f7f2dd hello"));
+    assert!(draw(&mut app, 80, 20).contains("10:31 Ch…#15f7f2dd hello"));
+}
+
+#[test]
 fn the_screen() {
     let expected = "\
 ┌ felund ─ garden club ▸ #general ─────────────────── 2 direct · 1 via relay ─┐

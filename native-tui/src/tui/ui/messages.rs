@@ -22,6 +22,10 @@ use crate::text::clean;
 const CLOCK: usize = 6;
 const MARK: usize = 8;
 const MAX_NAME: usize = 12;
+/// Of names with ids behind them, where there is room for both.
+const MAX_LABEL: usize = 16;
+/// Fewer columns than this have no room for both.
+const LABELS_FROM: usize = 60;
 
 /// How blocks are laid out.
 struct Layout<'a> {
@@ -43,10 +47,14 @@ enum Row<'a> {
 impl<'a> Layout<'a> {
     fn new(app: &'a App, timeline: &'a Timeline, width: u16) -> Self {
         let width = usize::from(width);
-        let longest = app
-            .circle()
-            .map(|circle| circle.members.iter().map(|m| wrap::width(&clean(&m.label))).max().unwrap_or(0));
-        let most = if width < 40 { 6 } else { MAX_NAME };
+        let members = app.circle().map_or(&[][..], |circle| &circle.members);
+        let longest = members.iter().map(|m| wrap::width(&clean(&m.label))).max();
+        let most = match members.iter().any(|m| wrap::split_id(&m.label).is_some()) {
+            true if width < LABELS_FROM => MAX_NAME,
+            true => MAX_LABEL,
+            false if width < 40 => 6,
+            false => MAX_NAME,
+        };
         Self {
             messages: timeline.messages(),
             zone: &app.zone,
@@ -178,7 +186,7 @@ impl Layout<'_> {
                     let room =
                         if *indent >= self.width { self.width - CLOCK.min(self.width) } else { self.name };
                     let style = theme.person(message.author);
-                    put(buf, x + CLOCK as u16, y, room, &wrap::cut(&name, room), style);
+                    put(buf, x + CLOCK as u16, y, room, &wrap::cut_label(&name, room), style);
                 }
                 let at = u16::try_from(*indent).unwrap_or(u16::MAX);
                 put(buf, x.saturating_add(at), y, self.width.saturating_sub(*indent), text, Style::new());

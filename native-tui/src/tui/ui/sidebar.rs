@@ -10,6 +10,9 @@ use super::{
 };
 use crate::text::clean;
 
+/// A sign, some of a name, and its id.
+const WITH_ID: usize = 14;
+
 struct Row {
     left: String,
     right: String,
@@ -129,26 +132,18 @@ fn count(unread: u32) -> String {
     }
 }
 
-/// Cuts what has no room, and last of all the id that tells one name's bearer from another's.
-fn cut(label: &str, columns: usize) -> String {
-    let is_id = |id: &str| id.len() == 8 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-    match label.rsplit_once('#') {
-        Some((name, id)) if is_id(id) && wrap::width(label) > columns && columns > 12 => {
-            format!("{}#{id}", wrap::cut(name, columns - 9))
-        }
-        _ => wrap::cut(label, columns),
-    }
-}
-
 fn draw_row(row: &Row, area: Rect, buf: &mut Buffer, hits: &mut Vec<(Rect, Hit)>) {
     let columns = usize::from(area.width);
     let right = wrap::width(&row.right);
     let gap = usize::from(right > 0);
     let left = columns.saturating_sub(right + gap);
+    // Whose row it is matters most.
+    let needs = wrap::split_id(&row.left).map_or(0, |_| wrap::width(&row.left).min(WITH_ID));
+    let (left, right) = if left < needs { (columns, 0) } else { (left, right) };
     if row.style.add_modifier.contains(ratatui::style::Modifier::REVERSED) {
         buf.set_style(area, row.style);
     }
-    put(buf, area.x, area.y, left, &cut(&row.left, left), row.style);
+    put(buf, area.x, area.y, left, &wrap::cut_label(&row.left, left), row.style);
     let at = area.right().saturating_sub(u16::try_from(right).unwrap_or(0));
     let style = if row.hit.is_some() { row.style } else { Style::new() };
     put(buf, at, area.y, right, &row.right, style);

@@ -89,6 +89,25 @@ pub(crate) fn cut(text: &str, columns: usize) -> String {
     kept
 }
 
+/// Columns of an id behind a name, its `#` among them.
+const ID: usize = 9;
+
+/// A name and the beginning of an id that tells its bearer from another's, where there is one.
+pub(crate) fn split_id(label: &str) -> Option<(&str, &str)> {
+    let (name, id) = label.rsplit_once('#')?;
+    (id.len() + 1 == ID && id.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some((name, id))
+}
+
+/// The same for what somebody or something is called: what tells it from another is not cut while there is any room.
+pub(crate) fn cut_label(label: &str, columns: usize) -> String {
+    match split_id(label) {
+        Some((name, id)) if width(label) > columns && columns > ID => {
+            [&cut(name, columns - ID), "#", id].concat()
+        }
+        _ => cut(label, columns),
+    }
+}
+
 fn short(cluster: &str) -> &str {
     if cluster.len() <= MAX_CLUSTER {
         return cluster;
@@ -144,5 +163,19 @@ mod tests {
         assert_eq!(cut("garden club", 8), "garden …");
         assert_eq!(cut("漢字漢字", 5), "漢字…");
         assert_eq!(cut("ab", 2), "ab");
+    }
+
+    #[test]
+    fn an_id_is_cut_last() {
+        for (label, columns, shown) in [
+            ("Christine#15f7f2dd", 18, "Christine#15f7f2dd"),
+            ("Christine#15f7f2dd", 13, "Chr…#15f7f2dd"),
+            ("Christine#15f7f2dd", 10, "…#15f7f2dd"),
+            ("alice#b44c2f55#1f653320", 12, "al…#1f653320"),
+            ("Christine#15f7", 12, "Christine#1…"),
+            ("Christine", 4, "Chr…"),
+        ] {
+            assert_eq!(cut_label(label, columns), shown);
+        }
     }
 }
