@@ -10,7 +10,7 @@ use axum::{
     body::Body,
     extract::{Request, State},
     http::{
-        HeaderMap, HeaderValue, Method, StatusCode,
+        HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
         header::{
             ACCEPT, ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY,
             CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY,
@@ -124,9 +124,9 @@ fn read_dir(dir: &Path, prefix: &str, out: &mut HashMap<String, Bytes>) -> io::R
 impl Asset {
     fn new(path: &str, raw: Bytes, brotli: Option<Bytes>, gzip: Option<Bytes>) -> Self {
         let digest = hex::encode(&Sha256::digest(&raw)[..8]);
-        // Quoted hex digits are a header value.
+        // Weak, because it is one for all forms. Quoted hex digits are a header value.
         let etag =
-            HeaderValue::from_str(&format!("\"{digest}\"")).unwrap_or(HeaderValue::from_static("\"0\""));
+            HeaderValue::from_str(&format!("W/\"{digest}\"")).unwrap_or(HeaderValue::from_static("W/\"0\""));
         let policy = path.ends_with(".html").then(|| policy(std::str::from_utf8(&raw).ok()));
         Self { etag, content_type: content_type(path), immutable: is_hashed(path), policy, raw, brotli, gzip }
     }
@@ -143,7 +143,7 @@ pub(crate) async fn serve(State(app): State<Arc<App>>, request: Request) -> Resp
     let Some(asset) = app.assets.find(request.uri().path(), request.headers()) else {
         return plain(StatusCode::NOT_FOUND, "there is no such file here; the app is at /\n");
     };
-    let known = request.headers().get(IF_NONE_MATCH).is_some_and(|tag| *tag == asset.etag);
+    let known = is_known(asset, request.headers());
     let (bytes, encoding) = choose(asset, request.headers());
     let mut response = Response::new(if known { Body::empty() } else { Body::from(bytes) });
     if known {
@@ -166,13 +166,31 @@ pub(crate) async fn serve(State(app): State<Arc<App>>, request: Request) -> Resp
     response
 }
 
+/// The items of a header that is a list, in however many lines it comes.
+fn items(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    let lines = headers.get_all(name).into_iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).map(str::trim)
+}
+
+/// Whether the client has it (RFC 9110, 13.1.2): tags are compared weakly.
+fn is_known(asset: &Asset, headers: &HeaderMap) -> bool {
+    fn opaque(tag: &str) -> &str {
+        tag.strip_prefix("W/").unwrap_or(tag)
+    }
+    let etag = asset.etag.to_str().unwrap_or_default();
+    items(headers, IF_NONE_MATCH).any(|tag| tag == "*" || opaque(tag) == opaque(etag))
+}
+
 /// The smallest form the client takes.
 fn choose(asset: &Asset, headers: &HeaderMap) -> (Bytes, Option<&'static str>) {
-    let accepted = headers.get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or("");
     let takes = |name: &str| {
-        accepted.split(',').any(|item| {
+        items(headers, ACCEPT_ENCODING).any(|item| {
             let mut parts = item.split(';').map(str::trim);
-            parts.next() == Some(name) && !parts.any(|q| q == "q=0" || q == "q=0.0")
+            let refused = |part: &str| {
+                let weight = part.strip_prefix(['q', 'Q']).and_then(|part| part.strip_prefix('='));
+                weight.and_then(|weight| weight.parse().ok()) == Some(0.0)
+            };
+            parts.next().is_some_and(|coding| coding.eq_ignore_ascii_case(name)) && !parts.any(refused)
         })
     };
     match (&asset.brotli, &asset.gzip) {
@@ -235,6 +253,30 @@ mod tests {
         };
         assert_eq!(choose("gzip, deflate, br"), Some("br"));
         assert_eq!(choose("gzip, br;q=0"), Some("gzip"));
+        for none in ["0", "0.0", "0.00", "0.000"] {
+            let refused = format!("gzip;q=1.0, BR; Q={none}").leak();
+            assert_eq!(choose(refused), Some("gzip"), "{refused}");
+        }
+        assert_eq!(choose("gzip;q=0.001"), Some("gzip"));
         assert_eq!(choose("identity"), None);
+    }
+
+    #[test]
+    fn who_has_a_file_in_any_form_is_not_sent_it_again() {
+        let asset = Asset::new("/a.js", "raw".into(), Some("b".into()), None);
+        let tag = asset.etag.to_str().unwrap().to_string();
+        let bare = tag.strip_prefix("W/").expect("one for all forms");
+        let known = |lines: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(IF_NONE_MATCH, line.parse().unwrap());
+            }
+            is_known(&asset, &headers)
+        };
+        for list in [&tag, bare, "*", &format!("\"x\", {bare}"), &format!("{tag} ,\"x\"")] {
+            assert!(known(&[list]), "{list}");
+        }
+        assert!(known(&["\"x\"", &tag]));
+        assert!(!known(&[]) && !known(&["\"x\", W/\"0\""]) && !known(&[bare.trim_matches('"')]));
     }
 }
