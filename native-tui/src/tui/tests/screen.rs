@@ -40,6 +40,21 @@ fn members_of_one_name_are_told_apart_at_any_size() {
 }
 
 #[test]
+fn how_far_a_message_got_is_shown_whole_in_large_circles() {
+    for (to, of) in [(3, 9), (10, 13), (13, 13), (99, 100), (100, 100)] {
+        let sent = message(1, 9, "me", "x".repeat(200).as_str(), Delivery::Delivered { to, of });
+        let mut app = app_with(vec![sent], true);
+        let others = (0..of).map(|_| member(1, "alice", Reach::Relay));
+        let members = std::iter::once(member(9, "me", Reach::You)).chain(others).collect();
+        app.event(Event::Circle(CircleView { members, ..garden() }));
+        for width in [30, 40, 80, 120] {
+            let screen = draw(&mut app, width, 20);
+            assert!(screen.contains(&format!(" {to}/{of} ")), "{screen}");
+        }
+    }
+}
+
+#[test]
 fn the_screen() {
     let expected = "\
 ┌ felund ─ garden club ▸ #general ─────────────────── 2 direct · 1 via relay ─┐

@@ -20,6 +20,7 @@ use super::{
 use crate::text::clean;
 
 const CLOCK: usize = 6;
+/// How far an own message got, of fewer than ten others: a column before it, the words, and one behind them.
 const MARK: usize = 8;
 const MAX_NAME: usize = 12;
 /// Of names with ids behind them, where there is room for both.
@@ -35,6 +36,7 @@ struct Layout<'a> {
     new_after: Option<Key>,
     width: usize,
     name: usize,
+    mark: usize,
 }
 
 /// One row of a block.
@@ -62,6 +64,7 @@ impl<'a> Layout<'a> {
             new_after: app.new_after,
             width,
             name: longest.unwrap_or(0).clamp(3, most),
+            mark: mark(members.len()),
         }
     }
 
@@ -84,7 +87,7 @@ impl<'a> Layout<'a> {
         let mark = message.mine.then(|| words::delivery(message.delivery));
         let indent = CLOCK + self.name + 1;
         let indent = if indent * 2 > self.width { 2 } else { indent };
-        let room = self.width.saturating_sub(indent + if message.mine { MARK } else { 0 });
+        let room = self.width.saturating_sub(indent + if message.mine { self.mark } else { 0 });
         let mut head = Some(message);
         if indent == 2 {
             rows.push(Row::Text { head: head.take(), indent: self.width, text: String::new(), mark: None });
@@ -99,6 +102,12 @@ impl<'a> Layout<'a> {
         }
         rows
     }
+}
+
+/// Columns for how far an own message got, in a circle of so many: two counts grow with it.
+fn mark(members: usize) -> usize {
+    let digits = members.saturating_sub(1).checked_ilog10().unwrap_or(0);
+    MARK + 2 * digits as usize
 }
 
 /// Walks the open channel's messages as they are laid out in `width`.
@@ -191,8 +200,9 @@ impl Layout<'_> {
                 let at = u16::try_from(*indent).unwrap_or(u16::MAX);
                 put(buf, x.saturating_add(at), y, self.width.saturating_sub(*indent), text, Style::new());
                 if let Some(mark) = mark {
-                    let at = self.width.saturating_sub(MARK - 1);
-                    put(buf, x + u16::try_from(at).unwrap_or(0), y, MARK - 1, mark, theme.dim());
+                    let room = self.mark - 1;
+                    let at = self.width.saturating_sub(room);
+                    put(buf, x + u16::try_from(at).unwrap_or(0), y, room, mark, theme.dim());
                 }
             }
         }
