@@ -78,7 +78,7 @@ pub(crate) fn circles(circles: &[CircleView], json: bool) -> String {
         if json {
             return line(&json!({
                 "circle_id": circle.id, "name": name, "relay": circle.relay, "link": circle.link,
-                "members": circle.members.len(), "unread": unread, "unsent": circle.unsent,
+                "members": circle.members.len(), "unread": unread, "unsent": circle.unsent, "held": circle.held,
             }));
         }
         let members = plural(circle.members.len(), "member");
@@ -239,6 +239,11 @@ mod tests {
         circle.link = LinkView::Live;
         assert!(circles(&[circle.clone()], false).ends_with("0 unread, live through the relay\n"));
         (circle.unsent, circle.held) = (2, Some("the disk is full".into()));
+        let of = |circle: &CircleView| -> Value {
+            serde_json::from_str(&circles(std::slice::from_ref(circle), true)).expect("JSON")
+        };
+        assert_eq!(of(&circle)["held"], json!("the disk is full"));
+        assert_eq!(of(&CircleView { held: None, ..circle.clone() }).get("held"), Some(&Value::Null));
         let line = circles(&[circle], false);
         let why = "2 unsent, live through the relay; the relay takes no messages: the disk is full\n";
         assert!(line.ends_with(why), "{line}");
