@@ -363,6 +363,7 @@ mod tests {
             unsent: 0,
             retention: Retention { messages: 1_000, days: 30 },
             held: None,
+            arriving: None,
         })
     }
 

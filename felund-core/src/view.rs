@@ -216,6 +216,9 @@ pub struct CircleView {
     /// Why the relay, although it is reached, takes none of the own messages that wait for it.
     #[n(9)]
     pub held: Option<String>,
+    /// How many envelopes have come of what the relay stores, while there are many and more of them are on their way.
+    #[n(10)]
+    pub arriving: Option<u32>,
 }
 
 /// How far an own message got. Never claims more than was confirmed.

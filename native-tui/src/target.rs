@@ -2,7 +2,7 @@
 
 use felund_core::{
     ids::ChannelId,
-    view::{ChannelView, CircleView, circle_labels},
+    view::{Access, ChannelView, CircleView, circle_labels},
 };
 
 /// A circle by name, by what screens call it, or by the beginning of its id.
@@ -78,6 +78,13 @@ fn find_channel<'a>(circle: &'a CircleView, wanted: &str) -> Result<&'a ChannelV
     }
 }
 
+/// The line of the chat that joins a channel.
+pub(crate) fn joining(channel: &ChannelView) -> String {
+    let quote = if channel.name.contains(char::is_whitespace) { "\"" } else { "" };
+    let passphrase = if channel.access == Access::Key { " PASSPHRASE" } else { "" };
+    ["/channel join ", quote, &channel.name, quote, passphrase].concat()
+}
+
 /// The channel a command means when it names none.
 pub(crate) fn general(circle: &CircleView) -> Result<ChannelId, String> {
     circle
@@ -115,7 +122,7 @@ fn list(circles: &[CircleView]) -> String {
 pub(crate) mod tests {
     use felund_core::{
         ids::CircleId,
-        view::{Access, LinkView, Membership, Retention},
+        view::{LinkView, Membership, Retention},
     };
 
     use super::*;
@@ -144,6 +151,7 @@ pub(crate) mod tests {
             unsent: 0,
             retention: Retention { messages: 1, days: 1 },
             held: None,
+            arriving: None,
         }
     }
 

@@ -27,6 +27,9 @@ pub(crate) fn link(circle: &CircleView) -> String {
         LinkView::None if parts.is_empty() => parts.push("no relay".into()),
         LinkView::None => {}
     }
+    if let Some(so_far) = circle.arriving {
+        parts.push(["catching up, ", &*so_far.to_string(), " so far"].concat());
+    }
     if circle.held.is_some() {
         parts.push("relay takes no messages, trying again".into());
     }

@@ -385,6 +385,7 @@ mod tests {
             unsent: 7,
             retention,
             held: Some("it is full".into()),
+            arriving: Some(300),
         }));
         let delivery = Delivery::Delivered { to: 1, of: 2 };
         let (circle_id, channel_id, msg_id) = (circle, channel, key.id);

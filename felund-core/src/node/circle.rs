@@ -408,8 +408,14 @@ impl Circle {
         Some(key)
     }
 
-    /// `held`: why its relay takes nothing.
-    pub(super) fn view(&self, link: LinkView, held: Option<String>, me: &NodeId, now: u64) -> CircleView {
+    /// How it looks where its relay is at `link`, and takes nothing for a reason or has sent so much of what it stores.
+    pub(super) fn view(
+        &self,
+        link: LinkView,
+        (held, arriving): (Option<String>, Option<u32>),
+        me: &NodeId,
+        now: u64,
+    ) -> CircleView {
         let unsent =
             self.outbox.iter().filter(|key| self.confirms.get(key).is_none_or(SortedSet::is_empty)).count();
         let unsent = u32::try_from(unsent).unwrap_or(u32::MAX);
@@ -426,6 +432,7 @@ impl Circle {
             unsent,
             retention: self.retention,
             held,
+            arriving: arriving.filter(|_| linked),
         }
     }
 

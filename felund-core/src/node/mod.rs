@@ -436,9 +436,9 @@ impl Node {
     fn tell_circle(&mut self, id: CircleId, again: bool) {
         let (Some(circle), Some(me)) = (self.circles.get_mut(&id), &self.me) else { return };
         let link = circle.relay.as_ref().and_then(|relay| self.links.get(relay));
-        let held = link.and_then(|link| link.held(&circle.hint));
+        let flow = link.map(|link| (link.held(&circle.hint), link.arriving(&circle.hint)));
         let link = link.map_or(LinkView::None, |link| link.view(&circle.hint, self.now.mono));
-        let view = circle.view(link, held, &me.key.id(), self.now.mono);
+        let view = circle.view(link, flow.unwrap_or_default(), &me.key.id(), self.now.mono);
         if again || circle.told.as_ref() != Some(&view) {
             circle.told = Some(view.clone());
             self.event(Event::Circle(view));

@@ -64,7 +64,13 @@ fn what_is_long_on_its_way_over_a_slow_line_comes_through_one_socket() {
     let before = world.relay.requests["POST /v1/relay/session"];
     world.relay.frame_ms = 100;
     world.start(1);
-    world.run(60_000);
+    let arriving = |world: &World| world.devices[1].model.circle(circle).and_then(|view| view.arriving);
+    world.run(15_000);
+    assert_eq!(arriving(&world), None, "what is soon here needs no words");
+    world.run(10_000);
+    assert!(arriving(&world).is_some_and(|so_far| (200..300).contains(&so_far)), "{:?}", arriving(&world));
+    world.run(35_000);
+    assert_eq!(arriving(&world), None);
     assert_eq!(world.texts(1, circle, "general").len(), 300);
     assert_eq!(world.relay.requests["POST /v1/relay/session"] - before, 1);
 }

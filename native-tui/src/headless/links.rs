@@ -50,6 +50,7 @@ mod tests {
             unsent: 0,
             retention: Retention { messages: 1, days: 1 },
             held: None,
+            arriving: None,
         }
     }
 

@@ -187,6 +187,9 @@ fn join(client: &mut Client, code: &str, relay: Option<String>, json: bool) -> R
 fn send(client: &mut Client, wanted: &str, text: &[String], json: bool) -> Result<Done, String> {
     let text = if text == ["-"] { read_text(std::io::stdin())? } else { text.join(" ") };
     let (circle, channel) = client.channel(wanted)?;
+    if let Some(why) = not_in(client.circle(circle)?, channel, "nothing was sent") {
+        return Err(why);
+    }
     let msg_id = submit(client, circle, channel, &text)?;
     let until = Instant::now() + SEND_PATIENCE;
     let mut generation = None;
@@ -280,8 +283,8 @@ fn history(client: &mut Client, wanted: &str, limit: u32) -> Result<String, Stri
     let (circle, channel) = client.channel(wanted)?;
     match client.ask(&Command::History { circle, channel, before: None, limit })? {
         Reply::History { messages, .. } => {
-            let unreadable = unreadable(client.circle(circle)?, channel).filter(|_| messages.is_empty());
-            if let Some(why) = unreadable {
+            let not_in = not_in(client.circle(circle)?, channel, UNREAD).filter(|_| messages.is_empty());
+            if let Some(why) = not_in {
                 return Err(why);
             }
             Ok(messages.iter().map(|message| print::message(&client.model, message)).collect())
@@ -290,17 +293,20 @@ fn history(client: &mut Client, wanted: &str, limit: u32) -> Result<String, Stri
     }
 }
 
-/// Why nothing of a channel can be read, as far as one is not in it.
-fn unreadable(circle: &CircleView, channel: ChannelId) -> Option<String> {
+const UNREAD: &str = "nothing of it can be read here";
+
+/// That one is not in a channel, and what comes of that.
+fn not_in(circle: &CircleView, channel: ChannelId, so: &str) -> Option<String> {
     let channel = circle.channels.iter().find(|known| known.id == channel)?;
     let name = &channel.name;
     match channel.membership {
         Membership::Joined => None,
-        Membership::Outside => Some(format!(
-            "you are not in #{name}, so nothing of it can be read here. Join it in the chat with /channel join {name}"
-        )),
+        Membership::Outside => {
+            let join = target::joining(channel);
+            Some(format!("you are not in #{name}, so {so}. Join it in the chat with {join}"))
+        }
         Membership::Requested => Some(format!(
-            "you have asked to be let into #{name}, and its creator has not answered: until then nothing of it can be read here"
+            "you have asked to be let into #{name}, and its creator has not answered yet, so {so}"
         )),
     }
 }
@@ -362,8 +368,13 @@ fn tail(client: &mut Client, printer: &Printer, wanted: Option<&str>) -> Result<
     let only = match wanted {
         Some(wanted) => {
             let (circle, channel) = target::channel(client.model.circles(), wanted)?;
-            if let Some(why) = channel.and_then(|channel| unreadable(circle, channel.id)) {
-                notice(&why);
+            if let Some(channel) = channel
+                && let Some(why) = not_in(circle, channel.id, UNREAD)
+            {
+                if channel.membership == Membership::Outside {
+                    return Err(why);
+                }
+                notice(&format!("{why}; what is written once you are let in is waited for"));
             }
             Some((circle.id, channel.map(|channel| channel.id)))
         }
@@ -423,11 +434,12 @@ mod tests {
                 unsent: 0,
                 retention: Retention { messages: 1, days: 1 },
                 held: None,
+                arriving: None,
             };
-            unreadable(&circle, ChannelId([2; 16]))
+            not_in(&circle, ChannelId([2; 16]), UNREAD)
         };
         assert_eq!(of(Membership::Joined), None);
-        assert!(of(Membership::Outside).is_some_and(|why| why.contains("/channel join locked")));
+        assert!(of(Membership::Outside).is_some_and(|why| why.contains("/channel join locked PASSPHRASE")));
         assert!(of(Membership::Requested).is_some_and(|why| why.contains("has not answered")));
     }
 

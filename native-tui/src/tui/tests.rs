@@ -72,6 +72,7 @@ fn garden() -> CircleView {
         unsent: 0,
         retention: Retention { messages: 1_000, days: 30 },
         held: None,
+        arriving: None,
     }
 }
 

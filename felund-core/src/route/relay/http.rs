@@ -245,6 +245,9 @@ impl RelayLink {
                 let answer: MessagesResponse = serde_json::from_slice(body).ok()?;
                 let first = answer.messages.first().map(|stored| Cursor(stored.cursor.0.saturating_sub(1)));
                 self.read_to(hint, self.legs.get(&hint)?.poll_after, first.unwrap_or(answer.next), cx);
+                if answer.more {
+                    self.legs.get_mut(&hint)?.arriving.get_or_insert(0);
+                }
                 for stored in answer.messages {
                     self.arrived(hint, stored.cursor, stored.envelope.to_cbor(), cx);
                 }
@@ -253,7 +256,7 @@ impl RelayLink {
                 // Whoever says that there is more has got further.
                 let more = answer.more && leg.cursor != leg.poll_after;
                 if !more {
-                    cx.events.push(LinkEvent::CaughtUp { hint });
+                    self.all_arrived(hint, cx);
                 }
                 if changed {
                     cx.events.push(LinkEvent::Changed);

@@ -25,6 +25,9 @@ use crate::{
 };
 use rand_core::Rng as _;
 
+/// What was stored is spoken of as being on its way once so many envelopes of it have come.
+const MANY: u32 = 200;
+
 /// What a link needs of its node while it works.
 #[derive(Debug)]
 pub(crate) struct Cx<'a> {
@@ -121,6 +124,8 @@ struct Leg {
     after: Cursor,
     poll_after: Cursor,
     attach: Attach,
+    /// How many envelopes have come of what was stored, until all of it is here.
+    arriving: Option<u32>,
     /// The relay said that it has no key for this circle, or was never read from: registering comes first.
     unknown: bool,
     register_at: u64,
@@ -258,6 +263,7 @@ impl RelayLink {
             post: None,
             outbox: VecDeque::new(),
             batch: crate::config::MAX_BATCH,
+            arriving: None,
             hold: Hold::default(),
             post_hold: Hold::default(),
             post_failures: 0,
@@ -405,6 +411,11 @@ impl RelayLink {
         let reached = leg.attach == Attach::Live || self.polling && self.down.is_none() && !leg.hold.lasts;
         let reason = &leg.post_hold.reason;
         (reached && !reason.is_empty()).then(|| reason.clone())
+    }
+
+    /// How many envelopes have come of what was stored while more of it comes; nothing where it is about to be here.
+    pub(crate) fn arriving(&self, hint: &CircleHint) -> Option<u32> {
+        self.legs.get(hint)?.arriving.filter(|so_far| *so_far >= MANY)
     }
 
     /// Does whatever the present state still lacks.

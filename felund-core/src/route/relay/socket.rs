@@ -1,6 +1,6 @@
 //! The WebSocket of a link: attaching circles, frames, and noticing that it is dead.
 
-use super::{Attach, Cx, LinkEvent, Ping, Post, RelayLink, Socket};
+use super::{Attach, Cx, LinkEvent, MANY, Ping, Post, RelayLink, Socket};
 use crate::{
     config::{MAX_HOLD_MS, PING_INTERVAL_MS, PONG_TIMEOUT_MS},
     ids::{CircleHint, Cursor},
@@ -150,8 +150,18 @@ impl RelayLink {
         let Some(leg) = self.legs.get_mut(&hint) else { return };
         if cursor > leg.cursor {
             leg.cursor = cursor;
+            leg.arriving = leg.arriving.map(|so_far| so_far.saturating_add(1));
             cx.events.push(LinkEvent::Envelope { hint, cursor, bytes });
         }
+    }
+
+    /// Nothing that was stored is lacking.
+    pub(super) fn all_arrived(&mut self, hint: CircleHint, cx: &mut Cx<'_>) {
+        let Some(leg) = self.legs.get_mut(&hint) else { return };
+        if leg.arriving.take() >= Some(MANY) {
+            cx.events.push(LinkEvent::Changed);
+        }
+        cx.events.push(LinkEvent::CaughtUp { hint });
     }
 
     /// Reading has come to `cursor`. Where that does not lie behind what was asked for, the relay has lost its log and has
@@ -191,7 +201,7 @@ impl RelayLink {
             ServerFrame::Attached { hint, peers, server_time } => {
                 self.learn_clock(server_time, cx);
                 if let Some(leg) = self.legs.get_mut(&hint) {
-                    leg.attach = Attach::Live;
+                    (leg.attach, leg.arriving) = (Attach::Live, Some(0));
                     leg.hold.over();
                     self.polling = false;
                     self.recovered(cx);
@@ -206,11 +216,11 @@ impl RelayLink {
             }
             ServerFrame::CaughtUp { hint, cursor } => {
                 self.read_to(hint, self.asked_after(&hint), cursor, cx);
+                self.all_arrived(hint, cx);
                 // Not before: the answer would wait behind what was stored.
                 if self.rtt_ms.is_none() {
                     self.probe(PONG_TIMEOUT_MS, cx);
                 }
-                cx.events.push(LinkEvent::CaughtUp { hint });
             }
             ServerFrame::Stored { hint, seq, stored } => {
                 let post = self.legs.get(&hint).and_then(|leg| leg.post);

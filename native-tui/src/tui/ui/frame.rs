@@ -123,6 +123,9 @@ fn state(app: &App, circle: &CircleView) -> String {
         LinkView::Live => parts.push("relay live, nobody else here".to_owned()),
         other => parts.push(words::link(other)),
     }
+    if let Some(so_far) = circle.arriving {
+        parts.insert(0, format!("catching up, {so_far} so far"));
+    }
     if let Some(reason) = &circle.held {
         parts.insert(0, held(reason));
     }
