@@ -284,10 +284,13 @@ impl App {
 
     /// Notifies of a message that no other tab shows: one that does marks it as read.
     fn notify_unless_read(self, place: Place, key: Key, title: String, text: String) {
+        let read_up_to = move || self.channel_at(place).and_then(|channel| channel.read_up_to);
+        let before = read_up_to();
         spawn_local(async move {
             platform::pause(READ_MS).await;
-            let Some(channel) = self.channel_at(place) else { return };
-            if channel.read_up_to.is_none_or(|read| read < key) {
+            let now = read_up_to();
+            // One that came late is before what was read, and unread all the same.
+            if now == before || now.is_none_or(|read| read < key) {
                 platform::notify(title, &text, &place.channel.to_string());
             }
         });
