@@ -1,7 +1,7 @@
 //! What becomes of questions when owners end, records are damaged and processes are asked to end.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-use felund_core::view::{LinkView, Reach};
+use felund_core::view::{Access, LinkView, Membership, Reach};
 
 use super::{caught_up::DIRECT_PATIENCE, passphrase::type_hidden, *};
 
@@ -54,6 +54,42 @@ fn damage(dir: &std::path::Path, record: &str) {
     let mut store = crate::storage::Sqlite::open(&dir.join("felund.db")).expect("opens");
     let op = felund_core::store::Op::PutRecord(record.to_owned(), vec![0]);
     store.write(&[felund_core::store::Batch { ops: vec![op], strict: true }]).expect("writes");
+}
+
+#[test]
+fn who_is_not_in_a_channel_is_told_how_to_join_it_and_waits_for_nothing() {
+    let temp = tempfile::tempdir().expect("tempdir");
+    let (options, circle) = with_circle(temp.path());
+    let mut client = Client::open(options, Setup::default()).expect("opens");
+    let made = client.ask(&Command::CreateChannel {
+        circle,
+        name: "seed vault".into(),
+        access: Access::Key,
+        passphrase: Some("nine tulip bulbs".into()),
+    });
+    let Ok(Reply::Channel { channel_id: channel }) = made else { panic!("{made:?}") };
+    client.ask(&Command::LeaveChannel { circle, channel }).expect("leaves");
+    let (wanted, text) = ("garden club/seed vault", ["hello".to_owned()]);
+    let is_in = |client: &Client| {
+        let channels = &client.circle(circle).expect("there").channels;
+        channels.iter().any(|it| it.id == channel && it.membership == Membership::Joined)
+    };
+    while is_in(&client) {
+        assert_eq!(client.step(Instant::now() + ANSWER), Ok(true));
+    }
+    let told = [
+        super::super::send(&mut client, wanted, &text, false).err(),
+        super::super::history(&mut client, wanted, 1).err(),
+        {
+            let printer = client.printer().expect("prints");
+            client.sender.send(Signal::Stop).expect("it listens");
+            super::super::tail(&mut client, &printer, Some(wanted)).err()
+        },
+    ];
+    for why in told {
+        let why = why.expect("is not in it");
+        assert!(why.ends_with("/channel join \"seed vault\" PASSPHRASE"), "{why}");
+    }
 }
 
 #[test]

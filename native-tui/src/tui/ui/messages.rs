@@ -17,7 +17,7 @@ use super::{
     },
     words, wrap,
 };
-use crate::text::clean;
+use crate::{target, text::clean};
 
 const CLOCK: usize = 6;
 /// How far an own message got, of fewer than ten others: a column before it, the words, and one behind them.
@@ -218,10 +218,10 @@ fn outside(channel: &ChannelView) -> Vec<String> {
             "Its creator has not answered yet.".to_owned(),
         ];
     }
+    let join = target::joining(channel);
     let how = match channel.access {
-        Access::Public => format!("/channel join {name}"),
-        Access::Key => format!("/channel join {name} PASSPHRASE"),
-        Access::Invite => format!("/channel join {name}   asks its creator to let you in"),
+        Access::Public | Access::Key => clean(&join).into_owned(),
+        Access::Invite => format!("{}   asks its creator to let you in", clean(&join)),
     };
     vec![format!("You are not in #{name}, which is {}.", channel.access.as_str()), how]
 }
