@@ -19,6 +19,7 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
+use percent_encoding::percent_decode_str;
 use sha2::{Digest, Sha256};
 
 use crate::{app::App, compress, policy::policy};
@@ -95,6 +96,7 @@ impl Assets {
 
     /// The file a request means: navigations within the app are the page.
     fn find(&self, path: &str, headers: &HeaderMap) -> Option<&Asset> {
+        let path = &*percent_decode_str(path).decode_utf8_lossy();
         let page = || self.files.get("/index.html");
         if path == "/" {
             return page();
@@ -109,16 +111,27 @@ impl Assets {
 }
 
 fn read_dir(dir: &Path, prefix: &str, out: &mut HashMap<String, Bytes>) -> io::Result<()> {
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        let path = format!("{prefix}/{}", entry.file_name().to_string_lossy());
-        if entry.file_type()?.is_dir() {
-            read_dir(&entry.path(), &path, out)?;
+    for entry in fs::read_dir(dir).map_err(|e| at(dir, &e))? {
+        let entry = entry.map_err(|e| at(dir, &e))?;
+        let (name, file) = (entry.file_name(), entry.path());
+        let name = name.to_string_lossy();
+        // What is hidden, as a repository is, was not put there for everybody.
+        if name.starts_with('.') && name != ".well-known" {
+            continue;
+        }
+        let path = format!("{prefix}/{name}");
+        if fs::metadata(&file).map_err(|e| at(&file, &e))?.is_dir() {
+            read_dir(&file, &path, out)?;
         } else {
-            out.insert(path, fs::read(entry.path())?.into());
+            out.insert(path, fs::read(&file).map_err(|e| at(&file, &e))?.into());
         }
     }
     Ok(())
+}
+
+/// The error with what it is about.
+fn at(path: &Path, e: &io::Error) -> io::Error {
+    io::Error::new(e.kind(), format!("{}: {e}", path.display()))
 }
 
 impl Asset {

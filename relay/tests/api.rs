@@ -133,6 +133,12 @@ fn callers_that_hang_up_take_no_reader_from_others() {
     });
 }
 
+/// An envelope's members, in their order and without their names.
+fn as_array(envelope: &Value) -> Value {
+    let names = "v msg_id circle_id channel_id author_node_id created_ts type key_id compression iv enc sig";
+    names.split(' ').map(|name| envelope[name].clone()).collect()
+}
+
 #[test]
 fn one_forged_envelope_refuses_its_batch() {
     let (_dir, relay) = relay(&[]);
@@ -155,11 +161,13 @@ fn one_forged_envelope_refuses_its_batch() {
         with("iv", "AAAA".into()),
         with("enc", "".into()),
         with("extra", 1.into()),
+        as_array(&good),
         Value::Null,
     ] {
         let answer = member.post_json("/v1/messages", &json!({"messages": [good, bad]}));
         assert_eq!((answer.status, answer.code().as_str()), (400, "BAD_REQUEST"), "{bad}");
     }
+    assert_eq!(member.post_json("/v1/messages", &json!([[good]])).status, 400);
     assert_eq!(member.get("/v1/messages").json()["messages"], json!([]), "nothing of them was stored");
     assert_eq!(member.post_json("/v1/messages", &json!({"messages": [good]})).status, 200);
 }
@@ -466,4 +474,35 @@ fn a_folders_files_are_served_with_their_types_and_cached_by_name() {
     assert_eq!(http.call("GET", "/nothing.js", &headers(&[("accept", "text/html")]), b"").status, 404);
     assert_eq!(http.call("GET", "/../Cargo.toml", &[], b"").status, 404);
     assert_eq!(http.call("POST", "/", &[], b"").status, 405);
+}
+
+#[test]
+fn a_folders_files_are_found_by_any_name_and_behind_links_and_hidden_ones_are_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let web = tempfile::tempdir().unwrap();
+    let other = tempfile::tempdir().unwrap();
+    for name in [".git", ".well-known", "b c"] {
+        std::fs::create_dir(web.path().join(name)).unwrap();
+    }
+    for name in [".env", ".git/config", ".well-known/security.txt", "b c/über%20.txt"] {
+        std::fs::write(web.path().join(name), name).unwrap();
+    }
+    std::fs::write(other.path().join("a.txt"), "linked").unwrap();
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(other.path(), web.path().join("link")).unwrap();
+    let options = ["--web-dir", web.path().to_str().unwrap()];
+    let relay = TestRelay::start(dir.path(), &options);
+    let mut http = Http::connect(relay.address);
+    let mut get = |path: &str| http.call("GET", path, &[], b"");
+    assert_eq!(get("/b%20c/%C3%BCber%2520.txt").body, "b c/über%20.txt".as_bytes());
+    assert_eq!(get("/%2Ewell-known/security.txt").status, 200);
+    assert_eq!((get("/.env").status, get("/.git/config").status), (404, 404));
+    #[cfg(unix)]
+    {
+        assert_eq!(get("/link/a.txt").body, b"linked");
+        relay.stop();
+        std::os::unix::fs::symlink("nowhere", web.path().join("dangling")).unwrap();
+        let error = TestRelay::try_start(dir.path(), &options).err().unwrap();
+        assert!(error.contains("dangling: No such file") && error.contains("--web-dir"), "{error}");
+    }
 }
