@@ -25,7 +25,7 @@ CIRCLE is a name or the beginning of an id. Commands run beside a running client
 are carried out through it.
 
 Exit status: 0 done; 1 failed, the reason is on standard error; 2 wrong usage; 3 `send`: the message is kept on \
-this device and is sent the next time Felund runs.
+this device and is sent later: by the client that is running, or the next time Felund runs.
 
 FELUND_PASSPHRASE opens keys that a passphrase protects, for commands without a terminal to ask on.";
 

@@ -205,7 +205,7 @@ fn send(client: &mut Client, wanted: &str, text: &[String], json: bool) -> Resul
             return Ok(print::sent(msg_id, delivery, json).into());
         }
         if !client.step(until)? {
-            say_kept(client, circle, msg_id);
+            notice(&why_kept(client.circle(circle).ok(), client.is_mirror(), msg_id));
             return Ok(Done { text: print::kept(msg_id, json), code: ExitCode::from(EXIT_KEPT) });
         }
     }
@@ -240,16 +240,24 @@ fn newest(client: &mut Client, circle: CircleId, channel: ChannelId) -> Result<V
     }
 }
 
-fn say_kept(client: &Client, circle: CircleId, msg_id: MsgId) {
-    let why = match client.circle(circle).map(|circle| (&circle.link, &circle.held)) {
-        Ok((LinkView::Down { reason, .. }, _)) => format!("the relay cannot be reached: {reason}"),
-        Ok((LinkView::None, _)) => "the circle has no relay, and no member is connected".to_owned(),
-        Ok((_, Some(reason))) => held(reason),
+/// Why a message is on this device only, and when it is sent.
+fn why_kept(circle: Option<&CircleView>, beside: bool, msg_id: MsgId) -> String {
+    let mut as_soon_as = "the relay takes it";
+    let why = match circle.map(|circle| (&circle.link, &circle.held)) {
+        Some((LinkView::Down { reason, .. }, _)) => format!("the relay cannot be reached: {reason}"),
+        Some((LinkView::None, _)) => {
+            as_soon_as = "a member is connected";
+            "the circle has no relay, and no member is connected".to_owned()
+        }
+        Some((_, Some(reason))) => held(reason),
         _ => "the relay did not confirm it in time".to_owned(),
     };
-    notice(&format!(
-        "{why}. Nothing is lost: message {msg_id} is kept here and is sent the next time Felund runs"
-    ));
+    let sent = if beside {
+        format!(", and the client that is running sends it as soon as {as_soon_as}")
+    } else {
+        " and is sent the next time Felund runs".to_owned()
+    };
+    format!("{why}. Nothing is lost: message {msg_id} is kept here{sent}")
 }
 
 /// A text without the line breaks at its end.
@@ -441,6 +449,18 @@ mod tests {
         assert_eq!(of(Membership::Joined), None);
         assert!(of(Membership::Outside).is_some_and(|why| why.contains("/channel join locked PASSPHRASE")));
         assert!(of(Membership::Requested).is_some_and(|why| why.contains("has not answered")));
+    }
+
+    #[test]
+    fn a_message_that_is_kept_beside_a_running_client_waits_for_no_other() {
+        let mut circle = target::tests::circle_view("garden club", 1);
+        let down = LinkView::Down { reason: "refused".into(), retry_in_s: 1 };
+        for (link, as_soon_as) in [(LinkView::None, "a member is connected"), (down, "the relay takes it")] {
+            circle.link = link;
+            let said = |beside| why_kept(Some(&circle), beside, MsgId([3; 16]));
+            assert!(said(true).ends_with(as_soon_as), "{}", said(true));
+            assert!(said(false).ends_with("the next time Felund runs"));
+        }
     }
 
     #[test]
