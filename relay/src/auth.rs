@@ -15,7 +15,7 @@ use felund_core::{
     config::{MAX_HTTP_BODY, MAX_REQUEST_SKEW_S},
     ids::{CircleHint, NodeId},
     relay_api::{
-        RegisterRequest, path,
+        RegisterRequest, object, path,
         signing::{
             ApiKey, Canonical, HEADER_CIRCLE, HEADER_NODE, HEADER_NODE_SIGNATURE, HEADER_NONCE,
             HEADER_SIGNATURE, HEADER_TS, Ticket,
@@ -90,7 +90,8 @@ pub(crate) struct JsonBody<T>(pub(crate) T);
 
 impl<T: DeserializeOwned> FromBody for JsonBody<T> {
     fn from_body(body: &[u8]) -> Result<Self, ApiError> {
-        let value = serde_json::from_slice(body).map_err(|e| {
+        let mut json = serde_json::Deserializer::from_slice(body);
+        let value = object(&mut json).and_then(|value| json.end().map(|()| value)).map_err(|e| {
             ApiError::bad_request(format!("the body is not what this endpoint takes: {e}; nothing was done"))
         })?;
         Ok(Self(value))

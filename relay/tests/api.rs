@@ -346,9 +346,18 @@ fn the_api_describes_itself() {
     assert_eq!(health["ok"], true);
     assert!(health["time"].as_u64().unwrap().abs_diff(common::now()) < 5);
     let api = http.call("GET", "/v1/openapi.json", &[], b"").json();
-    for path in
-        ["health", "register", "peers", "messages", "signal", "relay/session", "relay/ws", "ice", "metrics"]
-    {
+    for path in [
+        "health",
+        "openapi.json",
+        "register",
+        "peers",
+        "messages",
+        "signal",
+        "relay/session",
+        "relay/ws",
+        "ice",
+        "metrics",
+    ] {
         assert!(api["paths"][format!("/v1/{path}")].is_object(), "{path}");
     }
     let mut named = Vec::new();
@@ -395,7 +404,9 @@ fn the_api_describes_itself() {
     let after = &api["paths"]["/v1/messages"]["get"]["parameters"][0];
     assert_eq!((&after["name"], &after["in"]), (&json!("after"), &json!("query")));
     assert_eq!(api["security"][0].as_object().unwrap().len(), 6, "all headers together");
-    for (path, unsigned) in [("health", true), ("relay/ws", true), ("messages", false)] {
+    for (path, unsigned) in
+        [("health", true), ("openapi.json", true), ("relay/ws", true), ("messages", false)]
+    {
         let security = &api["paths"][format!("/v1/{path}")]["get"]["security"];
         assert_eq!(*security == json!([{}]), unsigned, "{path}: {security}");
     }

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     config::{ENVELOPE_VERSION, MAX_ENC_LEN, MAX_ENVELOPE_LEN, MAX_KEY_ID_LEN, MAX_TYPE_LEN, MIN_ENC_LEN},
     ids::{Base64, ChannelId, CircleId, MsgId, NodeId, decode_array},
+    relay_api::object,
 };
 
 const SIGNATURE_DOMAIN: &[u8] = b"felund-envelope-v2";
@@ -389,7 +390,7 @@ impl Serialize for Envelope {
 impl<'de> Deserialize<'de> for Envelope {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         use serde::de::Error;
-        let j = JsonEnvelope::deserialize(d)?;
+        let j: JsonEnvelope = object(d)?;
         if j.v != ENVELOPE_VERSION {
             return Err(D::Error::custom(EnvelopeError::UnsupportedVersion(j.v)));
         }

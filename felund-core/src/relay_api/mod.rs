@@ -3,13 +3,17 @@
 //! Paths, JSON bodies and error codes are here; request signing is in [`signing`]. Nothing in this module names a
 //! circle secret, a message key or a plaintext: the relay is built from it.
 
+mod object;
 mod server_uri;
 pub mod signing;
 
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-pub use self::server_uri::{Scheme, ServerUri};
+pub use self::{
+    object::object,
+    server_uri::{Scheme, ServerUri},
+};
 use crate::{
     envelope::Envelope,
     ids::{Base64, CircleHint, Cursor, MsgId, NodeId},
