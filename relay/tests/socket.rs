@@ -423,6 +423,9 @@ fn malformed_frames_are_refused_and_foreign_ones_close_the_socket() {
         let ServerFrame::Refused { code, .. } = socket.next() else { panic!() };
         assert_eq!(code, "BAD_REQUEST");
     }
+    socket.send(&ClientFrame::Post { hint: member.circle.hint(), seq: 3, envelopes: Vec::new() });
+    let ServerFrame::Refused { seq, code, .. } = socket.next() else { panic!() };
+    assert_eq!((seq, code.as_str()), (Some(3), "BAD_REQUEST"), "a post of nothing");
     socket.send_raw(&client_frame(9, b"hello"));
     assert_eq!(socket.message(), Message::Pong(b"hello".to_vec()));
     socket.send_raw(&client_frame(1, b"text"));

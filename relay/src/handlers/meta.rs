@@ -55,6 +55,7 @@ pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
     ),
     paths(
         health,
+        openapi,
         metrics,
         presence::register,
         presence::unregister,
@@ -99,7 +100,9 @@ impl Modify for Signature {
     }
 }
 
-/// `GET /v1/openapi.json`.
+/// This description.
+#[utoipa::path(get, path = "/v1/openapi.json", tag = "meta", security(()),
+    responses((status = 200, description = "an OpenAPI 3.1 document", body = serde_json::Value), crate::error::Refused))]
 pub(crate) async fn openapi() -> Response {
     Json(Api::openapi()).into_response()
 }
