@@ -7,7 +7,7 @@ use felund_core::{
     view::{CircleView, LinkView},
 };
 
-/// Circles whose relay was said not to be reached.
+/// Circles whose relay was said to be unavailable.
 #[derive(Debug, Default)]
 pub(super) struct Links(HashSet<CircleId>);
 
@@ -21,11 +21,11 @@ impl Links {
         let name = &circle.name;
         match &circle.link {
             LinkView::Down { reason, .. } if self.0.insert(circle.id) => Some(format!(
-                "the relay of {name} cannot be reached ({reason}). It is tried again and again; what others send \
+                "the relay of {name} is unavailable ({reason}). It is tried again and again; what others send \
                  through it comes then"
             )),
             LinkView::Live | LinkView::Polling if self.0.remove(&circle.id) => {
-                Some(format!("the relay of {name} is reached again"))
+                Some(format!("the relay of {name} is available again"))
             }
             _ => None,
         }
@@ -61,11 +61,11 @@ mod tests {
         let down = |reason: &str| LinkView::Down { reason: reason.into(), retry_in_s: 1 };
         assert_eq!(said(LinkView::Connecting), Vec::<String>::new());
         assert_eq!(said(LinkView::Live), Vec::<String>::new(), "as everybody expects");
-        assert!(said(down("refused"))[0].contains("garden club cannot be reached (refused)"));
+        assert!(said(down("refused"))[0].contains("garden club is unavailable (refused)"));
         for link in [down("no answer"), LinkView::Connecting, down("refused")] {
             assert_eq!(said(link), Vec::<String>::new());
         }
-        assert!(said(LinkView::Polling)[0].contains("reached again"));
+        assert!(said(LinkView::Polling)[0].contains("available again"));
         assert_eq!(said(LinkView::Live), Vec::<String>::new());
     }
 }

@@ -244,7 +244,7 @@ fn newest(client: &mut Client, circle: CircleId, channel: ChannelId) -> Result<V
 fn why_kept(circle: Option<&CircleView>, beside: bool, msg_id: MsgId) -> String {
     let mut as_soon_as = "the relay takes it";
     let why = match circle.map(|circle| (&circle.link, &circle.held)) {
-        Some((LinkView::Down { reason, .. }, _)) => format!("the relay cannot be reached: {reason}"),
+        Some((LinkView::Down { reason, .. }, _)) => format!("the relay is unavailable: {reason}"),
         Some((LinkView::None, _)) => {
             as_soon_as = "a member is connected";
             "the circle has no relay, and no member is connected".to_owned()

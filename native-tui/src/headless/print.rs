@@ -192,7 +192,7 @@ fn link(link: &LinkView) -> String {
         LinkView::Connecting => "connecting".to_owned(),
         LinkView::Live => "live through the relay".to_owned(),
         LinkView::Polling => "polling the relay".to_owned(),
-        LinkView::Down { reason, .. } => format!("relay unreachable: {}", clean(reason)),
+        LinkView::Down { reason, .. } => format!("relay unavailable: {}", clean(reason)),
     }
 }
 
@@ -231,6 +231,15 @@ mod tests {
         let line: Value = serde_json::from_str(&super::message(&Model::default(), &message)).expect("JSON");
         assert_eq!(line["channel"], "general#02020202", "no list has told of it");
         assert_eq!((&line["channel_id"], &line["name"]), (&json!(ChannelId([2; 16])), &json!(message.label)));
+    }
+
+    #[test]
+    fn a_relay_that_refuses_a_circle_is_not_called_unreachable() {
+        let reason = "this relay takes no further circles";
+        let down = LinkView::Down { reason: reason.into(), retry_in_s: 1 };
+        assert_eq!(link(&down), "relay unavailable: this relay takes no further circles");
+        let circle = CircleView { link: down, ..crate::target::tests::circle_view("garden club", 1) };
+        assert_eq!(wait::trouble(&circle), Some(format!("is unavailable ({reason})")));
     }
 
     #[test]

@@ -59,7 +59,7 @@ impl Client {
 /// no member serves as well.
 pub(crate) fn trouble(circle: &CircleView) -> Option<String> {
     match &circle.link {
-        LinkView::Down { reason, .. } => Some(format!("cannot be reached ({reason})")),
+        LinkView::Down { reason, .. } => Some(format!("is unavailable ({reason})")),
         LinkView::Connecting if !has_direct(circle) => Some("has not answered so far".to_owned()),
         LinkView::Connecting | LinkView::None | LinkView::Live | LinkView::Polling => None,
     }

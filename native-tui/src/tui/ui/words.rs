@@ -43,7 +43,7 @@ pub(crate) fn link(link: &LinkView) -> String {
         LinkView::Connecting => "connecting…".to_owned(),
         LinkView::Live => "relay live".to_owned(),
         LinkView::Polling => "polling relay".to_owned(),
-        LinkView::Down { reason, .. } => format!("relay unreachable: {}", clean(reason)),
+        LinkView::Down { reason, .. } => format!("relay unavailable: {}", clean(reason)),
     }
 }
 
@@ -86,6 +86,13 @@ mod tests {
         assert_eq!(gone(59 * 60_000), "59 m ago");
         assert_eq!(gone(2 * 3_600_000), "2 h ago");
         assert_eq!(gone(3 * 86_400_000), "3 d ago");
+    }
+
+    #[test]
+    fn a_relay_that_refuses_a_circle_is_not_called_unreachable() {
+        let reason = "this relay takes no further circles".to_owned();
+        let said = link(&LinkView::Down { reason, retry_in_s: 1 });
+        assert_eq!(said, "relay unavailable: this relay takes no further circles");
     }
 
     #[test]
