@@ -4,9 +4,10 @@
 //! timestamp has left that window. Each is appended to a small journal with a plain write before the request is
 //! carried out. The page cache keeps such a write when the process dies, even by SIGKILL, so no request waits for
 //! the disk. Only a machine that loses power can lose journal entries; a start that finds another boot in the
-//! journal's marker therefore refuses timestamps up to a few seconds after itself (retryably, with the relay's
-//! time). Timestamps further ahead of the clock than those seconds are the one case that is synced at once. Where the
-//! journal itself is gone, these are refused, too, which takes as long as a clock may be ahead.
+//! journal's marker, or no journal beside a database, therefore refuses timestamps up to a few seconds after itself
+//! (retryably, with the relay's time). Timestamps further ahead of the clock than those seconds are the one case that is
+//! synced at once. Where the journal itself is gone nothing is known of these either, and they are let in: clients go by
+//! the relay's clock, and keeping everybody out for as long as theirs may be ahead would cost more than it saves.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -78,17 +79,7 @@ impl Nonces {
         let complete = new
             || ended.is_some_and(|end| now <= end.saturating_add(MAX_REQUEST_SKEW_S))
             || boot.as_ref().is_some_and(|boot| state == *boot);
-        let unknown = if complete {
-            0
-        } else if state.is_empty() {
-            tracing::warn!(
-                "there is no nonce journal, and what was asked for before must not be done again: requests are refused \
-                 for the next {MAX_REQUEST_SKEW_S} seconds"
-            );
-            now + MAX_REQUEST_SKEW_S
-        } else {
-            now + ALLOWANCE_S
-        };
+        let unknown = if complete { 0 } else { now + ALLOWANCE_S };
         // What an earlier start could not vouch for, this one cannot either.
         let floor = floor.parse().unwrap_or(0).max(unknown);
         let mut inner = Inner::default();
@@ -282,7 +273,7 @@ mod tests {
         // The first of these starts finds no folder, the second no marker in it.
         for _ in 0..2 {
             let nonces = Nonces::open(&path, false, 1_000).unwrap();
-            let latest = 1_000 + MAX_REQUEST_SKEW_S;
+            let latest = 1_000 + ALLOWANCE_S;
             assert_eq!(nonces.accept(&NODE, "a", latest, 1_000), Err(Refusal::BeforeStart));
             assert_eq!(nonces.accept(&NODE, "a", latest + 1, 1_001), Ok(()));
             nonces.close(1_001);
