@@ -109,7 +109,7 @@ fn a_conversation_goes_both_ways_and_says_how_far_each_message_got() {
     // What the header says of the connection follows what happens to it.
     let mut relay = relay;
     relay.kill();
-    terminal.wait_for("relay unreachable");
+    terminal.wait_for("relay unavailable");
     terminal.line("written in the dark");
     terminal.wait_until("a mark that it is only here", |screen| {
         screen.contents().lines().any(|row| row.contains("written in the dark") && row.contains('…'))

@@ -348,6 +348,12 @@ impl App {
                     self.show_invite(circle_id, name, invite);
                 }
             }
+            // What is being typed there, a passphrase perhaps, must not go on in the message input.
+            (Pending::Invite | Pending::Doctor | Pending::Safety(_), _)
+                if matches!(self.overlay, Some(Overlay::Settings(_))) =>
+            {
+                self.say("an answer came while the settings were open; ask again");
+            }
             (Pending::Invite, Reply::Invite { circle_id, name, invite }) => {
                 self.show_invite(circle_id, name, invite);
             }

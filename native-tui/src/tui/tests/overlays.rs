@@ -32,6 +32,18 @@ fn the_first_minute_asks_for_a_name_and_where_to_begin() {
 }
 
 #[test]
+fn an_answer_that_comes_late_takes_no_setting_away_that_is_being_typed() {
+    let mut app = chat();
+    app.asked(5, Pending::Doctor);
+    app.show_settings();
+    app.event(Event::Reply { id: 5, result: Ok(Reply::Doctor { findings: Vec::new() }) });
+    assert!(matches!(app.overlay, Some(super::super::overlay::Overlay::Settings(_))));
+    type_text(&mut app, "x");
+    assert!(app.editor.is_empty());
+    assert!(draw(&mut app, 80, 20).contains("ask again"));
+}
+
+#[test]
 fn a_passphrase_is_asked_for_and_never_shown() {
     let mut app = empty_app();
     app.event(Event::Locked);
