@@ -194,6 +194,26 @@ async fn the_database_gets_what_is_a_few_seconds_old_though_posts_never_pause() 
 }
 
 #[tokio::test]
+async fn posts_are_taken_while_another_program_holds_the_database() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(Store::open(dir.path(), QUOTA, 0, sink()).unwrap());
+    let circle = store.register(ApiKey::from_bytes([1; 32])).await.unwrap();
+    let other = Connection::open(dir.path().join("relay.sqlite")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    append(&store, &circle, &[1], 100).await.unwrap();
+    // The writer asks for the database, and waits for it in vain.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let taken = tokio::time::timeout(Duration::from_secs(30), append(&store, &circle, &[2], 100)).await;
+    taken.expect("an answer while the database is held").unwrap();
+    other.execute_batch("COMMIT").unwrap();
+    store.stop();
+    let store = Arc::new(Store::open(dir.path(), QUOTA, 0, sink()).unwrap());
+    let circle = store.register(ApiKey::from_bytes([1; 32])).await.unwrap();
+    assert_eq!(all(&store, &circle).await.len(), 2);
+    store.stop();
+}
+
+#[tokio::test]
 async fn circles_without_a_message_are_forgotten_after_a_day_unless_somebody_is_there() {
     let dir = tempfile::tempdir().unwrap();
     let store = Arc::new(Store::open(dir.path(), QUOTA, 0, sink()).unwrap());

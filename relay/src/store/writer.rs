@@ -19,7 +19,7 @@ use felund_core::{
     ids::{CircleHint, Cursor},
     relay_api::{Stored, signing::ApiKey},
 };
-use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
 
 use super::{
     Append, Circle, Circles, Done, Event, Fresh, Job, Quota, Sink, StoreError, block,
@@ -321,8 +321,12 @@ impl Writer {
         let pending = self.pending.records();
         let mut records: Vec<&Record> = pending.iter().chain(more).collect();
         records.sort_unstable_by_key(|record| (record.hint.0, record.seq));
-        // Merging reads what writing behind it does not: should that be damaged, whatever it is called, the relay goes on.
-        if self.write_blocks(&records, true).is_err() {
+        if let Err(error) = self.write_blocks(&records, true) {
+            use ErrorCode::{DatabaseBusy, DatabaseLocked, DiskFull};
+            if let Some(DatabaseBusy | DatabaseLocked | DiskFull) = error.sqlite_error_code() {
+                return Err(error.into());
+            }
+            // Merging reads what writing behind it does not: should that be damaged, whatever it is called, the relay goes on.
             self.write_blocks(&records, false)?;
         }
         self.stuck = false;
@@ -376,11 +380,12 @@ impl Writer {
         if self.pending.is_empty() {
             return;
         }
-        self.behind_since = Instant::now();
-        if let Err(error) = self.settle(&[])
-            && !std::mem::replace(&mut self.stuck, true)
-        {
-            tracing::error!("accepted messages stay in the journal, the database refuses them: {error}");
+        if let Err(error) = self.settle(&[]) {
+            // That may have taken long, and whoever waits for the journal comes first.
+            self.behind_since = Instant::now();
+            if !std::mem::replace(&mut self.stuck, true) {
+                tracing::error!("accepted messages stay in the journal, the database refuses them: {error}");
+            }
         }
     }
 
