@@ -114,7 +114,7 @@ impl Relay {
             config,
         });
         let stun = stun.map(|socket| tokio::spawn(stun::serve(socket, app.clone())));
-        let connections = Arc::new(Semaphore::new(app.config.max_connections.min(Semaphore::MAX_PERMITS)));
+        let connections = Arc::new(Semaphore::new(most_connections(&app.config) as usize));
         let (ending, ended) = watch::channel(false);
         let maintenance = tokio::spawn(app.clone().maintain());
         let shares = limits::Connections::new(&app.config);
@@ -139,7 +139,7 @@ impl Relay {
             stun.abort();
         }
         self.app.sockets.close_all();
-        let max = u32::try_from(self.app.config.max_connections).unwrap_or(u32::MAX);
+        let max = most_connections(&self.app.config);
         let finished = async {
             let _ = self.connections.acquire_many(max).await;
             while self.app.sockets.count() > 0 {
@@ -188,6 +188,11 @@ fn taken(address: SocketAddr, option: &str, e: &io::Error) -> StartError {
         _ => "please",
     };
     StartError(format!("cannot listen on {address}: {e}; {advice} choose another with {option}"))
+}
+
+/// How many are served at a time. Their permits are asked for at once in the end, which takes no greater number.
+fn most_connections(config: &Config) -> u32 {
+    u32::try_from(config.max_connections.min(Semaphore::MAX_PERMITS)).unwrap_or(u32::MAX)
 }
 
 fn unwritable(dir: &Path, e: &io::Error) -> StartError {

@@ -4,7 +4,12 @@
 //! a content hash may be cached for ever; the page, the service worker and the manifest are asked for each time
 //! and answered by their ETag.
 
-use std::{collections::HashMap, fs, io, path::Path, sync::Arc};
+use std::{
+    collections::HashMap,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use axum::{
     body::Body,
@@ -71,7 +76,7 @@ impl Assets {
     /// Those of a folder. A file `x.br` or `x.gz` beside `x` is its compressed form; one that has neither is compressed.
     pub(crate) fn from_dir(dir: &Path) -> io::Result<Self> {
         let mut contents = HashMap::new();
-        read_dir(dir, "", &mut contents)?;
+        read_dir(dir, "", &mut Vec::new(), &mut contents)?;
         let mut files = HashMap::new();
         for (path, raw) in
             contents.iter().filter(|(path, _)| !path.ends_with(".br") && !path.ends_with(".gz"))
@@ -110,7 +115,18 @@ impl Assets {
     }
 }
 
-fn read_dir(dir: &Path, prefix: &str, out: &mut HashMap<String, Bytes>) -> io::Result<()> {
+/// `within`: the folders that this one lies in. A link to one of them would go on for ever.
+fn read_dir(
+    dir: &Path,
+    prefix: &str,
+    within: &mut Vec<PathBuf>,
+    out: &mut HashMap<String, Bytes>,
+) -> io::Result<()> {
+    let folder = fs::canonicalize(dir).map_err(|e| at(dir, &e))?;
+    if within.contains(&folder) {
+        return Ok(());
+    }
+    within.push(folder);
     for entry in fs::read_dir(dir).map_err(|e| at(dir, &e))? {
         let entry = entry.map_err(|e| at(dir, &e))?;
         let (name, file) = (entry.file_name(), entry.path());
@@ -121,11 +137,12 @@ fn read_dir(dir: &Path, prefix: &str, out: &mut HashMap<String, Bytes>) -> io::R
         }
         let path = format!("{prefix}/{name}");
         if fs::metadata(&file).map_err(|e| at(&file, &e))?.is_dir() {
-            read_dir(&file, &path, out)?;
+            read_dir(&file, &path, within, out)?;
         } else {
             out.insert(path, fs::read(&file).map_err(|e| at(&file, &e))?.into());
         }
     }
+    within.pop();
     Ok(())
 }
 

@@ -501,7 +501,9 @@ fn a_folders_files_are_found_by_any_name_and_behind_links_and_hidden_ones_are_no
     }
     std::fs::write(other.path().join("a.txt"), "linked").unwrap();
     #[cfg(unix)]
-    std::os::unix::fs::symlink(other.path(), web.path().join("link")).unwrap();
+    for (name, folder) in [("link", other.path()), ("again", web.path()), ("once-more", web.path())] {
+        std::os::unix::fs::symlink(folder, web.path().join(name)).unwrap();
+    }
     let options = ["--web-dir", web.path().to_str().unwrap()];
     let relay = TestRelay::start(dir.path(), &options);
     let mut http = Http::connect(relay.address);
