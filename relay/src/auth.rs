@@ -215,8 +215,8 @@ fn check(app: &App, key: &ApiKey, headers: &SigningHeaders, canonical: &str) -> 
     app.nonces.accept(&headers.node, &headers.nonce, headers.ts, now).map_err(|refusal| match refusal {
         Refusal::Replay => ApiError::nonce_replay(),
         Refusal::BeforeStart => ApiError::expired_timestamp(
-            "the relay has just come back and takes no request that may be from before; sign again in a few seconds, or \
-             minutes if it lost its nonce journal",
+            "the relay has just come back and takes no request that may be from before; sign again in a few \
+             seconds",
         ),
         Refusal::TooMany => {
             ApiError::unavailable("the relay is overloaded; nothing was done, try again later")
