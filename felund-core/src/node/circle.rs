@@ -62,7 +62,7 @@ pub(super) struct Circle {
     pub(super) read: SortedMap<ChannelId, Key>,
     /// What others wrote and came when the user had read beyond it: unread until they read the channel again.
     pub(super) late: Vec<(ChannelId, Key)>,
-    /// Where channels began when more was to be kept, of those that were read: what is before that is filled in, and no news.
+    /// Where channels began when more was to be kept, where they were or will be read: what is before that is filled in, and no news.
     pub(super) began: SortedMap<ChannelId, Key>,
     pub(super) drafts: SortedMap<ChannelId, String>,
     /// What screens were told of it last.
@@ -385,11 +385,11 @@ impl Circle {
     /// More is to be kept from now on: what comes before where channels begin is no news. Of one that is empty that is all
     /// that was read.
     pub(super) fn fills_in(&mut self) {
-        let begins: SortedMap<ChannelId, Key> = self.log.beginnings().into_iter().collect();
-        for (channel, read) in &self.read {
-            let begins = begins.get(channel).unwrap_or(read);
-            let began = self.began.get(channel).unwrap_or(begins).max(begins);
-            self.began.insert(*channel, *began);
+        let read: Vec<(ChannelId, Key)> = self.read.iter().map(|(channel, key)| (*channel, *key)).collect();
+        let empty = read.into_iter().filter(|(channel, _)| self.log.page(channel, None, 1).is_none());
+        for (channel, begins) in self.log.beginnings().into_iter().chain(empty) {
+            let began = self.began.entry(channel).or_insert(begins);
+            *began = begins.max(*began);
         }
     }
 

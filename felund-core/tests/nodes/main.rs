@@ -150,7 +150,9 @@ fn who_keeps_more_gets_what_there_was_no_room_for_from_the_relay() {
 
 #[test]
 fn what_is_filled_in_before_what_was_read_is_no_news_whenever_the_device_restarts() {
-    for (days, restarted) in [(30, false), (30, true), (1, false), (1, true)] {
+    let all =
+        [false, true].map(|restarted| [(30, true, restarted), (30, false, restarted), (1, true, restarted)]);
+    for (days, read_before, restarted) in all.into_iter().flatten() {
         let mut world = World::new(2);
         let circle = world.circle("garden club");
         let keep = |world: &mut World, messages, days| {
@@ -164,18 +166,24 @@ fn what_is_filled_in_before_what_was_read_is_no_news_whenever_the_device_restart
         world.run(5_000);
         let last = world.history(0, circle, "general").pop().unwrap();
         let (channel, up_to) = (last.channel_id, last.key());
-        world.ask(0, Command::MarkRead { circle, channel, up_to }).unwrap();
+        let read = |world: &mut World| world.ask(0, Command::MarkRead { circle, channel, up_to }).unwrap();
+        if read_before {
+            read(&mut world);
+        }
         // All of it ages away where it is kept for a day.
         world.run(2 * 86_400_000);
         assert_eq!(world.texts(0, circle, "general").len(), if days == 1 { 0 } else { 3 });
         keep(&mut world, 100, 30);
+        if !read_before {
+            read(&mut world);
+        }
         if restarted {
             world.restart(0);
         }
         world.run(60_000);
         assert_eq!(world.texts(0, circle, "general").len(), 9);
         let unread = world.devices[0].model.circle(circle).unwrap().channels[0].unread;
-        assert_eq!(unread, 0, "for {days} days, restarted: {restarted}");
+        assert_eq!(unread, 0, "for {days} days, read before: {read_before}, restarted: {restarted}");
     }
 }
 

@@ -245,8 +245,10 @@ impl RelayLink {
                 let answer: MessagesResponse = serde_json::from_slice(body).ok()?;
                 let first = answer.messages.first().map(|stored| Cursor(stored.cursor.0.saturating_sub(1)));
                 self.read_to(hint, self.legs.get(&hint)?.poll_after, first.unwrap_or(answer.next), cx);
-                if answer.more {
-                    self.legs.get_mut(&hint)?.arriving.get_or_insert(0);
+                // An answer may come after the socket has taken over.
+                let leg = self.legs.get_mut(&hint)?;
+                if answer.more && leg.attach != Attach::Live {
+                    leg.arriving.get_or_insert(0);
                 }
                 for stored in answer.messages {
                     self.arrived(hint, stored.cursor, stored.envelope.to_cbor(), cx);

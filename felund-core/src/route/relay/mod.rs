@@ -346,7 +346,7 @@ impl RelayLink {
             });
             // Nothing is refused any more. What is refused next is news again.
             if leg.outbox.is_empty() {
-                leg.post_hold.over();
+                leg.post_hold = Hold::default();
             }
         }
     }

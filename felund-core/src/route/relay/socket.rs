@@ -183,7 +183,10 @@ impl RelayLink {
             return self.give_up("the relay sent a malformed frame", cx);
         };
         if let Socket::Open { heard, ping, prove_by, .. } = &mut self.socket {
-            *heard = cx.now.mono;
+            // Envelopes that come for minutes need no answer, and the relay must hear of this side, too.
+            if !matches!(frame, ServerFrame::Live { .. }) {
+                *heard = cx.now.mono;
+            }
             if matches!(frame, ServerFrame::Attached { .. } | ServerFrame::Refused { .. }) {
                 *prove_by = None;
             }
