@@ -41,14 +41,22 @@ fn who_is_let_in_stays_where_they_write_and_what_cannot_be_sent_is_kept() {
     });
     page.until_channel("plans", "");
     let told = "const notes = [...document.querySelectorAll('.note span')].map(e => e.textContent);
-        return notes.length === 1 && notes[0].startsWith(arguments[0])";
-    page.until("what has become of it, alone", told, &[json!("You were let into #plans.")]);
+        return notes.filter(note => note.startsWith(arguments[0])).length === 1";
+    page.until("what has become of it", told, &[json!("You were let into #plans.")]);
     let here = "return document.querySelector('button.channel.here').textContent.trim()";
     assert_eq!(page.run(here, &[]), "# general");
     assert_eq!(page.run("return window.pressed.isConnected", &[]), true, "buttons stay through all this");
 
+    page.type_into("composer", "/channels\u{e007}");
+    page.until("an answer", told, &[json!("Channels here")]);
+    page.type_into("composer", "/circles\u{e007}");
+    page.until("the next", told, &[json!("Your circles")]);
+    page.until("it alone", &told.replace("=== 1", "=== 0"), &[json!("Channels here")]);
     page.type_into("composer", "/channel switch plans\u{e007}");
-    page.until("no news", "return !document.querySelector('.note')", &[]);
+    page.until("no answer any more", &told.replace("=== 1", "=== 0"), &[json!("Your circles")]);
+    assert_eq!(page.run(told, &[json!("You were let into #plans.")]), true, "what nobody asked for stays");
+    let dismissed = "document.querySelectorAll('.note button').forEach(e => e.click()); return !document.querySelector('.note')";
+    page.until("no news", dismissed, &[]);
     page.type_into("composer", "/channel leave\u{e007}");
     page.until_channel("plans", " not joined");
     page.type_into("composer", "not lost\u{e007}");
@@ -108,7 +116,7 @@ fn an_invite_says_which_circle_it_is_to() {
     gone.kill();
     page.join_another(&far, "far away");
     let said = "return document.querySelector('.empty')?.textContent.includes(arguments[0])";
-    page.until("what is awaited", said, &[json!("The relay is not reached at the moment")]);
+    page.until("what is awaited", said, &[json!("The relay is not available at the moment")]);
 }
 
 /// Two frames of a film (YUV4MPEG2, 640 × 480, 4:2:0) that shows a QR code on a grey table.

@@ -61,6 +61,8 @@ pub(crate) enum Panel {
 pub(crate) struct Note {
     pub(crate) id: u32,
     pub(crate) error: bool,
+    /// Of what the user asked just now.
+    answer: bool,
     pub(crate) text: String,
 }
 
@@ -284,13 +286,13 @@ impl App {
 
     /// Notifies of a message that no other tab shows: one that does marks it as read.
     fn notify_unless_read(self, place: Place, key: Key, title: String, text: String) {
-        let read_up_to = move || self.channel_at(place).and_then(|channel| channel.read_up_to);
-        let before = read_up_to();
+        let before = self.channel_at(place).and_then(|channel| channel.read_up_to);
         spawn_local(async move {
             platform::pause(READ_MS).await;
-            let now = read_up_to();
+            let Some(channel) = self.channel_at(place) else { return };
             // One that came late is before what was read, and unread all the same.
-            if now == before || now.is_none_or(|read| read < key) {
+            let late = channel.read_up_to == before && channel.unread > 0;
+            if late || channel.read_up_to.is_none_or(|read| read < key) {
                 platform::notify(title, &text, &place.channel.to_string());
             }
         });
@@ -409,21 +411,28 @@ impl App {
         circle.channels.iter().find(|channel| channel.id == place.channel).cloned()
     }
 
-    /// Tells the user something: an error until they dismiss it, else until something newer is told or
-    /// [`App::forget_answers`].
+    /// Tells the user something until they dismiss it.
     pub(crate) fn note(self, error: bool, text: impl Into<String>) {
-        let text = text.into();
+        self.tell_note(error, false, text.into());
+    }
+
+    /// Answers what the user asked, until the next answer or [`App::forget_answers`].
+    pub(crate) fn answer(self, text: impl Into<String>) {
+        self.tell_note(false, true, text.into());
+    }
+
+    fn tell_note(self, error: bool, answer: bool, text: String) {
         let id = self.next_note.try_update_value(|next| {
             *next += 1;
             *next
         });
         let Some(id) = id else { return };
         self.notes.update(|notes| {
-            notes.retain(|note| note.text != text && (error || note.error));
+            notes.retain(|note| note.text != text && !(answer && note.answer));
             if notes.len() >= MAX_NOTES {
                 notes.remove(0);
             }
-            notes.push(Note { id, error, text });
+            notes.push(Note { id, error, answer, text });
         });
     }
 
@@ -432,9 +441,9 @@ impl App {
         self.next_note.get_value()
     }
 
-    /// The user has gone on: takes away what was told up to a note, but no error.
+    /// The user has gone on: takes away the answers up to a note.
     pub(crate) fn forget_answers(self, up_to: u32) {
-        self.notes.update(|notes| notes.retain(|note| note.error || note.id > up_to));
+        self.notes.update(|notes| notes.retain(|note| !note.answer || note.id > up_to));
     }
 
     pub(crate) fn dismiss(self, id: u32) {

@@ -56,7 +56,7 @@ pub(crate) fn run(app: App, line: &str, unsent: impl FnOnce(Place) + 'static) ->
         }
         Slash::Circles => {
             let names = circle_labels(&app.circles.read_untracked());
-            app.note(false, ["Your circles: ", &names.join(", ")].concat());
+            app.answer(["Your circles: ", &names.join(", ")].concat());
         }
         Slash::CircleCreate(name) => app.create(name),
         Slash::CircleSwitch(name) => {
@@ -66,7 +66,7 @@ pub(crate) fn run(app: App, line: &str, unsent: impl FnOnce(Place) + 'static) ->
         Slash::Name(name) => app.tell(Command::SetName { name }),
         Slash::Settings => app.panel_open(Panel::Settings),
         Slash::Doctor | Slash::Debug => app.panel_open(Panel::Doctor),
-        Slash::Quit => app.note(false, "To quit, close this tab. Everything is kept on this device."),
+        Slash::Quit => app.answer("To quit, close this tab. Everything is kept on this device."),
         other => {
             let circle = app.circle_now().ok_or("There is no circle yet: create or join one first.")?;
             in_circle(app, &circle, other)?;
@@ -84,7 +84,7 @@ fn in_circle(app: App, circle: &CircleView, command: Slash) -> Result<(), String
         Slash::CircleLeave => app.panel_open(Panel::Leave(id)),
         Slash::Channels => {
             let names: Vec<String> = circle.channels.iter().map(|c| ["#", &*c.name].concat()).collect();
-            app.note(false, ["Channels here: ", &names.join(", ")].concat());
+            app.answer(["Channels here: ", &names.join(", ")].concat());
         }
         Slash::ChannelCreate { name, access, passphrase } => {
             let passphrase = passphrase.map(|secret| secret.expose().clone());
@@ -109,7 +109,7 @@ fn in_circle(app: App, circle: &CircleView, command: Slash) -> Result<(), String
             } else {
                 ["Waiting: ", &names.join(", "), ". /channel approve NAME lets one in."].concat()
             };
-            app.note(false, text);
+            app.answer(text);
         }
         Slash::ChannelApprove(name) => {
             let member = circle.member_named(&name)?.id;
@@ -130,7 +130,7 @@ fn in_circle(app: App, circle: &CircleView, command: Slash) -> Result<(), String
                 .filter(within)
                 .map(|member| [&*member.label, " (", &*describe::reach(member.reach).1, ")"].concat())
                 .collect();
-            app.note(false, who.join(", "));
+            app.answer(who.join(", "));
         }
         Slash::Safety(name) => {
             let member = circle.member_named(&name)?;

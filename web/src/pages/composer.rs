@@ -114,6 +114,7 @@ pub(super) fn Composer(
         keep_changed();
         place_of_line.set_value(place);
         typed.set_value(false);
+        error.set(String::new());
         let draft = place.and_then(|place| app.draft(place)).unwrap_or_default();
         let early = if before.is_none() { line.get_untracked() } else { String::new() };
         line.set(both(draft, early));

@@ -426,11 +426,11 @@ fn empty(app: App) -> Option<impl IntoView> {
     let id = circle.id;
     let alone = circle.members.len() < 2;
     // Whom a relay has not told of the others yet is alone only as far as this device knows.
-    if alone && circle.relay.is_some() && !matches!(circle.link, LinkView::Live | LinkView::Polling) {
+    if alone && matches!(circle.link, LinkView::Down { .. }) {
         return Some(
             view! {
                 <p class="empty">
-                    "The relay is not reached at the moment. Members and earlier messages come once it is; what you write \
+                    "The relay is not available at the moment. Members and earlier messages come once it is; what you write \
                      waits on this device until then."
                 </p>
             }
