@@ -344,7 +344,7 @@ impl App {
                 if let Some(place) = self.first_channel(circle_id) {
                     self.go(place);
                 }
-                if made {
+                if made && !matches!(self.overlay, Some(Overlay::Settings(_))) {
                     self.show_invite(circle_id, name, invite);
                 }
             }
