@@ -106,7 +106,7 @@ impl From<rusqlite::Error> for Failure {
 
 fn prepare_writer(path: &Path) -> Result<Connection, Failure> {
     let mut connection = Connection::open(path)?;
-    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.busy_timeout(Duration::from_secs(if cfg!(test) { 2 } else { 5 }))?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // An acknowledgement promises that the message survives a power loss: NORMAL would not.
     connection.pragma_update(None, "synchronous", "FULL")?;

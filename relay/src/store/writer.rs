@@ -41,7 +41,7 @@ const MAX_JOURNALED: usize = 64 * 1024;
 /// When nothing has been asked for this long the database catches up.
 const QUIET: Duration = Duration::from_millis(500);
 /// While more is asked for all the time it does once something has waited for it this long: a backup has what is older.
-const MAX_LAG: Duration = Duration::from_secs(5);
+const MAX_LAG: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });
 /// Pages removed, and circles looked at, per transaction, so that pruning never holds up posts for long.
 const PRUNE_STEP: u64 = 1000;
 const PRUNE_CIRCLES: i64 = 500;
