@@ -31,6 +31,17 @@ fn shed(world: &mut World, circle: CircleId) -> (ChannelId, MessageKey) {
     (shed, key)
 }
 
+/// Two members, and “psst” from nobody in a channel whose key the second does not have.
+fn refused() -> (World, CircleId, ChannelId) {
+    let mut world = World::new(2);
+    let circle = world.circle("garden club");
+    world.run(5_000);
+    let (shed, key) = shed(&mut world, circle);
+    let mut mallory = Mallory::join(&mut world, circle);
+    mallory.say(&mut world, shed, &key, "psst");
+    (world, circle, shed)
+}
+
 fn join_shed(world: &mut World, circle: CircleId, shed: ChannelId) {
     let passphrase = Some("rake".into());
     world.ask(1, Command::JoinChannel { circle, channel: shed, passphrase }).unwrap();
@@ -47,12 +58,7 @@ fn say_much(world: &mut World, circle: CircleId) {
 #[test]
 fn what_was_refused_is_shown_once_its_channels_key_is_here_whenever_the_device_restarts() {
     for (before, after) in [(false, false), (true, false), (false, true), (true, true)] {
-        let mut world = World::new(2);
-        let circle = world.circle("garden club");
-        world.run(5_000);
-        let (shed, key) = shed(&mut world, circle);
-        let mut mallory = Mallory::join(&mut world, circle);
-        mallory.say(&mut world, shed, &key, "psst");
+        let (mut world, circle, shed) = refused();
         send(&mut world, 0, circle, "meanwhile");
         world.run(5_000);
         assert!(holds(&world, 0, circle, "chat.text", shed) && !holds(&world, 1, circle, "chat.text", shed));
@@ -72,12 +78,7 @@ fn what_was_refused_is_shown_once_its_channels_key_is_here_whenever_the_device_r
 
 #[test]
 fn no_power_cut_comes_between_a_channels_key_and_where_what_was_refused_is_read_from() {
-    let mut world = World::new(2);
-    let circle = world.circle("garden club");
-    world.run(5_000);
-    let (shed, key) = shed(&mut world, circle);
-    let mut mallory = Mallory::join(&mut world, circle);
-    mallory.say(&mut world, shed, &key, "psst");
+    let (mut world, circle, shed) = refused();
     world.run(5_000);
     let store = world.devices[1].disk.durable().clone();
     world.devices[1].disk = felund_core::sim::Disk::slow(store);
