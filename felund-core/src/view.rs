@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{ChannelId, CircleId, MsgId, NodeId};
 
+mod membership;
 mod named;
 
 pub use named::{circle_labels, circle_named};

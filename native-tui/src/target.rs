@@ -2,7 +2,7 @@
 
 use felund_core::{
     ids::ChannelId,
-    view::{Access, ChannelView, CircleView, circle_labels},
+    view::{ChannelView, CircleView, circle_labels},
 };
 
 /// A circle by name, by what screens call it, or by the beginning of its id.
@@ -78,13 +78,6 @@ fn find_channel<'a>(circle: &'a CircleView, wanted: &str) -> Result<&'a ChannelV
     }
 }
 
-/// The line of the chat that joins a channel.
-pub(crate) fn joining(channel: &ChannelView) -> String {
-    let quote = if channel.name.contains(char::is_whitespace) { "\"" } else { "" };
-    let passphrase = if channel.access == Access::Key { " PASSPHRASE" } else { "" };
-    ["/channel join ", quote, &channel.name, quote, passphrase].concat()
-}
-
 /// The channel a command means when it names none.
 pub(crate) fn general(circle: &CircleView) -> Result<ChannelId, String> {
     circle
@@ -122,7 +115,7 @@ fn list(circles: &[CircleView]) -> String {
 pub(crate) mod tests {
     use felund_core::{
         ids::CircleId,
-        view::{LinkView, Membership, Retention},
+        view::{Access, LinkView, Membership, Retention},
     };
 
     use super::*;

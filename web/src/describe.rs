@@ -23,7 +23,7 @@ pub(crate) fn link(circle: &CircleView) -> String {
         LinkView::Live => {}
         LinkView::Polling => parts.push("relay by polling".into()),
         LinkView::Connecting => parts.push("connecting…".into()),
-        LinkView::Down { .. } => parts.push("relay unreachable, trying again".into()),
+        LinkView::Down { .. } => parts.push("relay unavailable, trying again".into()),
         LinkView::None if parts.is_empty() => parts.push("no relay".into()),
         LinkView::None => {}
     }

@@ -383,14 +383,16 @@ impl Circle {
     }
 
     /// More is to be kept from now on: what comes before where channels begin is no news. Of one that is empty that is all
-    /// that was read.
-    pub(super) fn fills_in(&mut self) {
+    /// that was read. The channels of which something was.
+    pub(super) fn fills_in(&mut self) -> Vec<ChannelId> {
         let read: Vec<(ChannelId, Key)> = self.read.iter().map(|(channel, key)| (*channel, *key)).collect();
+        let channels = read.iter().map(|(channel, _)| *channel).collect();
         let empty = read.into_iter().filter(|(channel, _)| self.log.page(channel, None, 1).is_none());
         for (channel, begins) in self.log.beginnings().into_iter().chain(empty) {
             let began = self.began.entry(channel).or_insert(begins);
             *began = begins.max(*began);
         }
+        channels
     }
 
     /// How far a channel was read, to be kept.
@@ -436,7 +438,7 @@ impl Circle {
         }
     }
 
-    fn channel_views(&self, me: &NodeId) -> Vec<ChannelView> {
+    pub(super) fn channel_views(&self, me: &NodeId) -> Vec<ChannelView> {
         let base = |id: ChannelId, name: String| ChannelView {
             id,
             name,

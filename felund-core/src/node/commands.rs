@@ -324,8 +324,7 @@ impl Node {
         let circle = self.circles.get_mut(&circle_id).ok_or(NO_CIRCLE)?;
         let Retention { messages, days } = std::mem::replace(&mut circle.retention, retention);
         if retention.messages > messages || retention.days > days {
-            circle.fills_in();
-            let read: Vec<ChannelId> = circle.read.keys().copied().collect();
+            let read = circle.fills_in();
             // What there was no room for lies anywhere in the relay's log.
             circle.unheard.before = Some(Cursor(0));
             read.iter().for_each(|channel| self.stage_read(circle_id, channel));
@@ -355,10 +354,9 @@ impl Node {
         let me = self.me.as_ref().ok_or("The keys are locked.")?.key.id();
         let found = self.circle_and_channel(circle, channel)?;
         if !found.is_joined(&channel, &me) {
-            let name = found.channel_name(&channel);
-            return Err(format!(
-                "You are not in #{name}, so the message was not sent. Join it with /channel join {name}."
-            ));
+            let views = found.channel_views(&me);
+            let view = views.iter().find(|view| view.id == channel);
+            return Err(view.and_then(|view| view.not_in("nothing was sent")).unwrap_or_default());
         }
         self.publish(circle, channel, Body::Text(text), id, |key| Reply::Sent {
             msg_id: key.id,

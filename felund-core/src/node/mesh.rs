@@ -103,7 +103,7 @@ impl Node {
             let still = self.direct.sharing(*id).iter().any(|(_, other, _)| *other == node);
             if let Some(circle) = self.circles.get_mut(id).filter(|_| !still) {
                 circle.direct.remove(&node);
-                circle.last_seen.insert(node, wall);
+                circle.saw(node, wall);
                 self.dirty.insert(*id);
             }
         }

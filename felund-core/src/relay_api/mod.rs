@@ -160,7 +160,7 @@ pub struct RegisterRequest {
     #[serde(default)]
     pub endpoints: Vec<String>,
     /// What it can do for its circle.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object")]
     pub capabilities: Capabilities,
     /// Lifetime in seconds, 60–180; others are brought into the range.
     pub ttl_s: u64,

@@ -26,3 +26,32 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Object<T> {
 pub fn object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
     from.deserialize_map(Object(PhantomData))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::relay_api::Capabilities;
+
+    #[test]
+    fn what_a_device_can_do_is_an_object_in_a_registration() {
+        let register = |capabilities: &str| {
+            let (node, key) = ("01".repeat(32), "0".repeat(64));
+            let json = [
+                "{\"node_id\":\"",
+                &node,
+                "\",\"circle_hint\":\"",
+                &node,
+                "\",\"signing_key\":\"",
+                &key,
+                "\",\"ttl_s\":60",
+                capabilities,
+                "}",
+            ];
+            serde_json::from_str::<crate::relay_api::RegisterRequest>(&json.concat())
+                .map(|it| it.capabilities)
+        };
+        let anchor = Capabilities { can_anchor: true, ..Capabilities::default() };
+        assert_eq!(register("").unwrap(), Capabilities::default());
+        assert_eq!(register(",\"capabilities\":{\"can_anchor\":true}").unwrap(), anchor);
+        assert!(register(",\"capabilities\":[true,false,false]").is_err());
+    }
+}

@@ -187,9 +187,6 @@ fn join(client: &mut Client, code: &str, relay: Option<String>, json: bool) -> R
 fn send(client: &mut Client, wanted: &str, text: &[String], json: bool) -> Result<Done, String> {
     let text = if text == ["-"] { read_text(std::io::stdin())? } else { text.join(" ") };
     let (circle, channel) = client.channel(wanted)?;
-    if let Some(why) = not_in(client.circle(circle)?, channel, "nothing was sent") {
-        return Err(why);
-    }
     let msg_id = submit(client, circle, channel, &text)?;
     let until = Instant::now() + SEND_PATIENCE;
     let mut generation = None;
@@ -291,33 +288,17 @@ fn history(client: &mut Client, wanted: &str, limit: u32) -> Result<String, Stri
     let (circle, channel) = client.channel(wanted)?;
     match client.ask(&Command::History { circle, channel, before: None, limit })? {
         Reply::History { messages, .. } => {
-            let not_in = not_in(client.circle(circle)?, channel, UNREAD).filter(|_| messages.is_empty());
-            if let Some(why) = not_in {
-                return Err(why);
+            let channel = client.circle(circle)?.channels.iter().find(|known| known.id == channel);
+            match channel.and_then(|channel| channel.not_in(UNREAD)).filter(|_| messages.is_empty()) {
+                Some(why) => Err(why),
+                None => Ok(messages.iter().map(|message| print::message(&client.model, message)).collect()),
             }
-            Ok(messages.iter().map(|message| print::message(&client.model, message)).collect())
         }
         _ => Err(wait::UNEXPECTED.to_owned()),
     }
 }
 
 const UNREAD: &str = "nothing of it can be read here";
-
-/// That one is not in a channel, and what comes of that.
-fn not_in(circle: &CircleView, channel: ChannelId, so: &str) -> Option<String> {
-    let channel = circle.channels.iter().find(|known| known.id == channel)?;
-    let name = &channel.name;
-    match channel.membership {
-        Membership::Joined => None,
-        Membership::Outside => {
-            let join = target::joining(channel);
-            Some(format!("you are not in #{name}, so {so}. Join it in the chat with {join}"))
-        }
-        Membership::Requested => Some(format!(
-            "you have asked to be let into #{name}, and its creator has not answered yet, so {so}"
-        )),
-    }
-}
 
 /// Carries out what runs until it is asked to end: it has done its work then, and so it has when nobody reads any more.
 fn until_stopped(
@@ -377,12 +358,12 @@ fn tail(client: &mut Client, printer: &Printer, wanted: Option<&str>) -> Result<
         Some(wanted) => {
             let (circle, channel) = target::channel(client.model.circles(), wanted)?;
             if let Some(channel) = channel
-                && let Some(why) = not_in(circle, channel.id, UNREAD)
+                && let Some(why) = channel.not_in(UNREAD)
             {
                 if channel.membership == Membership::Outside {
                     return Err(why);
                 }
-                notice(&format!("{why}; what is written once you are let in is waited for"));
+                notice(&format!("{why} What is written once you are let in is waited for"));
             }
             Some((circle.id, channel.map(|channel| channel.id)))
         }
@@ -412,44 +393,7 @@ fn tail(client: &mut Client, printer: &Printer, wanted: Option<&str>) -> Result<
 
 #[cfg(test)]
 mod tests {
-    use felund_core::view::{Access, ChannelView, Retention};
-
     use super::*;
-
-    #[test]
-    fn a_channel_that_one_is_not_in_is_no_empty_one() {
-        let of = |membership| {
-            let channel = ChannelView {
-                id: ChannelId([2; 16]),
-                name: "locked".into(),
-                access: Access::Key,
-                membership,
-                owned: false,
-                unread: 0,
-                read_up_to: None,
-                requests: vec![],
-                members: vec![],
-                draft: String::new(),
-            };
-            let circle = CircleView {
-                id: CircleId([1; 16]),
-                name: "garden club".into(),
-                relay: None,
-                link: LinkView::None,
-                channels: vec![channel],
-                members: vec![],
-                anchor: None,
-                unsent: 0,
-                retention: Retention { messages: 1, days: 1 },
-                held: None,
-                arriving: None,
-            };
-            not_in(&circle, ChannelId([2; 16]), UNREAD)
-        };
-        assert_eq!(of(Membership::Joined), None);
-        assert!(of(Membership::Outside).is_some_and(|why| why.contains("/channel join locked PASSPHRASE")));
-        assert!(of(Membership::Requested).is_some_and(|why| why.contains("has not answered")));
-    }
 
     #[test]
     fn a_message_that_is_kept_beside_a_running_client_waits_for_no_other() {

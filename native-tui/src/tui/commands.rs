@@ -4,7 +4,10 @@ use felund_core::{
     ids::{ChannelId, CircleId, NodeId},
     io::Command,
     slash::{self, Names, Slash},
-    view::{ChannelView, CircleView, Finding, LinkView, MemberView, Membership, Reach, circle_labels},
+    view::{
+        ChannelView, CircleView, Finding, LinkView, MemberView, Membership, Reach, circle_labels,
+        circle_named,
+    },
 };
 
 use super::{
@@ -12,10 +15,7 @@ use super::{
     overlay::{Overlay, Page, Settings},
     ui::words,
 };
-use crate::{
-    target,
-    text::{held, plural},
-};
+use crate::text::{held, plural};
 
 impl App {
     /// Carries out a slash command.
@@ -36,7 +36,7 @@ impl App {
                 self.ask(Command::CreateCircle { name, relay }, Pending::Circle { made: true });
             }
             Slash::CircleSwitch(name) => {
-                let id = target::circle(self.model.circles(), &name)?.id;
+                let id = circle_named(self.model.circles(), &name)?.id;
                 let place = self.first_channel(id).ok_or("this circle has no channel yet")?;
                 self.go(place);
             }

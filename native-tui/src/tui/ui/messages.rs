@@ -17,7 +17,7 @@ use super::{
     },
     words, wrap,
 };
-use crate::{target, text::clean};
+use crate::text::clean;
 
 const CLOCK: usize = 6;
 /// How far an own message got, of fewer than ten others: a column before it, the words, and one behind them.
@@ -218,7 +218,7 @@ fn outside(channel: &ChannelView) -> Vec<String> {
             "Its creator has not answered yet.".to_owned(),
         ];
     }
-    let join = target::joining(channel);
+    let join = channel.joining();
     let how = match channel.access {
         Access::Public | Access::Key => clean(&join).into_owned(),
         Access::Invite => format!("{}   asks its creator to let you in", clean(&join)),
