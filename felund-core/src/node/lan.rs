@@ -122,9 +122,10 @@ impl Reach {
 impl Node {
     pub(super) fn listening(&mut self, endpoints: Vec<String>) {
         if self.reach.listening != endpoints {
-            // What others saw was of another network. They say it again when they are told.
+            // What others saw was of another network. Relays say it again when they are told; members say it once for each
+            // session, and one that stands was not moved.
             self.reach.observed.clear();
-            self.reach.seen.clear();
+            self.reach.seen.retain(|(conn, ..)| self.direct.session(*conn).is_some());
         }
         self.reach.listening = endpoints;
         self.tell_endpoints();

@@ -218,8 +218,8 @@ impl Node {
             Input::StoreFailed(batch, cause) => self.store_failed(batch, &cause),
             Input::Loaded(query, result) => self.loaded(query, result),
             Input::Http(id, result) => self.http_answered(id, result),
-            // Without the keys nobody can be answered.
-            Input::Accepted(conn, _) if self.me.is_none() || self.is_hidden() => {
+            // Without the keys nobody can be answered, and nothing may come in before the logs know what is there.
+            Input::Accepted(conn, _) if !matches!(self.phase, Phase::Ready) || self.is_hidden() => {
                 self.outputs.push_back(Output::Close(conn, "not ready"));
             }
             Input::Accepted(conn, origin) => {

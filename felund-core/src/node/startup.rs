@@ -210,7 +210,10 @@ impl Node {
             // The reads may be answered in any order; nothing comes in before the log knows what is there.
             if circle.loading == 0 {
                 self.forget_damaged(id);
-                self.link_up(id);
+                // A session shares all circles: none begins before all are read.
+                if matches!(self.phase, Phase::Ready) {
+                    self.link_up(id);
+                }
             }
         }
         self.ready_if_loaded();
@@ -229,9 +232,10 @@ impl Node {
             return;
         }
         self.phase = Phase::Ready;
+        let ids: Vec<CircleId> = self.circles.keys().copied().collect();
+        ids.iter().for_each(|id| self.link_up(*id));
         self.became_anchor();
         self.snapshot();
-        let ids: Vec<CircleId> = self.circles.keys().copied().collect();
         for id in ids {
             self.accept_approvals(id);
         }

@@ -88,6 +88,8 @@ pub struct Device {
     pub skew: i64,
     /// Longest time a write takes, in milliseconds, if its disk is slow.
     pub write_ms: u64,
+    /// How long a read takes, in milliseconds.
+    pub read_ms: u64,
     /// From how many bytes on its messages are counted as large.
     pub large: usize,
     /// What it has sent.
@@ -132,6 +134,7 @@ impl Device {
             model: Model::default(),
             skew: 0,
             write_ms: 0,
+            read_ms: 1,
             large: usize::MAX,
             traffic: Traffic::default(),
             announced: Vec::new(),

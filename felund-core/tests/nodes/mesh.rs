@@ -286,3 +286,61 @@ fn a_peer_that_lost_power_is_connected_again_within_seconds() {
         assert_eq!((direct(&world, 0, circle), direct(&world, 1, circle)), (1, 1), "seed {seed}");
     }
 }
+
+#[test]
+fn waking_twice_at_once_ends_no_connection_that_lives() {
+    let mut world = World::new(2);
+    world.listen(0);
+    let circle = world.circle_at("garden club", None);
+    world.run_until("a direct path", |world| (0..2).all(|at| direct(world, at, circle) == 1));
+    world.run(5_000);
+    let dialed = world.devices[1].dialed.len();
+    // As a page does that becomes visible while a timer of it is late, or the network comes back.
+    world.input(1, felund_core::io::Input::Wake);
+    world.input(1, felund_core::io::Input::Wake);
+    assert_eq!(direct(&world, 1, circle), 1, "ended at once");
+    world.run(10_000);
+    assert_eq!(world.devices[1].dialed.len(), dialed, "dialed anew");
+}
+
+/// The second member has a hundred messages, read, and starts again on a disk that takes its time.
+fn starts_on_a_slow_disk(messages: u32) -> (World, CircleId) {
+    let (mut world, circle) = mesh(2);
+    world.run_until("a mesh", |world| (0..2).all(|at| direct(world, at, circle) == 1));
+    let retention = felund_core::view::Retention { messages, days: 30 };
+    world.ask(1, Command::SetRetention { circle, retention }).unwrap();
+    for i in 0..100 {
+        send(&mut world, 0, circle, &i.to_string());
+    }
+    world.run(5_000);
+    let last = world.history(1, circle, "general").pop().unwrap();
+    let (channel, up_to) = (last.channel_id, last.key());
+    world.ask(1, Command::MarkRead { circle, channel, up_to }).unwrap();
+    world.run(5_000);
+    assert!(has(&world, 1, circle, 0));
+    assert_eq!(world.texts(1, circle, "general").len(), 100);
+    world.devices[1].read_ms = 1_500;
+    world.restart(1);
+    world.run(20_000);
+    world.devices[1].read_ms = 1;
+    assert_eq!(direct(&world, 1, circle), 1);
+    (world, circle)
+}
+
+#[test]
+fn a_session_that_opens_while_the_log_is_read_brings_nothing_twice() {
+    let (mut world, circle) = starts_on_a_slow_disk(1_000);
+    let unread = world.devices[1].model.circle(circle).unwrap().channels[0].unread;
+    let again = world.events(1).filter(|event| matches!(event, Event::Message(_))).count();
+    assert_eq!((unread, again), (0, 0), "all of it has been read");
+    assert_eq!(world.texts(1, circle, "general").len(), 100);
+}
+
+#[test]
+fn a_session_that_opens_while_the_log_is_read_makes_nothing_go() {
+    let (mut world, circle) = starts_on_a_slow_disk(100);
+    send(&mut world, 1, circle, "good morning");
+    world.run(5_000);
+    let texts = world.texts(1, circle, "general");
+    assert_eq!(texts.len(), 100, "{texts:?}");
+}

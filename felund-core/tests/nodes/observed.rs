@@ -60,3 +60,22 @@ fn addresses_that_mean_something_elsewhere_only_are_not_told() {
     assert_eq!(reached(&world, 0, 1, circle), Some(Reach::Direct));
     assert!(world.devices[2].dialed.iter().all(|address| address != "10.9.9.9:4700"));
 }
+
+#[test]
+fn what_members_saw_is_told_on_although_another_interface_came() {
+    use felund_core::{invite::Invite, io::Input, view::Reply};
+    let (mut world, circle) = behind_a_router(|_| {});
+    let tells = |world: &mut World| {
+        let Ok(Reply::Invite { invite, .. }) = world.ask(1, Command::Invite { circle }) else {
+            panic!("none")
+        };
+        Invite::parse(&invite).expect("an invite").peers.iter().any(|peer| peer == OUTSIDE)
+    };
+    world.run(10_000);
+    assert!(tells(&mut world), "before");
+    let more = vec!["192.168.1.2:4700".to_owned(), "172.17.0.1:4700".to_owned()];
+    world.input(1, Input::Listening(more));
+    world.run(600_000);
+    assert_eq!(reached(&world, 1, 0, circle), Some(Reach::Direct), "the session stands");
+    assert!(tells(&mut world), "ten minutes after");
+}

@@ -25,7 +25,10 @@ impl World {
             Output::Store(id, batch) => self.write(at, id, batch),
             Output::Load(id, query) => {
                 let answer = self.devices[at].disk.read(query);
-                self.later(1, Happening::Input(at, life, Input::Loaded(id, Ok(answer))));
+                self.later(
+                    self.devices[at].read_ms,
+                    Happening::Input(at, life, Input::Loaded(id, Ok(answer))),
+                );
             }
             Output::Http(id, request) => self.request(at, id, request),
             Output::Dial { conn, protocols, .. } => {
