@@ -293,6 +293,20 @@ impl Log {
         })
     }
 
+    /// A window with the newer half of the chat that is within another, and how much is within it; none if it is not less.
+    pub fn newer_half(&self, window: &Window) -> Option<(Window, u64)> {
+        let chat = |(channel, _): &(&ChannelId, _)| **channel != self.control;
+        let mut times: Vec<u64> = Vec::new();
+        for entries in self.channels.iter().filter(chat).map(|(_, entries)| entries) {
+            times.extend(entries.iter().map(|entry| entry.key.ts).filter(|ts| *ts >= window.horizon));
+        }
+        times.sort_unstable();
+        let horizon = *times.get(times.len() / 2)?;
+        let newer = Window { horizon, floors: window.floors.clone() };
+        let count = self.within(&newer).count();
+        (count < self.within(window).count()).then_some((newer, count as u64))
+    }
+
     /// Envelopes kept, in all channels.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -198,15 +198,19 @@ impl Node {
                 self.decode(conn, node, id, place, (count, start, symbols), &window);
             }
             Have::More { end } => {
-                let Some(stream) = self.streams.get(&(conn, id)) else { return };
+                let (Some(stream), Some(circle)) = (self.streams.get(&(conn, id)), self.circles.get(&id))
+                else {
+                    return;
+                };
+                let end = usize::try_from(end).unwrap_or(usize::MAX);
                 // Symbols of a set that has changed meanwhile would not add up: those begin anew.
-                let unchanged =
-                    self.circles.get(&id).is_some_and(|circle| circle.log.version() == stream.version);
-                let start = if unchanged { stream.end } else { 0 };
-                let end = usize::try_from(end).unwrap_or(MAX_SYMBOLS).min(MAX_SYMBOLS);
-                if start < end {
+                let start = if circle.log.version() == stream.version { stream.end } else { 0 };
+                if end > MAX_SYMBOLS && stream.end == MAX_SYMBOLS {
+                    let Some((window, count)) = circle.log.newer_half(&stream.window) else { return };
+                    self.send_symbols(conn, id, place, 0, first_symbols(count, 0), window);
+                } else if start < end.min(MAX_SYMBOLS) {
                     let window = stream.window.clone();
-                    self.send_symbols(conn, id, place, start, end, window);
+                    self.send_symbols(conn, id, place, start, end.min(MAX_SYMBOLS), window);
                 }
             }
         }
@@ -269,11 +273,10 @@ impl Node {
         let ours = encode(ids, from..end);
         let Some(difference) = exchange.decoder.extend(&theirs, &ours) else {
             self.exchanges.insert((conn, id), exchange);
-            // Beyond the limit the newest that both lack will come by the next exchange.
-            if end < MAX_SYMBOLS {
-                let more = Have::More { end: (end as u64 * 2).min(MAX_SYMBOLS as u64) };
-                self.send_frame(conn, &PeerFrame::MsgsHave { circle: place, have: more });
-            }
+            // Beyond the limit what is newer comes first, and the rest by later exchanges.
+            let end = if end < MAX_SYMBOLS { (end * 2).min(MAX_SYMBOLS) } else { 2 * MAX_SYMBOLS };
+            let more = Have::More { end: end as u64 };
+            self.send_frame(conn, &PeerFrame::MsgsHave { circle: place, have: more });
             return;
         };
         let lacks = |entry: &Entry| difference.ours.binary_search(&short_id(&salt, *entry)).is_ok();

@@ -9,6 +9,7 @@ mod clocks;
 mod crowd;
 mod damage;
 mod faults;
+mod history;
 mod lan;
 mod mesh;
 mod observed;
