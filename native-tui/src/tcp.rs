@@ -5,6 +5,7 @@
 
 use std::{
     net::SocketAddr,
+    sync::{Arc, LazyLock},
     time::{Duration, Instant},
 };
 
@@ -16,8 +17,8 @@ use felund_core::{
 use socket2::{Domain, Socket, Type};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
-    net::{TcpListener, TcpStream},
-    sync::mpsc,
+    net::{TcpListener, TcpStream, lookup_host},
+    sync::{Semaphore, mpsc},
     task::JoinHandle,
     time::{sleep, timeout},
 };
@@ -97,6 +98,24 @@ pub(crate) fn origin(stream: &TcpStream, interfaces: &Interfaces) -> Origin {
     stream.peer_addr().map_or(Origin::Nearby, |peer| interfaces.origin(peer.ip()))
 }
 
+/// Names of members' devices are looked up one at a time, and until the lookup ends, which nothing stops: whoever makes up
+/// names that no server answers for must not keep the threads that relays' names are looked up on.
+static NAMES: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(1)));
+
+async fn connect(address: &str) -> std::io::Result<TcpStream> {
+    if let Ok(address) = address.parse::<SocketAddr>() {
+        return TcpStream::connect(address).await;
+    }
+    let turn = NAMES.clone().acquire_owned().await.map_err(std::io::Error::other)?;
+    let name = address.to_owned();
+    let lookup = tokio::spawn(async move {
+        let found = lookup_host(name).await.map(Iterator::collect::<Vec<SocketAddr>>);
+        drop(turn);
+        found
+    });
+    TcpStream::connect(&*lookup.await.map_err(std::io::Error::other)??).await
+}
+
 /// Dials and then moves messages until one side ends.
 pub(crate) async fn dial(
     conn: ConnId,
@@ -105,7 +124,7 @@ pub(crate) async fn dial(
     inbox: mpsc::Sender<Inbox>,
 ) {
     let limit = Duration::from_millis(CONNECT_TIMEOUT_MS);
-    let reason = match timeout(limit, TcpStream::connect(&address)).await {
+    let reason = match timeout(limit, connect(&address)).await {
         Err(_) => format!("no connection within {} s", limit.as_secs()),
         Ok(Err(error)) => error.to_string(),
         Ok(Ok(stream)) => {
@@ -172,6 +191,21 @@ pub(crate) async fn talk(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_name_that_nobody_answers_for_keeps_no_address_from_being_dialed() {
+        let listener = bind("127.0.0.1:0".parse().expect("an address")).expect("a listener");
+        let port = listener.local_addr().expect("is bound").port();
+        let dial =
+            async |address: String, limit| timeout(Duration::from_millis(limit), connect(&address)).await;
+        let being_looked_up = NAMES.clone().acquire_owned().await.expect("never closed");
+        assert!(dial(format!("127.0.0.1:{port}"), 5_000).await.is_ok_and(|stream| stream.is_ok()));
+        for _ in 0..10 {
+            assert!(dial(format!("localhost:{port}"), 1).await.is_err(), "is looked up beside another");
+        }
+        drop(being_looked_up);
+        assert!(dial(format!("localhost:{port}"), 5_000).await.is_ok_and(|stream| stream.is_ok()));
+    }
 
     #[test]
     fn a_listener_at_all_addresses_takes_in_both_families() {
