@@ -217,6 +217,12 @@ impl State {
         self.name.as_ref().map(|slot| slot.value.as_str())
     }
 
+    /// The place in the order at which a member said hello last.
+    #[must_use]
+    pub fn joined(&self, member: &NodeId) -> Option<Key> {
+        self.members.get(member)?.hello.as_ref().map(|hello| hello.key)
+    }
+
     /// Members that have said hello.
     pub fn members(&self) -> impl Iterator<Item = (&NodeId, &Hello)> {
         self.members.iter().filter_map(|(id, member)| Some((id, &member.hello.as_ref()?.value)))

@@ -114,6 +114,12 @@ impl Log {
         pruned
     }
 
+    /// What is kept of a channel, and whose it is, in ascending order.
+    pub fn of(&self, channel: &ChannelId) -> impl Iterator<Item = sync::Entry> {
+        let entries = self.channels.get(channel).into_iter().flatten();
+        entries.map(|entry| sync::Entry { key: entry.key, author: entry.author })
+    }
+
     /// What is kept of the channels, with sizes; the control channel, which all the rest stands on, is not among it.
     pub fn stored(&self) -> impl Iterator<Item = (Key, u32)> {
         let chat = self.channels.iter().filter(|(channel, _)| **channel != self.control);

@@ -4,6 +4,7 @@ use super::{
     early::{Early, Unheard},
     ephemeral::Passing,
     records::{CircleRecord, Confirmed, DeliveredRecord, ReadRecord},
+    welcome::Welcome,
 };
 use crate::{
     anchor::{Book, short},
@@ -32,7 +33,7 @@ pub(super) struct Circle {
     pub(super) id: CircleId,
     /// When it was joined or made, in milliseconds of the monotonic clock, if this node did so since its start.
     pub(super) joined_at: Option<u64>,
-    me: NodeId,
+    pub(super) me: NodeId,
     pub(super) secret: CircleSecret,
     pub(super) hint: CircleHint,
     pub(super) epoch_key: MessageKey,
@@ -80,6 +81,7 @@ pub(super) struct Circle {
     pub(super) skipped: bool,
     pub(super) early: Early,
     pub(super) unheard: Unheard,
+    pub(super) welcome: Welcome,
     /// Seen at the relay.
     pub(super) online: SortedSet<NodeId>,
     /// Reached by a session of our own.
@@ -134,6 +136,7 @@ impl Circle {
             skipped: false,
             early: Early::default(),
             unheard: Unheard::default(),
+            welcome: Welcome::default(),
             online: SortedSet::new(),
             direct: SortedSet::new(),
             confirms: SortedMap::new(),

@@ -313,6 +313,7 @@ impl Node {
             // Another relay's log is another order.
             (circle.cursor, circle.skipped) = (Cursor(0), false);
             circle.unheard.before = None;
+            circle.welcome.relay_forgot();
         }
         self.relink(circle_id);
     }

@@ -86,6 +86,7 @@ impl Node {
             LinkEvent::Back { cursor, .. } => {
                 if let Some(circle) = self.circles.get_mut(&id) {
                     circle.unheard.before = None;
+                    circle.welcome.relay_forgot();
                 }
                 self.note_place(id, cursor);
             }
@@ -248,10 +249,14 @@ impl Node {
             // Control events count in the control channel only: elsewhere not every member could check them.
             Some(body) if in_control => {
                 let author = header.author_node_id;
-                let was_unheard = matches!(body, Body::Hello(_)) && circle.unheard.was_of(&author);
+                let is_hello = matches!(body, Body::Hello(_));
+                let was_unheard = is_hello && circle.unheard.was_of(&author);
                 if circle.state.apply(key, author, body) {
                     if was_unheard {
                         self.ask_for_unheard(id, false);
+                    }
+                    if is_hello {
+                        self.has_joined(id, key);
                     }
                     self.accept_approvals(id);
                 }

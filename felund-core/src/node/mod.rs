@@ -27,6 +27,7 @@ mod records;
 mod rtc;
 mod staging;
 mod startup;
+mod welcome;
 
 use std::collections::VecDeque;
 
@@ -261,6 +262,7 @@ impl Node {
         self.tend_anchors();
         self.send_receipts();
         self.tell_brought();
+        self.welcome();
         self.drive_lan();
         self.renew_sessions();
         self.with_direct(|direct, _, cx, events| direct.drive(cx, events));
@@ -302,6 +304,7 @@ impl Node {
             self.direct.deadline(),
             self.staging_deadline(),
             self.brought_deadline(),
+            self.welcome_deadline(),
             self.lan.deadline(self.now),
             self.rtc.deadline(),
             self.checkups_deadline(),

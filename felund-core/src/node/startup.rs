@@ -23,6 +23,7 @@ pub(super) enum Asked {
     History { request: u64, circle: CircleId, channel: ChannelId, start_reached: bool, from: Option<Key> },
     Gossip { conn: ConnId, circle: CircleId, more: bool },
     Anchored(CircleId, Vec<Key>),
+    Welcome(CircleId),
 }
 
 impl Node {
@@ -37,7 +38,8 @@ impl Node {
                 );
             }
             // Another exchange will offer them again.
-            (Asked::Gossip { .. }, Err(_)) => {}
+            (Asked::Gossip { .. } | Asked::Welcome(_), Err(_)) => {}
+            (Asked::Welcome(circle), Ok(Loaded::Envelopes(rows))) => self.enqueue_welcome(circle, rows),
             (Asked::Gossip { conn, circle, more }, Ok(Loaded::Envelopes(rows))) => {
                 self.send_rows(conn, circle, rows, more);
             }

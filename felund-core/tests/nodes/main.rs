@@ -18,6 +18,7 @@ mod room;
 mod rtc;
 mod strangers;
 mod unheard;
+mod welcome;
 
 use felund_core::{
     ids::CircleId,
