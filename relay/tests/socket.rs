@@ -4,7 +4,10 @@
 
 mod common;
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use common::{Circle, Member, Message, Request, Socket, TestRelay, client_frame, envelope_of_type, now};
 use felund_core::{
@@ -466,6 +469,82 @@ fn a_slow_reader_hurts_nobody_and_loses_nothing() {
     }
     a.send(&post_frame(&alice, 1, 1));
     assert!(matches!(slow.next_content(), ServerFrame::Live { .. }), "it is live again");
+}
+
+#[test]
+fn a_slow_reader_survives_what_is_in_no_log_and_is_told_what_matters_of_it() {
+    let (_dir, relay) = relay(&["--stall-timeout", "60", "--rate-signal", "0"]);
+    let circle = Circle::new();
+    let mut alice = Member::registered(relay.address, &circle);
+    let mut slow = Member::registered(relay.address, &circle);
+    let mut slow_socket = slow.live_socket();
+    let mut a = alice.live_socket();
+    const POSTS: u64 = 300;
+    let mut last = Cursor(0);
+    for seq in 0..POSTS {
+        let envelopes = vec![Sealed(alice.envelope(60_000).to_cbor())];
+        a.send(&ClientFrame::Post { hint: circle.hint(), seq, envelopes });
+        for _ in 0..2 {
+            if let ServerFrame::Live { cursor, .. } = a.next_content() {
+                last = cursor;
+            }
+        }
+    }
+    // As many as have room where a post has none.
+    for _ in 0..300 {
+        let envelope = Sealed(envelope_of_type(&alice.key, "ANCHOR_ANNOUNCE").to_cbor());
+        a.send(&ClientFrame::Ephemeral { hint: circle.hint(), envelope });
+    }
+    let mut bob = Member::registered(relay.address, &circle);
+    let mut there = bob.socket(last);
+    while !matches!(there.next(), ServerFrame::CaughtUp { .. }) {}
+    for _ in 0..10 {
+        assert_eq!(
+            Member::registered(relay.address, &circle).call("DELETE", "/v1/register", b"").status,
+            200
+        );
+    }
+    let signal = |session: String| SignalRequest {
+        session_id: session,
+        to_node_id: slow.node(),
+        kind: SignalKind::Offer,
+        payload: Base64(vec![7; 16_000]),
+        ttl_s: 60,
+    };
+    for n in 0..100 {
+        a.send(&ClientFrame::Signal { hint: circle.hint(), signal: signal(n.to_string()) });
+    }
+    a.send(&ClientFrame::Ping { id: 1 });
+    while !matches!(a.next(), ServerFrame::Pong { .. }) {}
+    slow_socket.send(&ClientFrame::Ping { id: 2 });
+    let (mut read, mut count) = (Cursor(0), 0);
+    let (mut signals, mut pong, mut peers) = (Vec::new(), false, None);
+    loop {
+        match slow_socket.next_content() {
+            ServerFrame::Live { cursor, .. } => {
+                assert!(cursor > read);
+                (read, count) = (cursor, count + 1);
+            }
+            ServerFrame::Attached { peers: there, .. } => {
+                assert_eq!(count, POSTS, "it is told after what it has missed");
+                peers = Some(there);
+            }
+            ServerFrame::Signal { signal, .. } => signals.push(signal.session_id),
+            ServerFrame::Pong { .. } => pong = true,
+            ServerFrame::CaughtUp { cursor, .. } => {
+                assert_eq!(cursor, read);
+                break;
+            }
+            _ => {}
+        }
+    }
+    assert!(pong, "an answer has room in a full queue");
+    assert_eq!(signals.len(), 100);
+    assert_eq!(signals.into_iter().collect::<HashSet<_>>().len(), 100, "each once");
+    let there: HashSet<_> = peers.unwrap().into_iter().map(|peer| peer.node_id).collect();
+    assert!(there.contains(&alice.node()) && there.contains(&bob.node()));
+    a.send(&post_frame(&alice, 1, 1));
+    assert!(matches!(slow_socket.next_content(), ServerFrame::Live { .. }), "it is live again");
 }
 
 #[test]

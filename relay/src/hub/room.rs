@@ -2,7 +2,8 @@
 //!
 //! A socket is either *live* (it gets what is published) or *reading* (its task sends it pages of the log). It
 //! turns live under the room's lock, and only when it has everything published so far; so there is no gap, no
-//! repetition and no disorder between the two. A live socket whose queue is full turns reading again.
+//! repetition and no disorder between the two. A live socket whose queue is full turns reading again; what is in no log
+//! it is told once it has everything that is.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -41,6 +42,8 @@ pub(super) struct Listener {
     /// What was on disk when it began to read its present page: it has all of that, be it that the log has forgotten it.
     settled: Cursor,
     live: bool,
+    /// Whether a change of who is there did not fit into its queue: it is to be told anew who is.
+    outdated: bool,
     /// Whether it is still to be told that its first backlog is through.
     announce: bool,
 }
@@ -95,15 +98,18 @@ impl Room {
             last: after,
             settled: Cursor(0),
             live: false,
+            outdated: false,
             announce: true,
         });
-        let attached = ServerFrame::Attached { hint: self.hint, peers: self.peers(&node), server_time: now };
-        conn.send_or_drop(frame::binary(&attached.to_bytes()));
+        conn.send_or_drop(self.attached(&node, now));
         self.socket_opened(node, now);
-        for signal in self.mailbox.unpushed(&node) {
-            let signal = ServerFrame::Signal { hint: self.hint, signal };
-            conn.send_or_drop(frame::binary(&signal.to_bytes()));
-        }
+        self.mailbox.push(self.hint, &node, conn);
+    }
+
+    /// Who is there, for a node's socket.
+    fn attached(&self, node: &NodeId, now: u64) -> Bytes {
+        let attached = ServerFrame::Attached { hint: self.hint, peers: self.peers(node), server_time: now };
+        frame::binary(&attached.to_bytes())
     }
 
     /// Takes a socket out and tells the others if its node is gone with it.
@@ -130,6 +136,21 @@ impl Room {
         }
     }
 
+    /// Tells a socket that has read the whole log what did not fit into its queue before.
+    pub(crate) fn make_up(&mut self, conn: u64, now: u64) {
+        let Some(index) = self.listeners.iter().position(|l| l.conn.id == conn) else { return };
+        let Listener { conn, node, last, live, outdated, .. } = &self.listeners[index];
+        let (conn, node) = (conn.clone(), *node);
+        if *live || *last < self.published {
+            return;
+        }
+        if *outdated && conn.send(self.attached(&node, now)) == Sent::Yes {
+            let listener = &mut self.listeners[index];
+            (listener.outdated, listener.announce) = (false, true);
+        }
+        self.mailbox.push(self.hint, &node, &conn);
+    }
+
     /// A reading socket has been sent the log up to `last`, and the log held no more when it was read.
     pub(crate) fn advance(&mut self, conn: u64, last: Cursor, more: bool) -> Progress {
         let hint = self.hint;
@@ -139,7 +160,7 @@ impl Room {
         };
         let last = if more { last } else { last.max(listener.settled) };
         listener.last = last;
-        if more || last < published {
+        if more || last < published || listener.outdated || self.mailbox.waits_for(&listener.node) {
             return Progress::Reading(last);
         }
         listener.live = true;
@@ -163,11 +184,7 @@ impl Room {
                     listener.last = last;
                     METRICS.delivered.add((batch.starts.len() - new) as u64);
                 }
-                Sent::Full => {
-                    listener.live = false;
-                    METRICS.sockets_lagged.add(1);
-                    listener.conn.mark_lagged();
-                }
+                Sent::Full => listener.fall_behind(),
                 Sent::Closed => {}
             }
         }
@@ -183,22 +200,35 @@ impl Room {
         self.published = self.published.min(last);
     }
 
-    /// Sends a frame to every socket but one.
+    /// Sends a frame to every socket but one. Those that it does not fit into the queue of do not get it.
     pub(crate) fn broadcast(&self, frame: &Bytes, except: u64) {
         for listener in self.listeners.iter().filter(|l| l.conn.id != except) {
-            listener.conn.send_or_drop(frame.clone());
+            let _ = listener.conn.send(frame.clone());
         }
     }
 
-    /// Sends a frame to the sockets of all nodes but one.
-    pub(super) fn tell_others(&self, node: &NodeId, peer: Peer, online: bool) {
+    /// Tells the sockets of all nodes but one that it has come or gone.
+    pub(super) fn tell_others(&mut self, node: &NodeId, peer: Peer, online: bool) {
         if self.listeners.iter().all(|l| l.node == *node) {
             return;
         }
         let presence = ServerFrame::Presence { hint: self.hint, peer, online };
         let presence = frame::binary(&presence.to_bytes());
-        for listener in self.listeners.iter().filter(|l| l.node != *node) {
-            listener.conn.send_or_drop(presence.clone());
+        for listener in self.listeners.iter_mut().filter(|l| l.node != *node) {
+            if listener.conn.send(presence.clone()) == Sent::Full {
+                listener.outdated = true;
+                listener.fall_behind();
+            }
+        }
+    }
+}
+
+impl Listener {
+    /// Its queue is full: it reads on from the log, and is told the rest after that.
+    pub(super) fn fall_behind(&mut self) {
+        if std::mem::take(&mut self.live) {
+            METRICS.sockets_lagged.add(1);
+            self.conn.mark_lagged();
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Sealed signaling mailboxes: short-lived, bounded, in memory.
 //!
-//! A signal that arrives at a connected recipient is pushed; it also stays until it expires, for a recipient that
-//! polls. A restart loses what is waiting, which signaling survives by its own retries.
+//! A signal that arrives at a connected recipient is pushed, as soon as its queue takes it; it also stays until it
+//! expires, for a recipient that polls. A restart loses what is waiting, which signaling survives by its own retries.
 
 use std::sync::{
     Arc,
@@ -16,7 +16,7 @@ use felund_core::{
 };
 
 use super::room::Room;
-use crate::socket::frame;
+use crate::socket::{Conn, Sent, frame};
 
 /// Most signals waiting for one recipient.
 const MAX_PER_RECIPIENT: usize = 128;
@@ -60,14 +60,20 @@ impl Mailbox {
         self.bytes = left;
     }
 
-    pub(super) fn unpushed(&mut self, node: &NodeId) -> Vec<Signal> {
-        let unpushed = self.waiting.iter_mut().filter(|waiting| waiting.to == *node && !waiting.pushed);
-        unpushed
-            .map(|waiting| {
-                waiting.pushed = true;
-                waiting.signal.clone()
-            })
-            .collect()
+    /// Whether something waits for a node that has not been pushed.
+    pub(super) fn waits_for(&self, node: &NodeId) -> bool {
+        self.waiting.iter().any(|waiting| waiting.to == *node && !waiting.pushed)
+    }
+
+    /// Pushes what waits for a node, as much as fits into its socket's queue.
+    pub(super) fn push(&mut self, hint: CircleHint, node: &NodeId, conn: &Conn) {
+        for waiting in self.waiting.iter_mut().filter(|waiting| waiting.to == *node && !waiting.pushed) {
+            let signal = ServerFrame::Signal { hint, signal: waiting.signal.clone() };
+            waiting.pushed = conn.send(frame::binary(&signal.to_bytes())) == Sent::Yes;
+            if !waiting.pushed {
+                return;
+            }
+        }
     }
 }
 
@@ -90,12 +96,15 @@ impl Room {
         }
         let mut pushed = false;
         let mut bytes = None;
-        for listener in self.listeners.iter().filter(|l| l.node == to) {
+        for listener in self.listeners.iter_mut().filter(|l| l.node == to) {
             let bytes = bytes.get_or_insert_with(|| {
                 frame::binary(&ServerFrame::Signal { hint, signal: signal.clone() }.to_bytes())
             });
-            listener.conn.send_or_drop(bytes.clone());
-            pushed = true;
+            match listener.conn.send(bytes.clone()) {
+                Sent::Yes => pushed = true,
+                Sent::Full => listener.fall_behind(),
+                Sent::Closed => {}
+            }
         }
         self.mailbox.bytes += size;
         self.mailbox.all.fetch_add(size, Ordering::Relaxed);

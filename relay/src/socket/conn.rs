@@ -21,6 +21,8 @@ use super::frame;
 
 /// Most bytes queued per socket.
 pub(crate) const QUEUE_LIMIT: usize = 1024 * 1024;
+/// More that answers may take: a queue full of what is pushed must not cost a client that asks something its socket.
+const ANSWERS: usize = 64 * 1024;
 /// Below this the socket's task reads on from the log.
 pub(super) const LOW_WATER: usize = 128 * 1024;
 /// Most bytes of a socket's own posts on their way to disk before no more is read from it.
@@ -99,18 +101,24 @@ impl Conn {
         if out.closing || out.dead {
             return Sent::Closed;
         }
-        self.put(&mut out, frames)
+        self.put(&mut out, frames, QUEUE_LIMIT)
     }
 
     /// Sends what a client may not miss: a socket whose queue is full even for that is given up.
     pub(crate) fn send_or_drop(&self, frames: Bytes) {
-        if self.send(frames) == Sent::Full {
+        let mut out = self.out();
+        if out.closing || out.dead {
+            return;
+        }
+        let sent = self.put(&mut out, frames, QUEUE_LIMIT + ANSWERS);
+        drop(out);
+        if sent == Sent::Full {
             self.kill();
         }
     }
 
-    fn put(&self, out: &mut Out, frames: Bytes) -> Sent {
-        if out.bytes + frames.len() > QUEUE_LIMIT {
+    fn put(&self, out: &mut Out, frames: Bytes, limit: usize) -> Sent {
+        if out.bytes + frames.len() > limit {
             return Sent::Full;
         }
         if out.queue.is_empty() {
@@ -168,7 +176,7 @@ impl Conn {
         let mut out = self.out();
         if !out.closing && !out.dead {
             // A queue too full for a close frame means that the socket is cut off without one.
-            let _ = self.put(&mut out, frame::closing(code, reason));
+            let _ = self.put(&mut out, frame::closing(code, reason), QUEUE_LIMIT + ANSWERS);
             out.closing = true;
         }
         drop(out);

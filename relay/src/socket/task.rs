@@ -370,7 +370,10 @@ impl Task {
         let Some(hint) = self.behind.pop_front() else { return };
         let hub = self.app.hub.clone();
         let progress = |p: Option<Progress>| p.unwrap_or(Progress::Gone);
-        let at = hub.with_existing(&hint, |room| room.progress(self.conn.id));
+        let at = hub.with_existing(&hint, |room| {
+            room.make_up(self.conn.id, clock::unix_seconds());
+            room.progress(self.conn.id)
+        });
         let (Progress::Reading(after), Ok(attached)) = (progress(at), self.attached(&hint)) else { return };
         let page = match self.app.store.page(&attached.circle, after, MAX_BATCH, PAGE_BYTES).await {
             Ok(page) => page,
