@@ -601,6 +601,29 @@ fn one_socket_carries_many_circles() {
 }
 
 #[test]
+fn a_socket_with_as_many_circles_as_it_carries_attaches_one_of_them_anew() {
+    let (_dir, relay) = relay(&[]);
+    let mut members: Vec<_> = (0..65).map(|_| Member::registered(relay.address, &Circle::new())).collect();
+    let mut socket = members[0].live_socket();
+    let mut attach = |member: &mut Member| {
+        let token = member.token();
+        socket.send(&ClientFrame::Attach { token, after: Cursor(0) });
+        loop {
+            match socket.next_content() {
+                ServerFrame::CaughtUp { hint, .. } => return Ok(hint),
+                ServerFrame::Refused { message, .. } => return Err(message),
+                _ => {}
+            }
+        }
+    };
+    for member in &mut members[1..64] {
+        assert_eq!(attach(member), Ok(member.circle.hint()));
+    }
+    assert_eq!(attach(&mut members[64]), Err("a socket carries at most 64 circles".into()));
+    assert_eq!(attach(&mut members[9]), Ok(members[9].circle.hint()));
+}
+
+#[test]
 fn sockets_are_told_when_the_relay_ends() {
     let (_dir, relay) = relay(&[]);
     let mut socket = Member::registered(relay.address, &Circle::new()).live_socket();

@@ -321,9 +321,6 @@ impl Task {
     }
 
     fn attach(&mut self, token: &str, after: Cursor) -> Result<(), ApiError> {
-        if self.attached.len() >= MAX_ATTACHED {
-            return Err(ApiError::bad_request(format!("a socket carries at most {MAX_ATTACHED} circles")));
-        }
         // Each may be another node's, so that no node's limit holds them; and each ticket is remembered for minutes.
         self.attaches += 1;
         if self.attaches > MAX_ATTACHES.saturating_add(self.conn.age()) {
@@ -334,9 +331,13 @@ impl Task {
             _ => super::admit(&self.app, token)?,
         };
         let hint = circle.hint;
+        let anew = self.attached(&hint).is_ok();
+        if !anew && self.attached.len() >= MAX_ATTACHED {
+            return Err(ApiError::bad_request(format!("a socket carries at most {MAX_ATTACHED} circles")));
+        }
         let after = self.app.store.in_log(after);
         let joined = self.app.hub.with(&hint, |room| {
-            let room_left = room.listener_count() < MAX_LISTENERS;
+            let room_left = anew || room.listener_count() < MAX_LISTENERS;
             if room_left {
                 room.attach(&self.conn, node, after, clock::unix_seconds());
             }
