@@ -416,6 +416,38 @@ fn a_flipped_bit_anywhere_in_an_envelope_is_refused() {
     assert_eq!(member.get("/v1/messages").json()["messages"].as_array().unwrap().len(), 1);
 }
 
+/// `bytes` with the one place where it has `old` changed to `new`.
+fn replaced(bytes: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {
+    let at = bytes.windows(old.len()).position(|window| window == old).unwrap();
+    [&bytes[..at], new, &bytes[at + old.len()..]].concat()
+}
+
+#[test]
+fn an_envelope_with_a_part_that_is_too_long_is_refused_as_over_http() {
+    let (_dir, relay) = relay(&[]);
+    let mut member = Member::registered(relay.address, &Circle::new());
+    let mut socket = member.live_socket();
+    let largest = member.envelope(65_536);
+    let (cbor, json) = (largest.to_cbor(), serde_json::to_value(&largest).unwrap());
+    let text = |name: &str| json[name].as_str().unwrap().to_owned();
+    let encoded = |len: usize| [&[0x78, len as u8][..], &vec![b'x'; len]].concat();
+    for (part, bad_cbor, bad_text) in [
+        ("enc", replaced(&cbor, &[0x5a, 0, 1, 0, 0], &[0x5a, 0, 1, 0, 1, 9]), text("enc") + "A"),
+        ("type", replaced(&cbor, b"\x69chat.text", &encoded(65)), "x".repeat(65)),
+        ("key_id", replaced(&cbor, b"\x67epoch-0", &encoded(33)), "x".repeat(33)),
+    ] {
+        let envelopes = vec![Sealed(bad_cbor)];
+        socket.send(&ClientFrame::Post { hint: member.circle.hint(), seq: 1, envelopes });
+        let ServerFrame::Refused { code, message, .. } = socket.next_content() else { panic!("{part}") };
+        assert_eq!(code, "BAD_REQUEST");
+        assert!(message.contains(&format!("envelope {part} is larger than")), "{message}");
+        let mut bad = json.clone();
+        bad[part] = bad_text.into();
+        let answer = member.post_json("/v1/messages", &serde_json::json!({ "messages": [bad] }));
+        assert_eq!((answer.status, answer.code().as_str()), (400, "BAD_REQUEST"), "{part}");
+    }
+}
+
 #[test]
 fn malformed_frames_are_refused_and_foreign_ones_close_the_socket() {
     let (_dir, relay) = relay(&[]);

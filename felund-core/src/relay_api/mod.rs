@@ -100,7 +100,7 @@ pub enum ErrorCode {
     BadRequest,
     /// 404: no such endpoint or session.
     NotFound,
-    /// 413: a body, frame, batch or envelope over its limit.
+    /// 413: a body, batch or payload over its limit.
     TooLarge,
     /// 429: slow down; `Retry-After` says how long.
     RateLimited,

@@ -467,11 +467,7 @@ fn refuse(conn: &Conn, hint: Option<CircleHint>, seq: Option<u64>, error: &ApiEr
 
 /// What a client is told when an envelope in its request is not acceptable.
 pub(crate) fn refused_envelope(error: &EnvelopeError) -> ApiError {
-    let message = format!("{error}; nothing of this batch was stored");
-    match error {
-        EnvelopeError::TooLarge { .. } => ApiError::too_large(message),
-        _ => ApiError::bad_request(message),
-    }
+    ApiError::bad_request(format!("{error}; nothing of this batch was stored"))
 }
 
 /// Refuses what is to be passed on and not kept: in the log it would take chat's place.
