@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use axum::{
     Json,
-    http::{HeaderValue, StatusCode, header::RETRY_AFTER},
+    http::{
+        HeaderValue, StatusCode,
+        header::{CONNECTION, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE},
+    },
     response::{IntoResponse, Response},
 };
 use felund_core::relay_api::{ErrorBody, ErrorCode};
 
-use crate::clock;
+use crate::{clock, socket::VERSION};
 
 /// How the API describes every refusal, for all endpoints alike.
 #[derive(utoipa::IntoResponses)]
@@ -92,6 +95,11 @@ impl ApiError {
         )
     }
 
+    pub(crate) fn upgrade_required() -> Self {
+        let message = format!("only WebSocket version {VERSION} is spoken here");
+        Self::new(StatusCode::UPGRADE_REQUIRED, ErrorCode::BadRequest, false, message)
+    }
+
     pub(crate) fn too_large(message: impl Into<String>) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::TooLarge, false, message)
     }
@@ -157,6 +165,12 @@ impl IntoResponse for ApiError {
             server_time: clock::unix_seconds(),
         };
         let mut response = (self.status, Json(body)).into_response();
+        if self.status == StatusCode::UPGRADE_REQUIRED {
+            let headers = response.headers_mut();
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static(VERSION));
+        }
         if let Some(wait) = self.retry_after {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));

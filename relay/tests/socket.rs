@@ -9,7 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{Circle, Member, Message, Request, Socket, TestRelay, client_frame, envelope_of_type, now};
+use common::{
+    Circle, Http, Member, Message, Request, Socket, TestRelay, client_frame, envelope_of_type, now,
+};
 use felund_core::{
     ids::{Base64, Cursor, base64_decode, base64_encode},
     relay_api::{SignalKind, SignalRequest},
@@ -470,9 +472,52 @@ fn malformed_frames_are_refused_and_foreign_ones_close_the_socket() {
     huge.extend_from_slice(&(2u64 << 20).to_be_bytes());
     socket.send_raw(&huge);
     assert_eq!(socket.message(), Message::Close(1009));
-    let mut socket = member.live_socket();
-    socket.send_raw(&client_frame(8, &1000u16.to_be_bytes()));
-    assert_eq!(socket.message(), Message::Close(1000));
+}
+
+#[test]
+fn a_close_is_answered_with_its_code_and_a_malformed_one_as_what_it_is() {
+    let (_dir, relay) = relay(&[]);
+    let mut member = Member::registered(relay.address, &Circle::new());
+    let coded = |code: u16, reason: &[u8]| [&code.to_be_bytes()[..], reason].concat();
+    for (payload, answer) in [
+        (vec![], 1000),
+        (coded(1000, b""), 1000),
+        (coded(1001, "für heute".as_bytes()), 1001),
+        (coded(4999, b"mine"), 4999),
+        (vec![3], 1002),
+        (coded(1005, b""), 1002),
+        (coded(1000, b"\xff"), 1002),
+    ] {
+        let mut socket = member.live_socket();
+        socket.send_raw(&client_frame(8, &payload));
+        assert_eq!(socket.message(), Message::Close(answer), "{payload:?}");
+    }
+}
+
+#[test]
+fn a_handshake_of_another_version_or_without_a_good_key_is_refused() {
+    let (_dir, relay) = relay(&[]);
+    let open = |version: &str, key: &str| {
+        let headers = [
+            ("connection", "Upgrade"),
+            ("upgrade", "websocket"),
+            ("sec-websocket-version", version),
+            ("sec-websocket-key", key),
+            ("sec-websocket-protocol", "felund.v2, token"),
+        ]
+        .map(|(name, value)| (name.to_string(), value.to_string()));
+        Http::connect(relay.address).call("GET", "/v1/relay/ws", &headers, b"")
+    };
+    let good = "dGhlIHNhbXBsZSBub25jZQ==";
+    for key in ["", "short", "dGhlIHNhbXBsZSBub25jZQ", "dGhlIHNhbXBsZSBub25jZSE=", "dGhlIHNhbXBsZSBub25j!Q=="]
+    {
+        let answer = open("13", key);
+        assert_eq!((answer.status, answer.code().as_str()), (400, "BAD_REQUEST"), "{key}");
+    }
+    let answer = open("8", good);
+    assert_eq!((answer.status, answer.header("sec-websocket-version")), (426, Some("13")));
+    assert_eq!((answer.code().as_str(), answer.header("upgrade")), ("BAD_REQUEST", Some("websocket")));
+    assert_eq!(open("13", good).code(), "INVALID_TOKEN");
 }
 
 #[test]

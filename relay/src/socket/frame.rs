@@ -12,7 +12,8 @@ pub(crate) enum Incoming {
     Binary(Vec<u8>),
     Ping(Vec<u8>),
     Pong,
-    Close,
+    /// With the code to answer it with.
+    Close(u16),
 }
 
 /// Status codes of a close frame (RFC 6455 §7.4).
@@ -120,13 +121,28 @@ impl FrameReader {
                 out.push(match opcode {
                     PING => Incoming::Ping(payload),
                     PONG => Incoming::Pong,
-                    _ => Incoming::Close,
+                    _ => Incoming::Close(close_code(&payload)?),
                 });
             }
             (1, _) => return Err(violation(close::UNSUPPORTED, "only binary messages are taken")),
             _ => return Err(violation(close::PROTOCOL, "frame out of order")),
         }
         Ok(())
+    }
+}
+
+/// The code of a close frame that says what one may (RFC 6455 §5.5.1, §7.4); without any it is a normal one.
+fn close_code(payload: &[u8]) -> Result<u16, Violation> {
+    let (code, reason) = match payload {
+        [] => return Ok(close::NORMAL),
+        &[a, b, ref reason @ ..] => (u16::from_be_bytes([a, b]), reason),
+        [_] => (0, &[][..]),
+    };
+    let sayable = matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999);
+    if sayable && str::from_utf8(reason).is_ok() {
+        Ok(code)
+    } else {
+        Err(violation(close::PROTOCOL, "malformed close frame"))
     }
 }
 
@@ -260,7 +276,7 @@ mod tests {
             Incoming::Ping(b"p".to_vec()),
             Incoming::Binary(b"two".to_vec()),
             Incoming::Binary(big),
-            Incoming::Close,
+            Incoming::Close(close::NORMAL),
         ];
         for step in [1, 2, 7, 1_000, stream.len()] {
             let mut reader = FrameReader::default();
@@ -281,6 +297,24 @@ mod tests {
         assert_eq!(code(&[0xc2, 0x81]), close::PROTOCOL, "reserved bit");
         assert_eq!(code(&client(true, 0, b"x")), close::PROTOCOL, "continuation of nothing");
         assert_eq!(code(&[0x82, 0xff, 0, 0, 0, 0, 0, 0x20, 0, 0]), close::TOO_BIG, "before its bytes arrive");
+    }
+
+    #[test]
+    fn a_close_frame_has_a_code_that_may_be_sent_and_a_text() {
+        let code = |payload: &[u8]| {
+            read(&mut FrameReader::default(), &client(true, CLOSE, payload))
+                .map_err(|violation| violation.code)
+        };
+        assert_eq!(code(&[]), Ok(vec![Incoming::Close(close::NORMAL)]));
+        for good in [1000, 1001, 1003, 1007, 1011, 1014, 3000, 4000, 4999u16] {
+            assert_eq!(code(&good.to_be_bytes()), Ok(vec![Incoming::Close(good)]));
+        }
+        for bad in [0, 999, 1004, 1005, 1006, 1015, 1016, 2000, 2999, 5000, 65_535u16] {
+            assert_eq!(code(&bad.to_be_bytes()), Err(close::PROTOCOL), "{bad}");
+        }
+        assert_eq!(code(&[3]), Err(close::PROTOCOL));
+        assert_eq!(code(&[3, 232, 0xc3]), Err(close::PROTOCOL), "no UTF-8");
+        assert_eq!(code("\u{3}\u{3}ü".as_bytes()), Err(close::PROTOCOL), "771");
     }
 
     #[test]

@@ -24,7 +24,7 @@ use axum::{
     },
     response::Response,
 };
-use base64::Engine as _;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use felund_core::relay_api::{SUBPROTOCOL, signing::Ticket};
 use hyper_util::rt::TokioIo;
 use sha1::{Digest, Sha1};
@@ -41,6 +41,8 @@ use crate::{
     metrics::METRICS,
 };
 
+/// Of the WebSocket protocol.
+pub(crate) const VERSION: &str = "13";
 /// A socket that has not attached a circle within this time is closed, in seconds.
 const ATTACH_TIMEOUT_S: u32 = 30;
 /// A socket from which nothing has come for this long is pinged, in seconds.
@@ -160,18 +162,21 @@ fn handshake(request: &Request) -> Result<HeaderValue, ApiError> {
     {
         return Err(ApiError::bad_request("this endpoint is a WebSocket; open it with an upgrade request"));
     }
-    if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
-        return Err(ApiError::bad_request("only WebSocket version 13 is spoken here"));
+    if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != VERSION) {
+        return Err(ApiError::upgrade_required());
     }
     if !list(headers, SEC_WEBSOCKET_PROTOCOL).any(|item| item == SUBPROTOCOL) {
         return Err(ApiError::bad_request(format!("offer the sub-protocol {SUBPROTOCOL}")));
     }
-    let key = headers.get(SEC_WEBSOCKET_KEY).ok_or_else(|| ApiError::bad_request("no WebSocket key"))?;
+    let no_key = || ApiError::bad_request("Sec-WebSocket-Key is not the base64 of 16 bytes");
+    let key = headers.get(SEC_WEBSOCKET_KEY).ok_or_else(no_key)?;
+    if STANDARD.decode(key).ok().is_none_or(|nonce| nonce.len() != 16) {
+        return Err(no_key());
+    }
     let mut hash = Sha1::new();
     hash.update(key.as_bytes());
     hash.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
-    let accept = base64::engine::general_purpose::STANDARD.encode(hash.finalize());
-    HeaderValue::from_str(&accept).map_err(|_| ApiError::bad_request("no WebSocket key"))
+    HeaderValue::from_str(&STANDARD.encode(hash.finalize())).map_err(|_| no_key())
 }
 
 /// The sub-protocol that is not the protocol's name: browsers have no other place for a token.

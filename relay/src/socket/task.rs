@@ -211,7 +211,7 @@ impl Task {
                 },
                 Incoming::Ping(payload) => self.conn.send_or_drop(frame::pong(&payload)),
                 Incoming::Pong => {}
-                Incoming::Close => self.conn.close(close::NORMAL, ""),
+                Incoming::Close(code) => self.conn.close(code, ""),
             }
         }
         if !posts.is_empty() {
