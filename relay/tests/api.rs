@@ -7,7 +7,11 @@ mod common;
 use std::collections::HashSet;
 
 use common::{Circle, Http, Member, TestRelay};
-use felund_core::{envelope::Envelope, ids::Cursor};
+use felund_core::{
+    config::{ENVELOPE_VERSION, MAX_ENC_LEN, MAX_KEY_ID_LEN, MAX_SIGNAL_LEN, MAX_TYPE_LEN, MIN_ENC_LEN},
+    envelope::Envelope,
+    ids::{Cursor, base64_encode},
+};
 use serde_json::{Value, json};
 
 fn relay(options: &[&str]) -> (tempfile::TempDir, TestRelay) {
@@ -402,6 +406,29 @@ fn the_api_describes_itself() {
         assert_eq!(member.get(&format!("{path}?limit={maximum}")).status, 200);
         assert_eq!(member.get(&format!("{path}?limit={}", maximum + 1)).status, 400);
     }
+    let of = |schema: &str, field: &str| &api["components"]["schemas"][schema]["properties"][field];
+    assert_eq!(of("PostMessages", "messages")["maxItems"], 256);
+    let endpoints = of("RegisterRequest", "endpoints");
+    assert_eq!((&endpoints["maxItems"], &endpoints["items"]["maxLength"]), (&json!(16), &json!(128)));
+    let session = json!("^[A-Za-z0-9_-]{1,64}$");
+    assert_eq!(of("SignalRequest", "session_id")["pattern"], session);
+    let parameters = api["paths"]["/v1/signal"]["get"]["parameters"].as_array().unwrap();
+    let parameter = parameters.iter().find(|parameter| parameter["name"] == "session_id").unwrap();
+    assert_eq!(parameter["schema"]["pattern"], session);
+    assert_eq!(of("SignalRequest", "payload")["maxLength"], base64_encode(&[0; MAX_SIGNAL_LEN]).len());
+    let largest = serde_json::to_value(member.envelope(MAX_ENC_LEN)).unwrap();
+    let smallest = serde_json::to_value(member.envelope(MIN_ENC_LEN)).unwrap();
+    let length = |envelope: &Value, field: &str| envelope[field].as_str().unwrap().len();
+    assert_eq!(of("Envelope", "enc")["maxLength"], length(&largest, "enc"));
+    assert_eq!(of("Envelope", "enc")["minLength"], length(&smallest, "enc"));
+    for (field, len) in [("iv", length(&largest, "iv")), ("sig", length(&largest, "sig"))] {
+        assert_eq!(of("Envelope", field)["pattern"], format!("^[A-Za-z0-9_-]{{{len}}}$"));
+    }
+    for (field, most) in [("type", MAX_TYPE_LEN), ("key_id", MAX_KEY_ID_LEN)] {
+        let schema = of("Envelope", field);
+        assert_eq!((&schema["minLength"], &schema["maxLength"]), (&json!(1), &json!(most)), "{field}");
+    }
+    assert_eq!(of("Envelope", "v")["maximum"], ENVELOPE_VERSION);
     let after = &api["paths"]["/v1/messages"]["get"]["parameters"][0];
     assert_eq!((&after["name"], &after["in"]), (&json!("after"), &json!("query")));
     assert_eq!(api["security"][0].as_object().unwrap().len(), 6, "all headers together");

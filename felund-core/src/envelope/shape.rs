@@ -351,6 +351,7 @@ impl Verified {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = Envelope))]
 #[serde(deny_unknown_fields)]
 struct JsonEnvelope {
+    #[cfg_attr(feature = "openapi", schema(minimum = 2, maximum = 2))]
     v: u64,
     msg_id: MsgId,
     circle_id: CircleId,
@@ -358,11 +359,19 @@ struct JsonEnvelope {
     author_node_id: NodeId,
     created_ts: u64,
     #[serde(rename = "type")]
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 64))]
     kind: String,
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 32))]
     key_id: String,
     compression: Compression,
+    #[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^[A-Za-z0-9_-]{16}$"))]
     iv: Base64,
+    #[cfg_attr(
+        feature = "openapi",
+        schema(value_type = String, pattern = "^[A-Za-z0-9_-]*$", min_length = 23, max_length = 87_382)
+    )]
     enc: Base64,
+    #[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^[A-Za-z0-9_-]{86}$"))]
     sig: Base64,
 }
 

@@ -158,6 +158,7 @@ pub struct RegisterRequest {
     pub signing_key: signing::ApiKey,
     /// Addresses the caller listens on, at most 16, each at most 128 bytes.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(max_items = 16, max_length = 128))]
     pub endpoints: Vec<String>,
     /// What it can do for its circle.
     #[serde(default, deserialize_with = "object")]
@@ -214,6 +215,7 @@ pub struct PeersResponse {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PostMessages {
     /// At most 256 sealed envelopes.
+    #[cfg_attr(feature = "openapi", schema(max_items = 256))]
     pub messages: Vec<Envelope>,
 }
 
@@ -287,6 +289,7 @@ pub enum SignalKind {
 #[cbor(array)]
 pub struct SignalRequest {
     /// Up to 64 characters of `A–Z a–z 0–9 _ -`.
+    #[cfg_attr(feature = "openapi", schema(pattern = "^[A-Za-z0-9_-]{1,64}$"))]
     #[n(0)]
     pub session_id: String,
     /// For whom.
@@ -297,6 +300,7 @@ pub struct SignalRequest {
     #[serde(rename = "type")]
     pub kind: SignalKind,
     /// Sealed to the recipient; at most 16 KiB.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^[A-Za-z0-9_-]*$", max_length = 21_846))]
     #[n(3)]
     pub payload: Base64,
     /// Lifetime in seconds, 60–120; others are brought into the range.

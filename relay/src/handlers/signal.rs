@@ -31,6 +31,7 @@ pub(crate) async fn send(
 #[into_params(parameter_in = Query)]
 pub(crate) struct SignalsQuery {
     /// Only this session's; all sessions' without it.
+    #[param(pattern = "^[A-Za-z0-9_-]{1,64}$")]
     session_id: Option<String>,
     /// The last cursor the caller holds.
     after: Option<Cursor>,
