@@ -3,7 +3,7 @@
 //! The order of the checks is part of the protocol: headers, circle, timestamp, signatures, nonce. A nonce counts as
 //! used only once the signatures have been found good, so nobody can use up another's.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{error::Error, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -115,10 +115,16 @@ impl<Q: DeserializeOwned, B: FromBody> FromRequest<Arc<App>> for Signed<Q, B> {
         let body = read_body(body, &mut held).await?;
         let caller = authenticate(app, known, &parts, &headers, &body).await?;
         app.limits.node(&caller.node, 1)?;
-        let Query(query) = Query::<Q>::try_from_uri(&parts.uri)
-            .map_err(|e| ApiError::bad_request(format!("the query is not what this endpoint takes: {e}")))?;
+        let Query(query) =
+            Query::<Q>::try_from_uri(&parts.uri).map_err(|e| ApiError::bad_request(wrong_query(&e)))?;
         Ok(Self { caller, query, body: B::from_body(&body)?, held })
     }
+}
+
+/// What is wrong, without what the framework puts before it.
+fn wrong_query(rejection: &dyn Error) -> String {
+    let what = rejection.source().unwrap_or(rejection);
+    format!("the query is not what this endpoint takes: {what}; nothing was done")
 }
 
 /// The six headers, well-formed.

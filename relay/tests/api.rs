@@ -217,6 +217,8 @@ fn every_error_is_json() {
         let answer = member.get(target);
         assert_eq!((answer.status, answer.code().as_str()), (400, "BAD_REQUEST"), "{target}");
     }
+    let told = member.get("/v1/peers?limit=x").json()["message"].as_str().unwrap().to_owned();
+    assert!(told.starts_with("the query is not what this endpoint takes: limit: invalid digit"), "{told}");
 }
 
 #[test]
