@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .log_internal_errors(false)
         .init();
+    keep_private();
     raise_file_limit();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -48,6 +49,15 @@ async fn run(config: Config) -> ExitCode {
     relay.stop().await;
     ExitCode::SUCCESS
 }
+
+/// What the relay makes is for nobody else, whatever its folder is: the circles' signing keys are in it.
+#[cfg(unix)]
+fn keep_private() {
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+}
+
+#[cfg(not(unix))]
+fn keep_private() {}
 
 /// Each socket is a file; the default limit of 1,024 is for programs that are no servers.
 #[cfg(unix)]

@@ -33,6 +33,29 @@ fn kill_9_under_load_loses_no_acknowledged_message() {
     assert_eq!(lost, 0, "of {acknowledged}");
 }
 
+#[cfg(unix)]
+#[test]
+fn what_it_makes_in_a_folder_that_others_may_read_they_may_not() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let relay = crash::RelayProcess::start(PROGRAM, dir.path(), &[]);
+    let mut member = Member::registered(relay.address, &Circle::new());
+    let envelope = member.envelope(100);
+    assert_eq!(member.post(&[envelope]).status, 200);
+    let mut modes = std::collections::BTreeMap::new();
+    for entry in std::fs::read_dir(dir.path()).unwrap() {
+        let entry = entry.unwrap();
+        let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+        modes.insert(entry.file_name().into_string().unwrap(), mode);
+    }
+    for name in ["relay.sqlite", "relay.sqlite-wal", "journal", "nonces"] {
+        assert!(modes.contains_key(name), "{name} is missing of {modes:?}");
+    }
+    assert!(modes.values().all(|mode| mode & 0o077 == 0), "{modes:?}");
+    relay.kill();
+}
+
 #[test]
 fn a_nonce_is_refused_after_kill_9() {
     let dir = tempfile::tempdir().unwrap();
