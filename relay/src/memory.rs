@@ -1,7 +1,8 @@
 //! Memory that requests and answers take while they are read or written, bounded in all and for each address.
 //!
-//! A body counts as it arrives and an answer until the last of it is handed to the connection, so that neither senders
-//! nor readers that stop halfway can take the machine's memory. What does not fit is refused at once and may be tried again.
+//! A body counts as it arrives and until the disk has what is in it, an answer until the last of it is handed to the
+//! connection, so that neither a slow disk nor senders or readers that stop halfway can take the machine's memory. What
+//! does not fit is refused at once and may be tried again.
 
 use std::{
     collections::HashMap,
@@ -66,6 +67,14 @@ impl Buffered {
     /// Who answers for a request of a device that came from this address.
     pub(crate) fn payer(&self, node: NodeId) -> Payer {
         if self.own { Payer::Node(node) } else { Payer::Address(self.address) }
+    }
+
+    /// So much beside it, of the same address.
+    pub(crate) fn more(&self, bytes: usize) -> Result<Self, ApiError> {
+        let &Self { ref memory, address, own, .. } = self;
+        let mut more = Self { memory: memory.clone(), address, own, bytes: 0 };
+        more.grow(bytes)?;
+        Ok(more)
     }
 
     /// Takes more.

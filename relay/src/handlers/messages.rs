@@ -53,9 +53,12 @@ pub(crate) async fn post(
     let items: Result<Vec<Item>, _> = verify::all(envelopes).await.into_iter().collect();
     let items = items.map_err(|e| refused_envelope(&e))?;
     let (reply, answer) = oneshot::channel();
-    // Whoever has stopped waiting finds the envelopes stored when it asks again.
-    let reply = Box::new(move |result| drop(reply.send(result)));
     let payer = held.payer(caller.node);
+    // Whoever has stopped waiting finds the envelopes stored when it asks again; until then they take memory.
+    let reply = Box::new(move |result| {
+        drop(held);
+        drop(reply.send(result));
+    });
     app.store.append(Append { circle: caller.circle, items, payer, reply });
     let stored = answer.await.unwrap_or(Err(StoreError::Stopped)).map_err(|e| store_error(&e))?;
     ok(PostMessagesResponse { ok: true, stored })

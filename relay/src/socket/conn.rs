@@ -213,9 +213,9 @@ impl Conn {
         (out.closing, out.dead || (out.closing && out.queue.is_empty()))
     }
 
-    /// Counts a post on its way to disk.
-    pub(super) fn begin(&self, bytes: usize) {
-        self.in_flight.fetch_add(bytes, Ordering::Relaxed);
+    /// Counts a post on its way to disk; answers how much is with it.
+    pub(super) fn begin(&self, bytes: usize) -> usize {
+        self.in_flight.fetch_add(bytes, Ordering::Relaxed) + bytes
     }
 
     /// Takes it off again.

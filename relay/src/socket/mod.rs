@@ -3,6 +3,7 @@
 mod conn;
 pub(crate) mod frame;
 mod task;
+mod under_way;
 
 use std::{
     collections::HashMap,

@@ -15,6 +15,7 @@ use tokio::io::Interest;
 use super::{
     conn::{Conn, LOW_WATER},
     frame::{self, FrameReader, Incoming, close},
+    under_way::UnderWay,
 };
 use crate::{
     app::App,
@@ -63,6 +64,7 @@ struct Posted {
     payer: Payer,
     seq: u64,
     envelopes: Vec<WithBytes>,
+    under_way: UnderWay,
 }
 
 struct Task {
@@ -199,10 +201,8 @@ impl Task {
             match message {
                 Incoming::Binary(bytes) => match ClientFrame::from_bytes(&bytes) {
                     Ok(ClientFrame::Post { hint, seq, envelopes }) => {
-                        match self.parse_post(&hint, envelopes) {
-                            Ok((circle, payer, envelopes)) => {
-                                posts.push(Posted { circle, payer, seq, envelopes });
-                            }
+                        match self.parse_post(&hint, seq, envelopes) {
+                            Ok(post) => posts.push(post),
                             Err(error) => self.refuse(Some(hint), Some(seq), &error),
                         }
                     }
@@ -225,23 +225,22 @@ impl Task {
         })
     }
 
-    fn parse_post(
-        &self,
-        hint: &CircleHint,
-        envelopes: Vec<Sealed>,
-    ) -> Result<(Arc<Circle>, Payer, Vec<WithBytes>), ApiError> {
+    fn parse_post(&self, hint: &CircleHint, seq: u64, envelopes: Vec<Sealed>) -> Result<Posted, ApiError> {
         let attached = self.attached(hint)?;
         if envelopes.is_empty() {
             return Err(ApiError::bad_request("a post needs at least one envelope"));
         }
         self.app.limits.node(&attached.node, envelopes.len())?;
+        let bytes = envelopes.iter().map(|Sealed(bytes)| bytes.len()).sum();
+        let under_way = UnderWay::begin(&self.conn, &self.held, bytes)?;
         let mut parsed = Vec::with_capacity(envelopes.len());
         for Sealed(bytes) in envelopes {
             let envelope = Envelope::from_cbor(&bytes).map_err(|e| refused_envelope(&e))?;
             check_kept(&envelope)?;
             parsed.push((envelope, bytes.into()));
         }
-        Ok((attached.circle.clone(), self.held.payer(attached.node), parsed))
+        let (circle, payer) = (attached.circle.clone(), self.held.payer(attached.node));
+        Ok(Posted { circle, payer, seq, envelopes: parsed, under_way })
     }
 
     /// Verifies the posts of one read together and hands the good ones to the writer, in order.
@@ -249,37 +248,21 @@ impl Task {
         let sizes: Vec<usize> = posts.iter().map(|post| post.envelopes.len()).collect();
         let mut heads = Vec::with_capacity(posts.len());
         let mut all = Vec::with_capacity(sizes.iter().sum());
-        for Posted { circle, payer, seq, envelopes } in posts {
-            heads.push((circle, payer, seq));
+        for Posted { circle, payer, seq, envelopes, under_way } in posts {
+            heads.push((circle, payer, seq, under_way));
             all.extend(envelopes);
         }
         let mut results = verify::all(all).await.into_iter();
-        for ((circle, payer, seq), size) in heads.into_iter().zip(sizes) {
+        for ((circle, payer, seq, under_way), size) in heads.into_iter().zip(sizes) {
             let items: Result<Vec<Item>, EnvelopeError> = results.by_ref().take(size).collect();
             match items {
                 Ok(items) => {
-                    let reply = self.stored_reply(circle.hint, seq, &items);
+                    let reply = stored_reply(circle.hint, seq, under_way);
                     self.app.store.append(Append { circle, items, payer, reply });
                 }
                 Err(error) => self.refuse(Some(circle.hint), Some(seq), &refused_envelope(&error)),
             }
         }
-    }
-
-    fn stored_reply(&self, hint: CircleHint, seq: u64, items: &[Item]) -> Reply {
-        let conn = self.conn.clone();
-        let bytes = items.iter().map(|item| item.envelope.len()).sum();
-        conn.begin(bytes);
-        Box::new(move |result| {
-            conn.finish(bytes);
-            match result {
-                Ok(stored) => {
-                    let stored = ServerFrame::Stored { hint, seq, stored };
-                    conn.send_or_drop(frame::binary(&stored.to_bytes()));
-                }
-                Err(error) => refuse(&conn, Some(hint), Some(seq), &store_error(&error)),
-            }
-        })
     }
 
     fn frame(&mut self, frame: ClientFrame) {
@@ -451,6 +434,19 @@ fn read_available(
         }
     }
     Ok(true)
+}
+
+fn stored_reply(hint: CircleHint, seq: u64, under_way: UnderWay) -> Reply {
+    Box::new(move |result| {
+        let conn = under_way.end();
+        match result {
+            Ok(stored) => {
+                let stored = ServerFrame::Stored { hint, seq, stored };
+                conn.send_or_drop(frame::binary(&stored.to_bytes()));
+            }
+            Err(error) => refuse(&conn, Some(hint), Some(seq), &store_error(&error)),
+        }
+    })
 }
 
 fn refuse(conn: &Conn, hint: Option<CircleHint>, seq: Option<u64>, error: &ApiError) {
