@@ -11,6 +11,7 @@ mod damage;
 mod faults;
 mod history;
 mod lan;
+mod limping;
 mod mesh;
 mod observed;
 mod privacy;

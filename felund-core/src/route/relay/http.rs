@@ -228,7 +228,7 @@ impl RelayLink {
                 let answer: RegisterResponse = serde_json::from_slice(body).ok()?;
                 self.learn_clock(answer.server_time, cx);
                 let leg = self.legs.get_mut(&hint)?;
-                if leg.hold.over() {
+                if leg.unknown_times < 2 && leg.hold.over() {
                     cx.events.push(LinkEvent::Changed);
                 }
                 leg.unknown = false;
@@ -254,6 +254,7 @@ impl RelayLink {
                     self.arrived(hint, stored.cursor, stored.envelope.to_cbor(), cx);
                 }
                 let leg = self.legs.get_mut(&hint)?;
+                leg.unknown_times = 0;
                 let changed = leg.hold.over() || leg.polls == 0;
                 // Whoever says that there is more has got further.
                 let more = answer.more && leg.cursor != leg.poll_after;
@@ -355,9 +356,14 @@ impl RelayLink {
         let now = cx.now.mono;
         let Some(leg) = self.legs.get_mut(&hint) else { return };
         match error.code {
-            ErrorCode::UnknownCircle => {
-                leg.unknown = true;
-                leg.register_at = 0;
+            ErrorCode::UnknownCircle if asked != Asked::Register => {
+                (leg.unknown, leg.register_at) = (true, 0);
+                leg.unknown_times += 1;
+                // Registering did not help, as where two relays answer to one name.
+                if leg.unknown_times > 1 {
+                    leg.hold.refused(now, 250 << leg.unknown_times.min(8), error.message);
+                    cx.events.push(LinkEvent::Changed);
+                }
             }
             ErrorCode::ExpiredTimestamp | ErrorCode::NonceReplay if leg.clock_fixes < MAX_CLOCK_FIXES => {
                 // Right after a relay's start its own second is refused: a moment later it is not.

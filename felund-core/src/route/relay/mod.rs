@@ -128,6 +128,8 @@ struct Leg {
     arriving: Option<u32>,
     /// The relay said that it has no key for this circle, or was never read from: registering comes first.
     unknown: bool,
+    /// How often it said so since it was last read from.
+    unknown_times: u32,
     register_at: u64,
     register: Option<HttpId>,
     session: Option<HttpId>,
@@ -251,6 +253,7 @@ impl RelayLink {
             poll_after: cursor,
             attach: Attach::No,
             unknown: cursor == Cursor::default(),
+            unknown_times: 0,
             register_at: 0,
             register: None,
             session: None,

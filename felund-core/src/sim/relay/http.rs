@@ -36,6 +36,13 @@ impl Relay {
         if request.body.len() > super::MAX_HTTP_BODY {
             self.faults.push(format!("a request of {} bytes", request.body.len()));
         }
+        let path = request.url.strip_prefix(RELAY).and_then(|target| target.split('?').next());
+        let what = format!("{} {}", request.method, path.unwrap_or_default());
+        let instead = self.instead.get(what.as_str()).cloned();
+        *self.requests.entry(what).or_default() += 1;
+        if let Some(response) = instead {
+            return (response, Cursor(0));
+        }
         let (status, body, until) = match self.try_serve(request, now) {
             Ok((body, until)) => (200, body, until),
             Err((status, code)) => {
@@ -53,7 +60,6 @@ impl Relay {
         let target = request.url.strip_prefix(RELAY).ok_or((404, ErrorCode::NotFound))?;
         let (path, query) =
             target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-        *self.requests.entry(format!("{} {path}", request.method)).or_default() += 1;
         let Caller { hint, node } = self.authenticate(request, path, query, now)?;
         let server_time = unix_s(now);
         let body = match (request.method, path) {

@@ -100,6 +100,8 @@ pub struct Relay {
     pub room: usize,
     /// It answers, and wrongly: of posts it says nothing, and of its log that there is always more.
     pub misanswers: bool,
+    /// What requests are answered with instead of being served, by method and path.
+    pub instead: BTreeMap<&'static str, HttpResponse>,
     /// What it says its clock shows, unix seconds, if not the truth.
     pub tells_s: Option<u64>,
     /// Requests by method and path.
@@ -156,6 +158,7 @@ impl Relay {
             closed: false,
             room: usize::MAX,
             misanswers: false,
+            instead: BTreeMap::new(),
             tells_s: None,
             requests: BTreeMap::new(),
             backlog: 0,
