@@ -49,14 +49,75 @@ fn a_circle_that_registering_does_not_make_known_is_asked_for_ever_more_rarely()
 
 #[test]
 fn a_relay_that_has_forgotten_a_circle_is_told_of_it_at_once() {
-    let mut world = World::new(2);
+    let mut world = World::new(1);
     world.relay.sockets_allowed = false;
-    let circle = world.circle("garden club");
+    world.circle("garden club");
     world.run(10_000);
     world.relay.instead.insert("GET /v1/messages", refusal(401, "UNKNOWN_CIRCLE", "no such circle"));
-    world.run(2_100);
+    let before = world.relay.requests.clone();
+    world.run_until("a poll", |world| world.relay.requests["GET /v1/messages"] > before["GET /v1/messages"]);
     world.relay.instead.clear();
-    send(&mut world, 1, circle, "here");
+    world.run(800);
+    for what in ["POST /v1/register", "GET /v1/messages"] {
+        assert!(world.relay.requests[what] > before[what] + usize::from(what.starts_with("GET")), "{what}");
+    }
+}
+
+#[test]
+fn a_log_that_cannot_be_read_is_asked_for_ever_more_rarely_while_posting_goes_on() {
+    let unread = [
+        refusal(503, "UNAVAILABLE", "the log cannot be read"),
+        refusal(418, "TEAPOT", "short and stout"),
+        answer(500, None, "<h1>oops</h1>"),
+        answer(200, None, "<html>Please log in"),
+    ];
+    for answer in unread {
+        let mut world = World::new(2);
+        world.relay.sockets_allowed = false;
+        let circle = world.circle("garden club");
+        world.run(10_000);
+        world.relay.instead.insert("GET /v1/messages", answer.clone());
+        world.run(20_000);
+        let before = world.relay.requests["GET /v1/messages"];
+        send(&mut world, 0, circle, "posted");
+        world.run(60_000);
+        let polls = world.relay.requests["GET /v1/messages"] - before;
+        assert!((2..=2 * 5).contains(&polls), "{answer:?}: {polls} polls of two in a minute");
+        let link = &world.devices[1].model.circle(circle).unwrap().link;
+        assert!(matches!(link, LinkView::Down { .. }), "{answer:?}: {link:?}");
+        assert_eq!(world.devices[0].model.circle(circle).unwrap().unsent, 0, "{answer:?}");
+        world.relay.instead.clear();
+        world.run(32_000);
+        assert_eq!(world.devices[1].model.circle(circle).unwrap().link, LinkView::Polling);
+        assert_eq!(world.texts(1, circle, "general"), ["posted"]);
+    }
+}
+
+#[test]
+fn a_relay_that_says_when_its_log_may_be_asked_for_again_is_not_asked_before() {
+    let mut world = World::new(1);
+    world.relay.sockets_allowed = false;
+    world.circle("garden club");
+    world.run(10_000);
+    world.relay.instead.insert("GET /v1/messages", answer(503, Some(20), ""));
     world.run(3_000);
-    assert_eq!(world.texts(0, circle, "general"), ["here"]);
+    let before = world.relay.requests["GET /v1/messages"];
+    world.run(15_000);
+    assert_eq!(world.relay.requests["GET /v1/messages"], before);
+    world.run(5_000);
+    assert_eq!(world.relay.requests["GET /v1/messages"], before + 1);
+}
+
+#[test]
+fn a_socket_that_cannot_be_asked_for_is_asked_for_no_more_often_than_one_that_is_refused() {
+    let mut world = World::new(1);
+    world.relay.sockets_allowed = false;
+    world.circle("garden club");
+    world.run(10_000);
+    world.relay.instead.insert("POST /v1/relay/session", answer(500, None, "oops"));
+    world.run(20_000);
+    let before = world.relay.requests["POST /v1/relay/session"];
+    world.run(60_000);
+    let asked = world.relay.requests["POST /v1/relay/session"] - before;
+    assert!((6..=13).contains(&asked), "{asked} in a minute");
 }

@@ -204,7 +204,7 @@ impl RelayLink {
                 let understood = self.succeeded(hint, asked, posted, &response.body, cx);
                 if understood.is_none() {
                     let reason = "its answer is not one a Felund relay gives; check the address".into();
-                    self.misanswered(hint, asked, reason, cx);
+                    self.misanswered(hint, asked, reason, 0, cx);
                 }
             }
             // An older relay may not know these, and what it says of them says nothing about messages.
@@ -254,8 +254,8 @@ impl RelayLink {
                     self.arrived(hint, stored.cursor, stored.envelope.to_cbor(), cx);
                 }
                 let leg = self.legs.get_mut(&hint)?;
-                leg.unknown_times = 0;
-                let changed = leg.hold.over() || leg.polls == 0;
+                (leg.unknown_times, leg.poll_failures) = (0, 0);
+                let changed = leg.hold.over() | leg.poll_hold.over() || leg.polls == 0;
                 // Whoever says that there is more has got further.
                 let more = answer.more && leg.cursor != leg.poll_after;
                 if !more {
@@ -347,11 +347,12 @@ impl RelayLink {
         response: &HttpResponse,
         cx: &mut Cx<'_>,
     ) {
+        let at_least_ms = response.retry_after_s.unwrap_or(0).min(3_600) * 1_000;
         let Ok(error) = serde_json::from_slice::<ErrorBody>(&response.body) else {
             if asked == Asked::Session && response.status == 404 {
                 return self.socket_refused(cx);
             }
-            return self.misanswered(hint, asked, no_relay(response.status), cx);
+            return self.misanswered(hint, asked, no_relay(response.status), at_least_ms, cx);
         };
         let now = cx.now.mono;
         let Some(leg) = self.legs.get_mut(&hint) else { return };
@@ -384,20 +385,35 @@ impl RelayLink {
             ErrorCode::BadRequest | ErrorCode::TooLarge if asked == Asked::Post => {
                 self.post_refused(hint, posted, error.message, cx);
             }
-            _ => self.misanswered(hint, asked, error.message, cx),
+            _ => self.misanswered(hint, asked, error.message, at_least_ms, cx),
         }
     }
 
     /// An answer that helps nothing. Where only posts are answered so, everything else goes on, and must not be what leads to the
-    /// next post.
-    fn misanswered(&mut self, hint: CircleHint, asked: Asked, reason: String, cx: &mut Cx<'_>) {
+    /// next post; and likewise where the log cannot be read, or no socket be had.
+    fn misanswered(
+        &mut self,
+        hint: CircleHint,
+        asked: Asked,
+        reason: String,
+        at_least_ms: u64,
+        cx: &mut Cx<'_>,
+    ) {
         match self.legs.get_mut(&hint) {
             Some(leg) if asked == Asked::Post => {
                 let wait = 1_000 << leg.post_failures.min(6);
                 leg.post_failures += 1;
-                self.hold_posts(hint, wait, reason, cx);
+                self.hold_posts(hint, at_least_ms.max(wait), reason, cx);
             }
-            _ => self.fail(reason, cx),
+            Some(leg) if asked == Asked::Poll && leg.attach != Attach::Live => {
+                self.hold_poll(hint, at_least_ms, reason, cx);
+            }
+            _ => {
+                if asked == Asked::Session && self.polling {
+                    self.dial_at = cx.now.mono + cx.jitter(UPGRADE_RETRY_MS);
+                }
+                self.failed(hint, reason, at_least_ms, cx);
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 
 use self::outbox::Hold;
 use crate::{
-    config::{BACKOFF_MAX_MS, BACKOFF_MIN_MS, HTTP_TIMEOUT_MS, HURRY_MS, POLL_INTERVAL_MS},
+    config::{BACKOFF_MAX_MS, BACKOFF_MIN_MS, HTTP_TIMEOUT_MS, HURRY_MS, MAX_HOLD_MS, POLL_INTERVAL_MS},
     ids::{CircleHint, Cursor, MsgId},
     io::{ConnId, HttpId, Output},
     keys::NodeKey,
@@ -136,6 +136,10 @@ struct Leg {
     poll: Option<HttpId>,
     poll_at: u64,
     polls: u32,
+    /// The log cannot be read, which keeps nobody from posting.
+    poll_hold: Hold,
+    /// Polls in a row that helped nothing.
+    poll_failures: u32,
     peers: Option<HttpId>,
     /// Signals are asked for while the socket is not live: the request, and the newest signal seen.
     signals: Option<HttpId>,
@@ -260,6 +264,8 @@ impl RelayLink {
             poll: None,
             poll_at: 0,
             polls: 0,
+            poll_hold: Hold::default(),
+            poll_failures: 0,
             peers: None,
             signals: None,
             signals_after: Cursor::default(),
@@ -399,12 +405,14 @@ impl RelayLink {
                 let retry_in_s = self.retry_at.saturating_sub(now).div_ceil(1_000);
                 LinkView::Down { reason: reason.clone(), retry_in_s }
             }
-            (None, _) if leg.hold.lasts => {
-                let retry_in_s = leg.hold.until.saturating_sub(now).div_ceil(1_000);
-                LinkView::Down { reason: leg.hold.reason.clone(), retry_in_s }
-            }
-            (None, _) if self.polling && leg.polls > 0 => LinkView::Polling,
-            (None, _) => LinkView::Connecting,
+            (None, _) => match [&leg.hold, &leg.poll_hold].into_iter().find(|hold| hold.lasts) {
+                Some(hold) => {
+                    let retry_in_s = hold.until.saturating_sub(now).div_ceil(1_000);
+                    LinkView::Down { reason: hold.reason.clone(), retry_in_s }
+                }
+                None if self.polling && leg.polls > 0 => LinkView::Polling,
+                None => LinkView::Connecting,
+            },
         }
     }
 
@@ -472,12 +480,12 @@ impl RelayLink {
         }
     }
 
-    /// Nothing can be had from the relay right now.
-    fn fail(&mut self, reason: String, cx: &mut Cx<'_>) {
+    /// Nothing can be had from the relay right now, and it does not want to be asked for so long.
+    fn fail(&mut self, reason: String, at_least_ms: u64, cx: &mut Cx<'_>) {
         let wait = BACKOFF_MIN_MS.saturating_mul(1 << self.failures.min(10)).min(BACKOFF_MAX_MS);
         self.failures += 1;
         self.failed_at = cx.now.mono;
-        self.retry_at = cx.now.mono + cx.jitter(wait);
+        self.retry_at = cx.now.mono + cx.jitter(wait).max(at_least_ms.min(MAX_HOLD_MS));
         self.down = Some(reason);
         cx.events.push(LinkEvent::Changed);
     }
@@ -526,6 +534,16 @@ impl RelayLink {
             at.extend(due.into_iter().map(|due| due.max(self.retry_at).max(leg.hold.until)));
         }
         at.into_iter().min()
+    }
+
+    /// The log cannot be read right now. Everything else goes on, and must not be what leads to the next poll.
+    fn hold_poll(&mut self, hint: CircleHint, at_least_ms: u64, reason: String, cx: &mut Cx<'_>) {
+        let Some(leg) = self.legs.get_mut(&hint) else { return };
+        let wait = (1_000 << leg.poll_failures.min(5)).min(BACKOFF_MAX_MS);
+        leg.poll_failures += 1;
+        leg.poll_hold.refused(cx.now.mono, wait.max(at_least_ms), reason);
+        leg.poll_at = leg.poll_hold.until;
+        cx.events.push(LinkEvent::Changed);
     }
 
     fn schedule_poll(&mut self, hint: CircleHint, more: bool, cx: &Cx<'_>) {

@@ -205,8 +205,9 @@ impl RelayLink {
                 self.learn_clock(server_time, cx);
                 if let Some(leg) = self.legs.get_mut(&hint) {
                     (leg.attach, leg.arriving) = (Attach::Live, Some(0));
-                    leg.unknown_times = 0;
+                    (leg.unknown_times, leg.poll_failures) = (0, 0);
                     leg.hold.over();
+                    leg.poll_hold.over();
                     self.polling = false;
                     self.recovered(cx);
                     cx.events.push(LinkEvent::Peers { hint, peers });

@@ -4,7 +4,8 @@
 
 use super::{Attach, Cx, Post, RelayLink, http};
 use crate::{
-    config::{HTTP_TIMEOUT_MS, WAKE_PATIENCE_MAX_MS, WAKE_PATIENCE_MS, WAKE_PROBE_MS},
+    config::{HTTP_TIMEOUT_MS, MAX_HOLD_MS, WAKE_PATIENCE_MAX_MS, WAKE_PATIENCE_MS, WAKE_PROBE_MS},
+    ids::CircleHint,
     io::HttpId,
 };
 
@@ -18,8 +19,9 @@ impl RelayLink {
         // The clock that credentials end by may have gone on without this one.
         (self.retry_at, self.dial_at, self.failures, self.ice_at) = (0, 0, 0, 0);
         for leg in self.legs.values_mut() {
-            (leg.poll_at, leg.post_failures) = (0, 0);
+            (leg.poll_at, leg.poll_failures, leg.post_failures) = (0, 0, 0);
             leg.hold.retry();
+            leg.poll_hold.retry();
             leg.post_hold.retry();
         }
         self.patience_ms = WAKE_PATIENCE_MS;
@@ -53,13 +55,23 @@ impl RelayLink {
             }
         } else {
             self.patience_ms = HTTP_TIMEOUT_MS;
-            match self.legs.get_mut(&asking.hint) {
-                // How the relay is the socket says: a browser may ask over a connection that is dead, and knows of no other.
-                Some(leg) if leg.attach == Attach::Live => {
-                    leg.register_at = leg.register_at.max(cx.now.mono + LIVE_RETRY_MS);
-                }
-                _ => self.fail(reason, cx),
+            // Where everything else is answered it is this answer that cannot be taken, as one that is too large.
+            if asking.asked == http::Asked::Poll && self.failures == 0 {
+                self.hold_poll(asking.hint, 0, reason.clone(), cx);
             }
+            self.failed(asking.hint, reason, 0, cx);
+        }
+    }
+
+    /// How the relay is its socket says, where there is one: a browser may ask over a connection that is dead, and knows of
+    /// no other.
+    pub(super) fn failed(&mut self, hint: CircleHint, reason: String, at_least_ms: u64, cx: &mut Cx<'_>) {
+        match self.legs.get_mut(&hint) {
+            Some(leg) if leg.attach == Attach::Live => {
+                let wait = at_least_ms.clamp(LIVE_RETRY_MS, MAX_HOLD_MS);
+                leg.register_at = leg.register_at.max(cx.now.mono + wait);
+            }
+            _ => self.fail(reason, at_least_ms, cx),
         }
     }
 }
