@@ -289,7 +289,7 @@ pub enum Event {
     /// A chat message came in or was sent just now.
     #[n(5)]
     Message(#[n(0)] MessageView),
-    /// An own message got further.
+    /// An own message got further; or, if `delivery` is pending, its relay has refused it for good.
     #[n(6)]
     Delivery {
         /// Which circle.

@@ -93,14 +93,13 @@ impl Node {
             LinkEvent::CaughtUp { .. } => self.accept_approvals(id),
             LinkEvent::Stored { ids, .. } => ids.iter().for_each(|msg| self.stored_at_relay(id, msg)),
             LinkEvent::Rejected { id: msg, reason, .. } => {
-                if let Some(key) = self.circles.get_mut(&id).and_then(|circle| circle.confirmed(&msg)) {
-                    self.staged.push(Op::DeleteRecord(records::outbox(&id, &key)));
-                }
-                self.dirty.insert(id);
-                let text = format!(
-                    "The relay refused one of your messages: {reason}. It is kept on this device only."
-                );
-                self.notice(true, text);
+                let text = [
+                    "The relay refused one of your messages for good: ",
+                    &*reason,
+                    ". It is kept here and reaches only members who are connected to this device directly; the relay is asked once more when Felund starts again.",
+                ];
+                self.notice(true, text.concat());
+                self.still_unsent(id, msg);
             }
             LinkEvent::Held { reason, .. } => {
                 let Some(name) = self.circles.get(&id).map(super::Circle::name) else { return };
@@ -284,6 +283,16 @@ impl Node {
             Some(Source { bulk: true, .. }) => {}
         }
         Taken::New(name)
+    }
+
+    /// Whoever waits to hear what became of an own message hears it, although it got no further.
+    fn still_unsent(&mut self, id: CircleId, msg_id: MsgId) {
+        let Some(circle) = self.circles.get(&id) else { return };
+        let Some(key) = circle.outbox.iter().find(|key| key.id == msg_id) else { return };
+        let (channel_id, delivery) = (circle.log.channel_of(key), circle.delivery(key));
+        if let Some(channel_id) = channel_id {
+            self.event(Event::Delivery { circle_id: id, channel_id, msg_id, delivery });
+        }
     }
 
     /// An own envelope is durable at the relay.

@@ -1,7 +1,7 @@
 //! A relay that answers, and not as it should: it is not hurried, and what it can still do is used.
 
 use felund_core::{
-    io::HttpResponse,
+    io::{Event, HttpResponse},
     sim::World,
     view::{Delivery, LinkView},
 };
@@ -120,4 +120,34 @@ fn a_socket_that_cannot_be_asked_for_is_asked_for_no_more_often_than_one_that_is
     world.run(60_000);
     let asked = world.relay.requests["POST /v1/relay/session"] - before;
     assert!((6..=13).contains(&asked), "{asked} in a minute");
+}
+
+#[test]
+fn a_message_that_the_relay_refuses_for_good_is_not_called_sent_and_is_tried_again_after_a_restart() {
+    for sockets in [true, false] {
+        let mut world = World::new(1);
+        world.relay.sockets_allowed = sockets;
+        let circle = world.circle("garden club");
+        world.run(10_000);
+        world.relay.refuses = true;
+        world.relay.instead.insert("POST /v1/messages", refusal(400, "BAD_REQUEST", "it is not wanted"));
+        send(&mut world, 0, circle, "unwanted");
+        world.run(60_000);
+        let told = world.events(0).filter(
+            |event| matches!(event, Event::Notice { error: true, text } if text.contains("it is not wanted")),
+        );
+        assert_eq!(told.count(), 1, "sockets: {sockets}");
+        let pending = |event: &Event| matches!(event, Event::Delivery { delivery: Delivery::Pending, .. });
+        assert!(world.events(0).any(pending), "whoever waits for it is told");
+        let delivery = |world: &mut World| world.history(0, circle, "general")[0].delivery;
+        assert_eq!(delivery(&mut world), Delivery::Pending);
+        assert_eq!(world.devices[0].model.circle(circle).unwrap().unsent, 1);
+        (world.relay.refuses, world.relay.instead) = Default::default();
+        send(&mut world, 0, circle, "wanted");
+        world.run(5_000);
+        assert_eq!(world.devices[0].model.circle(circle).unwrap().unsent, 1, "others go out");
+        world.restart(0);
+        world.run(20_000);
+        assert_eq!(delivery(&mut world), Delivery::Stored, "sockets: {sockets}");
+    }
 }

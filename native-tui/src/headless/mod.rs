@@ -188,10 +188,28 @@ fn send(client: &mut Client, wanted: &str, text: &[String], json: bool) -> Resul
     let text = if text == ["-"] { read_text(std::io::stdin())? } else { text.join(" ") };
     let (circle, channel) = client.channel(wanted)?;
     let msg_id = submit(client, circle, channel, &text)?;
+    confirmed(client, circle, channel, msg_id, json)
+}
+
+/// Waits until somebody else keeps the message.
+fn confirmed(
+    client: &mut Client,
+    circle: CircleId,
+    channel: ChannelId,
+    msg_id: MsgId,
+    json: bool,
+) -> Result<Done, String> {
     let until = Instant::now() + SEND_PATIENCE;
     let mut generation = None;
     loop {
         let mut delivery = client.delivery(msg_id);
+        if delivery == Some(Delivery::Pending) {
+            // Why was said when it was told.
+            return Ok(Done {
+                text: print::kept(msg_id, "refused", json),
+                code: ExitCode::from(EXIT_FAILED),
+            });
+        }
         if generation.replace(client.generation()) != Some(client.generation()) {
             // What an earlier owner heard of it is in the history.
             let found = newest(client, circle, channel)?.into_iter().find(|m| m.msg_id == msg_id);
@@ -203,7 +221,7 @@ fn send(client: &mut Client, wanted: &str, text: &[String], json: bool) -> Resul
         }
         if !client.step(until)? {
             notice(&why_kept(client.circle(circle).ok(), client.is_mirror(), msg_id));
-            return Ok(Done { text: print::kept(msg_id, json), code: ExitCode::from(EXIT_KEPT) });
+            return Ok(Done { text: print::kept(msg_id, "waiting", json), code: ExitCode::from(EXIT_KEPT) });
         }
     }
 }

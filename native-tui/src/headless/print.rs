@@ -51,8 +51,8 @@ pub(crate) fn sent(msg_id: MsgId, delivery: Delivery, json: bool) -> String {
 }
 
 /// A message that is on this device only; people are told elsewhere, with the reason.
-pub(crate) fn kept(msg_id: MsgId, json: bool) -> String {
-    if json { line(&json!({ "msg_id": msg_id, "delivery": { "state": "waiting" } })) } else { String::new() }
+pub(crate) fn kept(msg_id: MsgId, state: &str, json: bool) -> String {
+    if json { line(&json!({ "msg_id": msg_id, "delivery": { "state": state } })) } else { String::new() }
 }
 
 /// A line, in JSON always.

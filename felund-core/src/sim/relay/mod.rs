@@ -100,6 +100,8 @@ pub struct Relay {
     pub room: usize,
     /// It answers, and wrongly: of posts it says nothing, and of its log that there is always more.
     pub misanswers: bool,
+    /// It refuses whatever is posted over a socket, for good.
+    pub refuses: bool,
     /// What requests are answered with instead of being served, by method and path.
     pub instead: BTreeMap<&'static str, HttpResponse>,
     /// What it says its clock shows, unix seconds, if not the truth.
@@ -158,6 +160,7 @@ impl Relay {
             closed: false,
             room: usize::MAX,
             misanswers: false,
+            refuses: false,
             instead: BTreeMap::new(),
             tells_s: None,
             requests: BTreeMap::new(),
@@ -436,6 +439,15 @@ impl Relay {
                 let attached = self.rooms.get(&hint).is_some_and(|room| room.attached.contains_key(&from));
                 if !attached || envelopes.len() > MAX_BATCH {
                     self.faults.push(format!("{} envelopes, attached: {attached}", envelopes.len()));
+                }
+                if self.refuses {
+                    return self.refuse(
+                        from,
+                        Some(hint),
+                        Some(seq),
+                        "BAD_REQUEST",
+                        "it is not wanted".into(),
+                    );
                 }
                 if !self.has_room(envelopes.len()) {
                     let (code, retry_after_ms) = if self.disk_full {

@@ -137,6 +137,24 @@ fn a_relay_that_never_answers_is_missed_like_one_that_cannot_be_reached() {
 }
 
 #[test]
+fn a_message_that_the_relay_refuses_is_neither_called_sent_nor_waited_for() {
+    let temp = tempfile::tempdir().expect("tempdir");
+    let (options, circle_id) = with_circle(temp.path());
+    let mut client = Client::open(options, Setup::default()).expect("opens");
+    let (circle, channel) = client.channel("garden club").expect("there");
+    let msg_id = super::super::submit(&mut client, circle, channel, "hello").expect("is kept");
+    let this = (0..1_000).find(|number| client.session.is(*number)).expect("a number");
+    let told = Event::Delivery { circle_id, channel_id: channel, msg_id, delivery: Delivery::Pending };
+    client.sender.send(Signal::Event(this, Box::new(told))).expect("it listens");
+    let begun = Instant::now();
+    let done = super::super::confirmed(&mut client, circle, channel, msg_id, true).expect("is told");
+    assert!(begun.elapsed() < super::super::SEND_PATIENCE / 2);
+    let failed = std::process::ExitCode::from(crate::args::EXIT_FAILED);
+    assert_eq!(format!("{:?}", done.code), format!("{failed:?}"));
+    assert!(done.text.contains("refused"), "{}", done.text);
+}
+
+#[test]
 fn whoever_is_asked_to_end_waits_for_nothing_any_more() {
     let temp = tempfile::tempdir().expect("tempdir");
     let options = Options { data_dir: Some(temp.path().to_owned()), ..Options::default() };
