@@ -98,6 +98,11 @@ pub const WAKE_PROBE_MS: u64 = 1_000;
 pub const PING_INTERVAL_MS: u64 = 20_000;
 /// A probe unanswered after this long means the socket is dead, in milliseconds.
 pub const PONG_TIMEOUT_MS: u64 = 5_000;
+/// What was posted over a socket and is not confirmed after this long is posted again, in milliseconds; doubled with every time
+/// in a row. While anything but pongs comes it may take up to [`POST_PATIENCE_MS`].
+pub const POST_TIMEOUT_MS: u64 = 30_000;
+/// See [`POST_TIMEOUT_MS`].
+pub const POST_PATIENCE_MS: u64 = 120_000;
 /// Poll period while no socket can be had, in milliseconds.
 pub const POLL_INTERVAL_MS: u64 = 2_000;
 /// First retry after a lost connection, in milliseconds; doubled with jitter up to [`BACKOFF_MAX_MS`].

@@ -6,7 +6,7 @@ use felund_core::{
     view::{Delivery, LinkView},
 };
 
-use crate::send;
+use crate::{live, send};
 
 /// How often the relay was asked, whatever for, so far.
 fn asked(world: &World) -> usize {
@@ -150,4 +150,60 @@ fn a_message_that_the_relay_refuses_for_good_is_not_called_sent_and_is_tried_aga
         world.run(20_000);
         assert_eq!(delivery(&mut world), Delivery::Stored, "sockets: {sockets}");
     }
+}
+
+#[test]
+fn a_post_whose_confirmation_is_lost_is_posted_again() {
+    let mut world = World::new(2);
+    let circle = world.circle("garden club");
+    world.run(5_000);
+    world.relay.lose_stored = 1;
+    send(&mut world, 0, circle, "confirmed late");
+    world.run(1_000);
+    send(&mut world, 0, circle, "behind it");
+    world.run(40_000);
+    assert_eq!(world.devices[0].model.circle(circle).unwrap().unsent, 0);
+    assert_eq!(world.texts(1, circle, "general"), ["confirmed late", "behind it"]);
+    assert!(live(&world, 0, circle));
+}
+
+#[test]
+fn a_relay_that_never_confirms_what_is_posted_is_posted_to_ever_more_rarely() {
+    for (misanswers, most) in [(true, 12), (false, 6)] {
+        let mut world = World::new(1);
+        let circle = world.circle("garden club");
+        world.run(5_000);
+        (world.relay.misanswers, world.relay.lose_stored) = (misanswers, if misanswers { 0 } else { 100 });
+        let before = world.relay.posts;
+        send(&mut world, 0, circle, "sooner or later");
+        world.run(300_000);
+        let view = world.devices[0].model.circle(circle).unwrap();
+        assert_eq!((view.unsent, &view.link), (1, &LinkView::Live));
+        assert!(view.held.as_ref().is_some_and(|reason| reason.contains("confirm")), "{:?}", view.held);
+        let posts = world.relay.posts - before;
+        assert!((3..=most).contains(&posts), "{posts} posts in five minutes");
+        (world.relay.misanswers, world.relay.lose_stored) = (false, 0);
+        world.run(310_000);
+        assert_eq!(world.history(0, circle, "general")[0].delivery, Delivery::Stored);
+    }
+}
+
+#[test]
+fn a_post_that_is_answered_behind_much_that_was_stored_is_made_once() {
+    let mut world = World::new(2);
+    let circle = world.circle("garden club");
+    world.run(5_000);
+    world.crash(1, false);
+    for i in 0..400 {
+        send(&mut world, 0, circle, &i.to_string());
+    }
+    world.run(5_000);
+    let before = world.relay.posts;
+    world.relay.frame_ms = 100;
+    world.start(1);
+    world.run(1_000);
+    send(&mut world, 1, circle, "late");
+    world.run(60_000);
+    assert_eq!(world.relay.posts - before, 1);
+    assert_eq!(world.devices[1].model.circle(circle).unwrap().unsent, 0);
 }

@@ -391,7 +391,7 @@ impl RelayLink {
 
     /// An answer that helps nothing. Where only posts are answered so, everything else goes on, and must not be what leads to the
     /// next post; and likewise where the log cannot be read, or no socket be had.
-    fn misanswered(
+    pub(super) fn misanswered(
         &mut self,
         hint: CircleHint,
         asked: Asked,

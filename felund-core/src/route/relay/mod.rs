@@ -145,6 +145,9 @@ struct Leg {
     signals: Option<HttpId>,
     signals_after: Cursor,
     post: Option<Post>,
+    /// When the last post over a socket was sent, and until when it is waited for.
+    post_sent: u64,
+    post_by: u64,
     outbox: VecDeque<(MsgId, Vec<u8>)>,
     /// Most envelopes per post; 1 while looking for the one that the relay refuses, few while it has room for few.
     batch: usize,
@@ -270,6 +273,8 @@ impl RelayLink {
             signals: None,
             signals_after: Cursor::default(),
             post: None,
+            post_sent: 0,
+            post_by: 0,
             outbox: VecDeque::new(),
             batch: crate::config::MAX_BATCH,
             arriving: None,
@@ -434,6 +439,7 @@ impl RelayLink {
     pub(crate) fn drive(&mut self, cx: &mut Cx<'_>) {
         let now = cx.now.mono;
         self.check_socket(cx);
+        self.check_posts(cx);
         if now < self.retry_at {
             return;
         }
@@ -530,6 +536,9 @@ impl RelayLink {
             let held_until = leg.hold.until.max(leg.post_hold.until);
             if !leg.outbox.is_empty() && leg.post.is_none() && now < held_until {
                 due.push(held_until);
+            }
+            if let Some(Post::Socket(..)) = leg.post {
+                at.push(leg.post_by);
             }
             at.extend(due.into_iter().map(|due| due.max(self.retry_at).max(leg.hold.until)));
         }

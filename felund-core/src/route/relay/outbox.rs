@@ -1,6 +1,6 @@
 //! Posting: what waits in a circle's outbox, a batch at a time, and how long the relay has it wait.
 
-use super::{Attach, Cx, Leg, LinkEvent, RelayLink, Socket, http};
+use super::{Attach, Cx, Leg, LinkEvent, Post, RelayLink, Socket, http};
 use crate::{
     config::{MAX_BATCH, MAX_BATCH_BYTES, MAX_HOLD_MS},
     ids::CircleHint,
@@ -57,6 +57,18 @@ impl RelayLink {
             Socket::Open { conn, .. } if attached => self.post_frame(hint, conn, cx),
             _ if self.polling => self.ask(hint, http::Asked::Post, cx),
             _ => {}
+        }
+    }
+
+    /// What was posted over the socket and not answered in time is posted again: the socket may be all right otherwise.
+    pub(super) fn check_posts(&mut self, cx: &mut Cx<'_>) {
+        let now = cx.now.mono;
+        let is_late = |leg: &Leg| matches!(leg.post, Some(Post::Socket(..))) && now >= leg.post_by;
+        let late: Vec<CircleHint> =
+            self.legs.iter().filter(|(_, leg)| is_late(leg)).map(|(hint, _)| *hint).collect();
+        for hint in late {
+            let reason = "what was posted is not confirmed".into();
+            self.misanswered(hint, http::Asked::Post, reason, 0, cx);
         }
     }
 

@@ -1,8 +1,8 @@
 //! The WebSocket of a link: attaching circles, frames, and noticing that it is dead.
 
-use super::{Attach, Cx, LinkEvent, MANY, Ping, Post, RelayLink, Socket};
+use super::{Attach, Cx, LinkEvent, MANY, Ping, Post, RelayLink, Socket, http::Asked};
 use crate::{
-    config::{MAX_HOLD_MS, PING_INTERVAL_MS, PONG_TIMEOUT_MS},
+    config::{MAX_HOLD_MS, PING_INTERVAL_MS, PONG_TIMEOUT_MS, POST_PATIENCE_MS, POST_TIMEOUT_MS},
     ids::{CircleHint, Cursor},
     io::{ConnId, Output},
     wire::{ClientFrame, Sealed, ServerFrame},
@@ -41,6 +41,8 @@ impl RelayLink {
         let (seq, count) = (cx.id(), Self::batch_len(leg));
         let envelopes = leg.outbox.iter().take(count).map(|(_, sealed)| Sealed(sealed.clone())).collect();
         leg.post = Some(Post::Socket(seq, count));
+        leg.post_sent = cx.now.mono;
+        leg.post_by = cx.now.mono + (POST_TIMEOUT_MS << leg.post_failures.min(3));
         send(conn, &ClientFrame::Post { hint, seq, envelopes }, cx);
     }
 
@@ -200,6 +202,13 @@ impl RelayLink {
                 (_, None) => {}
             }
         }
+        // What answers a post may lie behind all this.
+        if !matches!(frame, ServerFrame::Pong { .. }) {
+            for leg in self.legs.values_mut() {
+                let by = (cx.now.mono + POST_TIMEOUT_MS).min(leg.post_sent + POST_PATIENCE_MS);
+                leg.post_by = leg.post_by.max(by);
+            }
+        }
         match frame {
             ServerFrame::Attached { hint, peers, server_time } => {
                 self.learn_clock(server_time, cx);
@@ -231,9 +240,13 @@ impl RelayLink {
                 let post = self.legs.get(&hint).and_then(|leg| leg.post);
                 if let Some(Post::Socket(of, count)) = post
                     && of == seq
-                    && stored.len() == count
                 {
-                    self.posted(hint, count, cx);
+                    if stored.len() == count {
+                        self.posted(hint, count, cx);
+                    } else {
+                        let reason = "it confirms something else than was posted".into();
+                        self.misanswered(hint, Asked::Post, reason, 0, cx);
+                    }
                 }
             }
             ServerFrame::Presence { hint, peer, online } => {

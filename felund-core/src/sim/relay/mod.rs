@@ -102,6 +102,10 @@ pub struct Relay {
     pub misanswers: bool,
     /// It refuses whatever is posted over a socket, for good.
     pub refuses: bool,
+    /// Posts over sockets.
+    pub posts: usize,
+    /// So many of them are not answered, from now on.
+    pub lose_stored: usize,
     /// What requests are answered with instead of being served, by method and path.
     pub instead: BTreeMap<&'static str, HttpResponse>,
     /// What it says its clock shows, unix seconds, if not the truth.
@@ -161,6 +165,8 @@ impl Relay {
             room: usize::MAX,
             misanswers: false,
             refuses: false,
+            posts: 0,
+            lose_stored: 0,
             instead: BTreeMap::new(),
             tells_s: None,
             requests: BTreeMap::new(),
@@ -440,6 +446,7 @@ impl Relay {
                 if !attached || envelopes.len() > MAX_BATCH {
                     self.faults.push(format!("{} envelopes, attached: {attached}", envelopes.len()));
                 }
+                self.posts += 1;
                 if self.refuses {
                     return self.refuse(
                         from,
@@ -462,7 +469,11 @@ impl Relay {
                     return self.pushes.push((from, refused));
                 }
                 match self.accept(hint, envelopes.into_iter().map(|sealed| sealed.0).collect()) {
-                    Ok((stored, until)) => {
+                    Ok(_) if self.lose_stored > 0 => self.lose_stored -= 1,
+                    Ok((mut stored, until)) => {
+                        if self.misanswers {
+                            stored.clear();
+                        }
                         let answer = Answer::Frame(from, ServerFrame::Stored { hint, seq, stored });
                         self.answer_once_durable(until, answer);
                     }
