@@ -1,6 +1,7 @@
 //! A relay that answers, and not as it should: it is not hurried, and what it can still do is used.
 
 use felund_core::{
+    ids::Cursor,
     io::{Event, HttpResponse},
     sim::World,
     view::{Delivery, LinkView},
@@ -206,4 +207,44 @@ fn a_post_that_is_answered_behind_much_that_was_stored_is_made_once() {
     world.run(60_000);
     assert_eq!(world.relay.posts - before, 1);
     assert_eq!(world.devices[1].model.circle(circle).unwrap().unsent, 0);
+}
+
+#[test]
+fn a_place_that_the_relays_log_does_not_have_makes_nobody_deaf() {
+    for told in [Cursor(u64::MAX), Cursor(0)] {
+        let mut world = World::new(2);
+        let circle = world.circle("garden club");
+        world.run(5_000);
+        send(&mut world, 1, circle, "before");
+        world.run(1_000);
+        let sessions = world.relay.requests["POST /v1/relay/session"];
+        world.relay.tells_cursor = Some(told);
+        send(&mut world, 1, circle, "at no place");
+        world.run(1_000);
+        send(&mut world, 1, circle, "heard");
+        world.run(1_000);
+        let texts = world.texts(0, circle, "general");
+        assert!(texts.ends_with(&["heard".into()]) && texts[0] == "before", "{told:?}: {texts:?}");
+        assert_eq!(world.relay.requests["POST /v1/relay/session"], sessions);
+        world.restart(0);
+        world.run(5_000);
+        send(&mut world, 1, circle, "as well");
+        world.run(1_000);
+        assert!(world.texts(0, circle, "general").ends_with(&["heard".into(), "as well".into()]));
+    }
+}
+
+#[test]
+fn what_comes_after_a_restart_at_a_place_that_the_log_does_not_have_is_heard() {
+    let mut world = World::new(2);
+    let circle = world.circle("garden club");
+    world.run(5_000);
+    world.relay.tells_cursor = Some(Cursor(u64::MAX));
+    send(&mut world, 1, circle, "at no place");
+    world.run(1_000);
+    world.restart(0);
+    world.run(5_000);
+    send(&mut world, 1, circle, "heard");
+    world.run(1_000);
+    assert_eq!(world.texts(0, circle, "general"), ["at no place", "heard"]);
 }

@@ -120,7 +120,7 @@ enum Post {
 struct Leg {
     api: ApiKey,
     cursor: Cursor,
-    /// The cursors that the socket's reading, and the poll under way, began with.
+    /// Where the socket's reading is, and what the poll under way began with.
     after: Cursor,
     poll_after: Cursor,
     attach: Attach,

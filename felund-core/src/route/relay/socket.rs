@@ -174,7 +174,7 @@ impl RelayLink {
         cx.events.push(LinkEvent::Back { hint, cursor });
     }
 
-    /// The cursor that the socket's reading of a circle began with.
+    /// The cursor that the socket's reading of a circle has come to.
     fn asked_after(&self, hint: &CircleHint) -> Cursor {
         self.legs.get(hint).map(|leg| leg.after).unwrap_or_default()
     }
@@ -225,7 +225,13 @@ impl RelayLink {
             }
             ServerFrame::Live { hint, cursor, envelope } => {
                 // One lower than the message's own place: it is still to be taken in.
-                self.read_to(hint, self.asked_after(&hint), Cursor(cursor.0.saturating_sub(1)), cx);
+                let before = Cursor(cursor.0.saturating_sub(1));
+                self.read_to(hint, self.asked_after(&hint), before, cx);
+                // What comes next lies behind this. If not, one of the two was no place of the log, and the lower one counts:
+                // after a higher one nothing would be heard any more.
+                if let Some(leg) = self.legs.get_mut(&hint) {
+                    (leg.cursor, leg.after) = (before, before);
+                }
                 self.arrived(hint, cursor, envelope.0, cx);
             }
             ServerFrame::CaughtUp { hint, cursor } => {

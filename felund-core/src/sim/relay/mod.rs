@@ -102,6 +102,8 @@ pub struct Relay {
     pub misanswers: bool,
     /// It refuses whatever is posted over a socket, for good.
     pub refuses: bool,
+    /// Where it says that the next message lies that it passes on.
+    pub tells_cursor: Option<Cursor>,
     /// Posts over sockets.
     pub posts: usize,
     /// So many of them are not answered, from now on.
@@ -165,6 +167,7 @@ impl Relay {
             room: usize::MAX,
             misanswers: false,
             refuses: false,
+            tells_cursor: None,
             posts: 0,
             lose_stored: 0,
             instead: BTreeMap::new(),
@@ -390,8 +393,9 @@ impl Relay {
                 // Cursors grow, and not by one: nobody may count on that.
                 self.last_cursor = Cursor(self.last_cursor.0 + 7);
                 let cursor = self.last_cursor;
+                let said = self.tells_cursor.take().unwrap_or(cursor);
                 for to in room.attached.keys() {
-                    let envelope = Sealed(sealed.clone());
+                    let (cursor, envelope) = (said, Sealed(sealed.clone()));
                     self.pushes.push((*to, ServerFrame::Live { hint, cursor, envelope }));
                 }
                 room.known.insert(name, cursor);
