@@ -3,7 +3,7 @@
 use felund_core::{
     ids::Cursor,
     io::{Event, HttpResponse},
-    sim::World,
+    sim::{Proxy, World},
     view::{Delivery, LinkView},
 };
 
@@ -247,4 +247,26 @@ fn what_comes_after_a_restart_at_a_place_that_the_log_does_not_have_is_heard() {
     send(&mut world, 1, circle, "heard");
     world.run(1_000);
     assert_eq!(world.texts(0, circle, "general"), ["at no place", "heard"]);
+}
+
+#[test]
+fn sockets_that_end_right_after_they_carried_something_are_not_opened_again_and_again() {
+    let mut world = World::new(2);
+    world.relay.proxy = Proxy::CutsOff;
+    let circle = world.circle("garden club");
+    world.run(10_000);
+    let before = world.relay.requests["POST /v1/relay/session"];
+    world.run(60_000);
+    let opened = world.relay.requests["POST /v1/relay/session"] - before;
+    assert!(opened <= 2 * 13, "{opened} sockets of two in a minute");
+    send(&mut world, 0, circle, "by post");
+    world.run(5_000);
+    assert_eq!(world.texts(1, circle, "general"), ["by post"]);
+    world.relay.proxy = Proxy::Passes;
+    world.run_until("the socket", |world| (0..2).all(|at| live(world, at, circle)));
+    // One that has lived is had again at once when it ends.
+    world.run(10_000);
+    world.drop_sockets();
+    world.run(1_000);
+    assert!((0..2).all(|at| live(&world, at, circle)));
 }

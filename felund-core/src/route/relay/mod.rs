@@ -206,6 +206,9 @@ pub(crate) struct RelayLink {
     dial_at: u64,
     /// The socket was refused although HTTP works.
     polling: bool,
+    /// When the present socket first carried something, and how many in a row ended soon after that.
+    proved_at: u64,
+    short_lived: u32,
     /// Why nothing works, while nothing does.
     down: Option<String>,
     failures: u32,
@@ -242,6 +245,8 @@ impl RelayLink {
             tickets: false,
             dial_at: 0,
             polling: false,
+            proved_at: 0,
+            short_lived: 0,
             down: None,
             failures: 0,
             retry_at: 0,

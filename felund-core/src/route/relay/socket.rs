@@ -8,6 +8,11 @@ use crate::{
     wire::{ClientFrame, Sealed, ServerFrame},
 };
 
+/// A socket that ends sooner than this after it first carried something is not worth having at once again, milliseconds.
+const SHORT_LIFE_MS: u64 = 5_000;
+/// After so many of them in a row it is polled.
+const MAX_SHORT_LIVED: u32 = 3;
+
 impl RelayLink {
     /// Whether this link opened the socket.
     pub(crate) fn owns(&self, conn: ConnId) -> bool {
@@ -51,7 +56,11 @@ impl RelayLink {
         match std::mem::replace(&mut self.socket, Socket::Closed) {
             // What opens and carries nothing is as good as refused.
             Socket::Opening { .. } | Socket::Open { prove_by: Some(_), .. } => self.not_opened(cx),
-            Socket::Open { .. } => self.lost(cx),
+            Socket::Open { .. } => {
+                let ended_soon = cx.now.mono < self.proved_at + SHORT_LIFE_MS;
+                self.short_lived = if ended_soon { self.short_lived + 1 } else { 0 };
+                if self.short_lived < MAX_SHORT_LIVED { self.lost(cx) } else { self.socket_refused(cx) }
+            }
             Socket::Closed => {}
         }
     }
@@ -189,8 +198,10 @@ impl RelayLink {
             if !matches!(frame, ServerFrame::Live { .. }) {
                 *heard = cx.now.mono;
             }
-            if matches!(frame, ServerFrame::Attached { .. } | ServerFrame::Refused { .. }) {
-                *prove_by = None;
+            if matches!(frame, ServerFrame::Attached { .. } | ServerFrame::Refused { .. })
+                && prove_by.take().is_some()
+            {
+                self.proved_at = cx.now.mono;
             }
             match (&frame, ping.as_mut()) {
                 (ServerFrame::Pong { id }, Some(sent)) if sent.id == *id => {

@@ -18,6 +18,7 @@ impl RelayLink {
     pub(crate) fn wake(&mut self, cx: &mut Cx<'_>) {
         // The clock that credentials end by may have gone on without this one.
         (self.retry_at, self.dial_at, self.failures, self.ice_at) = (0, 0, 0, 0);
+        self.short_lived = 0;
         for leg in self.legs.values_mut() {
             (leg.poll_at, leg.poll_failures, leg.post_failures) = (0, 0, 0);
             leg.hold.retry();

@@ -73,6 +73,8 @@ pub enum Proxy {
     Swallows,
     /// The first one ends the socket.
     HangsUp,
+    /// They arrive, and are answered, and then the socket ends.
+    CutsOff,
 }
 
 /// What is said once a post is durable.

@@ -18,6 +18,9 @@ const ACCEPTED: u64 = 1 << 63;
 /// A write that need not survive a power cut is durable by then, in milliseconds.
 const RELAXED_MS: u64 = 1_000;
 
+/// How long a socket lives that a relay ends once it has answered, in milliseconds.
+const CUT_OFF_MS: u64 = 300;
+
 impl World {
     pub(super) fn output(&mut self, at: usize, output: Output) {
         let life = self.devices[at].life;
@@ -216,9 +219,13 @@ impl World {
             Happening::Frame(end, bytes) => {
                 if self.open.contains(&end) && self.relay.proxy == Proxy::HangsUp {
                     self.cut_socket(end, "connection reset");
-                } else if self.open.contains(&end) && self.relay.proxy == Proxy::Passes {
+                } else if self.open.contains(&end) && self.relay.proxy != Proxy::Swallows {
                     self.relay.frame(end, &bytes, self.now);
                     self.flush_relay();
+                    if self.relay.proxy == Proxy::CutsOff {
+                        self.later(CUT_OFF_MS, Happening::SocketLost(end, "come back later"));
+                        self.later(CUT_OFF_MS, Happening::Detached(end));
+                    }
                 }
             }
             Happening::Detached(end) => {
