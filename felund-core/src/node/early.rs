@@ -202,8 +202,12 @@ impl Node {
     /// The relay's clock minus this device's, in seconds, began or ceased to be more than what is tolerated.
     pub(super) fn clock_judged(&mut self, offset_s: i64, wrong: bool) {
         let apart = roughly(offset_s.unsigned_abs());
+        let theirs_s = (self.now.wall / 1_000).saturating_add_signed(offset_s);
         let text = match (wrong, offset_s > 0) {
             (false, _) => "This device's clock agrees with the relay's again.".into(),
+            _ if !POSSIBLE_S.contains(&theirs_s) => {
+                "The relay's clock shows a time that cannot be. Nothing is lost; whoever runs the relay should set its clock.".into()
+            }
             (true, true) => format!(
                 "This device's clock is {apart} behind the relay's. What others write is not shown until it is right; nothing of it is lost. Set this device's clock."
             ),
@@ -214,6 +218,9 @@ impl Node {
         self.notice(wrong, text);
     }
 }
+
+/// What a clock may show that is only wrong, in unix seconds: the years 2020 to 2199.
+const POSSIBLE_S: std::ops::Range<u64> = 1_577_836_800..7_258_118_400;
 
 /// A time that people need not know to the second.
 fn roughly(seconds: u64) -> String {
