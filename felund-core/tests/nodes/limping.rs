@@ -270,3 +270,14 @@ fn sockets_that_end_right_after_they_carried_something_are_not_opened_again_and_
     world.run(1_000);
     assert!((0..2).all(|at| live(&world, at, circle)));
 }
+
+#[test]
+fn what_a_relay_says_is_cut_to_what_somebody_reads() {
+    let mut world = World::new(1);
+    world.relay.instead.insert("POST /v1/register", refusal(429, "QUOTA_EXCEEDED", &"ü".repeat(5_000)));
+    let circle = world.circle("garden club");
+    world.run(20_000);
+    let link = &world.devices[0].model.circle(circle).unwrap().link;
+    let LinkView::Down { reason, .. } = link else { panic!("{link:?}") };
+    assert_eq!(reason.chars().count(), 201);
+}

@@ -1,6 +1,6 @@
 //! Signed requests to the relay and what their answers mean.
 
-use super::{Attach, Cx, LinkEvent, Post, RelayLink, Socket};
+use super::{Attach, Cx, LinkEvent, Post, RelayLink, Socket, said};
 use crate::{
     config::{
         CONNECT_TIMEOUT_MS, HTTP_TIMEOUT_MS, MAX_BATCH, MAX_FUTURE_MS, PRESENCE_TTL_S, UPGRADE_RETRY_MS,
@@ -348,12 +348,13 @@ impl RelayLink {
         cx: &mut Cx<'_>,
     ) {
         let at_least_ms = response.retry_after_s.unwrap_or(0).min(3_600) * 1_000;
-        let Ok(error) = serde_json::from_slice::<ErrorBody>(&response.body) else {
+        let Ok(mut error) = serde_json::from_slice::<ErrorBody>(&response.body) else {
             if asked == Asked::Session && response.status == 404 {
                 return self.socket_refused(cx);
             }
             return self.misanswered(hint, asked, no_relay(response.status), at_least_ms, cx);
         };
+        error.message = said(error.message);
         let now = cx.now.mono;
         let Some(leg) = self.legs.get_mut(&hint) else { return };
         match error.code {

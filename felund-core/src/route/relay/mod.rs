@@ -25,6 +25,18 @@ use crate::{
 };
 use rand_core::Rng as _;
 
+/// Most characters of what a relay says that are shown to people.
+const MAX_SAID_CHARS: usize = 200;
+
+/// What a relay says, no longer than somebody reads.
+fn said(mut message: String) -> String {
+    if let Some((at, _)) = message.char_indices().nth(MAX_SAID_CHARS) {
+        message.truncate(at);
+        message.push('…');
+    }
+    message
+}
+
 /// What was stored is spoken of as being on its way once so many envelopes of it have come.
 const MANY: u32 = 200;
 

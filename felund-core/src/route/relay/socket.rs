@@ -1,6 +1,6 @@
 //! The WebSocket of a link: attaching circles, frames, and noticing that it is dead.
 
-use super::{Attach, Cx, LinkEvent, MANY, Ping, Post, RelayLink, Socket, http::Asked};
+use super::{Attach, Cx, LinkEvent, MANY, Ping, Post, RelayLink, Socket, http::Asked, said};
 use crate::{
     config::{MAX_HOLD_MS, PING_INTERVAL_MS, PONG_TIMEOUT_MS, POST_PATIENCE_MS, POST_TIMEOUT_MS},
     ids::{CircleHint, Cursor},
@@ -284,7 +284,7 @@ impl RelayLink {
                     return self.halve_batch(hint, count);
                 }
                 let retry_after_ms = retryable.then_some(retry_after_ms);
-                self.frame_refused(hint, seq, message, retry_after_ms, cx);
+                self.frame_refused(hint, seq, said(message), retry_after_ms, cx);
             }
         }
     }
