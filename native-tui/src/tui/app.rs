@@ -17,7 +17,7 @@ use ratatui::layout::Rect;
 use super::{
     drafts::{self, Drafts},
     editor::Editor,
-    overlay::{Overlay, Step, Wizard},
+    overlay::{Overlay, Setting, Step, Wizard},
     scroll::Scroll,
     theme::Theme,
 };
@@ -65,7 +65,7 @@ pub(crate) enum Pending {
     /// The draft that is kept now.
     Draft(Place, String),
     Wizard,
-    Setting,
+    Setting(Setting),
 }
 
 /// A line for the user above the input.
@@ -363,7 +363,7 @@ impl App {
             (Pending::Draft(place, text), _) => self.draft_kept(place, &text),
             (Pending::Done(text), _) => self.say(text),
             (Pending::Wizard, _) => self.wizard_went_on(),
-            (Pending::Setting, _) => self.setting_done(Ok("saved".to_owned())),
+            (Pending::Setting(setting), _) => self.setting_done(Ok(setting.changed().to_owned())),
             _ => {}
         }
     }
@@ -385,7 +385,7 @@ impl App {
                 self.fail(error);
             }
             Pending::Wizard | Pending::Circle { .. } if self.wizard.is_some() => self.wizard_refused(error),
-            Pending::Setting => self.setting_done(Err(error)),
+            Pending::Setting(_) => self.setting_done(Err(error)),
             _ => self.fail(error),
         }
     }

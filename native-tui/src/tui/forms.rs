@@ -139,7 +139,7 @@ impl App {
             return;
         }
         match self.setting_command() {
-            Ok(command) => self.ask(command, Pending::Setting),
+            Ok((setting, command)) => self.ask(command, Pending::Setting(setting)),
             Err(error) => self.setting_done(Err(error)),
         }
     }
@@ -169,7 +169,7 @@ impl App {
         }
     }
 
-    fn setting_command(&self) -> Result<Command, String> {
+    fn setting_command(&self) -> Result<(Setting, Command), String> {
         let Some(Overlay::Settings(Settings { field: Some(field), .. })) = &self.overlay else {
             return Err("nothing is being changed".to_owned());
         };
@@ -180,7 +180,8 @@ impl App {
         let circle = self.circle().ok_or("open a circle first");
         let number =
             || text.parse::<u32>().map_err(|_| format!("“{text}” is not a number; nothing was changed"));
-        Ok(match settings.setting() {
+        let setting = settings.setting();
+        let command = match setting {
             Setting::Name => Command::SetName { name: text },
             Setting::Passphrase => {
                 let passphrase = field.text().to_owned();
@@ -202,7 +203,8 @@ impl App {
                 let retention = Retention { days: number()?, ..circle.retention };
                 Command::SetRetention { circle: circle.id, retention }
             }
-        })
+        };
+        Ok((setting, command))
     }
 
     pub(crate) fn setting_done(&mut self, said: Result<String, String>) {

@@ -135,12 +135,21 @@ impl Setting {
                  Empty for the relays' own."
             }
             Self::Relay => {
-                "The address that carries sealed messages, such as https://chat.example. Empty for none."
+                "What carries sealed messages, such as https://chat.example. On this device only: every member has to set \
+                 the same, or you do not read each other. Empty for none."
             }
             Self::KeepMessages => {
                 "The newest ones stay, 1 to 1,000,000; older ones are deleted from this device."
             }
             Self::KeepDays => "Older messages are deleted from this device, 1 to 3,650.",
+        }
+    }
+
+    /// What is said once it is changed.
+    pub(crate) const fn changed(self) -> &'static str {
+        match self {
+            Self::Relay => "changed on this device; tell the others, who have to set the same",
+            _ => "saved",
         }
     }
 

@@ -3,7 +3,7 @@
 use ratatui::{buffer::Cell, layout::Position};
 
 use super::{
-    super::overlay::{Setting, Step, Wizard},
+    super::overlay::{Overlay, Setting, Step, Wizard},
     *,
 };
 
@@ -37,7 +37,7 @@ fn an_answer_that_comes_late_takes_no_setting_away_that_is_being_typed() {
     app.asked(5, Pending::Doctor);
     app.show_settings();
     app.event(Event::Reply { id: 5, result: Ok(Reply::Doctor { findings: Vec::new() }) });
-    assert!(matches!(app.overlay, Some(super::super::overlay::Overlay::Settings(_))));
+    assert!(matches!(app.overlay, Some(Overlay::Settings(_))));
     type_text(&mut app, "x");
     assert!(app.editor.is_empty());
     assert!(draw(&mut app, 80, 20).contains("ask again"));
@@ -211,6 +211,23 @@ fn a_new_passphrase_is_typed_twice() {
     type_text(&mut app, "secret");
     press(&mut app, KeyCode::Enter);
     assert_eq!(commands(&mut app), [Command::SetPassphrase { passphrase: Some("secret".into()) }]);
+}
+
+#[test]
+fn who_moves_a_circle_to_another_relay_is_told_that_the_others_have_to_as_well() {
+    let mut app = chat();
+    app.show_settings();
+    while !matches!(&app.overlay, Some(Overlay::Settings(settings)) if settings.setting() == Setting::Relay) {
+        press(&mut app, KeyCode::Down);
+    }
+    let screen = draw(&mut app, 100, 40);
+    assert!(screen.contains("this device only: every member"), "{screen}");
+    press(&mut app, KeyCode::Enter);
+    commands(&mut app);
+    press(&mut app, KeyCode::Enter);
+    answer(&mut app, Reply::Done);
+    let screen = draw(&mut app, 100, 40);
+    assert!(screen.contains("changed on this device; tell the others"), "{screen}");
 }
 
 /// Every question and every setting, with a Z typed where there is something to type.
