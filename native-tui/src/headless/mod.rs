@@ -187,6 +187,7 @@ fn join(client: &mut Client, code: &str, relay: Option<String>, json: bool) -> R
 fn send(client: &mut Client, wanted: &str, text: &[String], json: bool) -> Result<Done, String> {
     let text = if text == ["-"] { read_text(std::io::stdin())? } else { text.join(" ") };
     let (circle, channel) = client.channel(wanted)?;
+    client.until_let_in(circle, channel);
     let msg_id = submit(client, circle, channel, &text)?;
     confirmed(client, circle, channel, msg_id, json)
 }

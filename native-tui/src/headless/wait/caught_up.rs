@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use felund_core::{
-    ids::CircleId,
-    view::{CircleView, LinkView, Reach},
+    ids::{ChannelId, CircleId},
+    view::{Access, ChannelView, CircleView, LinkView, Membership, Reach},
 };
 
-use super::Client;
+use super::{super::CATCH_UP_PATIENCE, Client};
 
 /// How long members of a circle without a relay have to be reached directly.
 pub(super) const DIRECT_PATIENCE: Duration = Duration::from_secs(3);
@@ -51,6 +51,15 @@ impl Client {
         let circles: Vec<_> = self.model.circles().iter().map(|circle| circle.id).collect();
         for circle in circles {
             self.until_caught_up(circle, end.saturating_duration_since(Instant::now()));
+        }
+    }
+
+    /// Catches up with the circle of a channel that one may have been let into meanwhile.
+    pub(crate) fn until_let_in(&mut self, circle: CircleId, channel: ChannelId) {
+        let waits = |it: &ChannelView| it.access == Access::Invite && it.membership != Membership::Joined;
+        let known = self.model.circle(circle).and_then(|it| it.channels.iter().find(|it| it.id == channel));
+        if known.is_some_and(waits) {
+            self.until_caught_up(circle, CATCH_UP_PATIENCE);
         }
     }
 }

@@ -92,6 +92,34 @@ fn who_is_not_in_a_channel_is_told_how_to_join_it_and_waits_for_nothing() {
     }
 }
 
+/// What a client is still to hear: the circle as it stands now, and then that it is to end.
+fn is_to_hear(client: &Client, circle: CircleView) {
+    let this = (0..1_000).find(|number| client.session.is(*number)).expect("a number");
+    for signal in [Signal::Event(this, Box::new(Event::Circle(circle))), Signal::Stop] {
+        client.sender.send(signal).expect("it listens");
+    }
+}
+
+#[test]
+fn who_was_let_in_while_away_waits_to_hear_of_it() {
+    let temp = tempfile::tempdir().expect("tempdir");
+    let (options, id) = with_circle(temp.path());
+    let mut client = Client::open(options, Setup::default()).expect("opens");
+    let mut circle = client.circle(id).expect("there").clone();
+    let channel = circle.channels[0].id;
+    circle.channels[0].access = Access::Invite;
+    for before in [Membership::Outside, Membership::Requested] {
+        client.stopped = false;
+        circle.channels[0].membership = before;
+        client.model.apply(&Event::Circle(circle.clone()));
+        circle.channels[0].membership = Membership::Joined;
+        is_to_hear(&client, circle.clone());
+        client.until_let_in(id, channel);
+        assert_eq!(client.circle(id).expect("there").channels[0].membership, Membership::Joined);
+        assert!(client.is_stopped());
+    }
+}
+
 #[test]
 fn a_record_that_was_left_out_stops_no_command() {
     let temp = tempfile::tempdir().expect("tempdir");
