@@ -375,16 +375,12 @@ fn anchor(client: &mut Client, printer: &Printer, json: bool) -> Result<Never, S
 fn tail(client: &mut Client, printer: &Printer, wanted: Option<&str>) -> Result<Never, String> {
     let only = match wanted {
         Some(wanted) => {
-            let (circle, channel) = target::channel(client.model.circles(), wanted)?;
-            if let Some(channel) = channel
-                && let Some(why) = channel.not_in(UNREAD)
-            {
-                if channel.membership == Membership::Outside {
-                    return Err(why);
-                }
-                notice(&format!("{why} What is written once you are let in is waited for"));
+            let (circle, channel) = client.circle_or_channel(wanted)?;
+            if let Some(channel) = channel {
+                client.until_let_in(circle, channel);
+                may_listen(client.circle(circle)?, channel)?;
             }
-            Some((circle.id, channel.map(|channel| channel.id)))
+            Some((circle, channel))
         }
         None => None,
     };
@@ -408,6 +404,17 @@ fn tail(client: &mut Client, printer: &Printer, wanted: Option<&str>) -> Result<
         }
         client.changed_or_reopen()?;
     }
+}
+
+/// Who has asked to be let into a channel hears of it from then on; anybody else outside never does.
+fn may_listen(circle: &CircleView, channel: ChannelId) -> Result<(), String> {
+    let known = circle.channels.iter().find(|known| known.id == channel);
+    let Some((channel, why)) = known.and_then(|it| Some((it, it.not_in(UNREAD)?))) else { return Ok(()) };
+    if channel.membership == Membership::Outside {
+        return Err(why);
+    }
+    notice(&format!("{why} What is written once you are let in is waited for"));
+    Ok(())
 }
 
 #[cfg(test)]

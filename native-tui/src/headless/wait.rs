@@ -273,6 +273,10 @@ impl Client {
 
     /// Waits until anything happens, through another owner when the present one ends.
     pub(crate) fn changed_or_reopen(&mut self) -> Result<(), String> {
+        // It may have been told while something else was waited for.
+        if self.stopped {
+            return Err(INTERRUPTED.to_owned());
+        }
         let signal = self.signals.recv().map_err(|_| ENDED.to_owned())?;
         match self.receive(signal) {
             Err(_) if self.closed => self.reopen(),
@@ -325,21 +329,31 @@ impl Client {
 
     /// The channel a command line names, waiting for it to become known where the circle is new.
     pub(crate) fn channel(&mut self, wanted: &str) -> Result<(CircleId, ChannelId), String> {
-        let found = self.find(wanted);
+        self.find(|circles| match target::channel(circles, wanted)? {
+            (circle, Some(channel)) => Ok((circle.id, channel.id)),
+            (circle, None) => Ok((circle.id, target::general(circle)?)),
+        })
+    }
+
+    /// The same, or all of a circle where no channel is named.
+    pub(crate) fn circle_or_channel(
+        &mut self,
+        wanted: &str,
+    ) -> Result<(CircleId, Option<ChannelId>), String> {
+        self.find(|circles| {
+            let (circle, channel) = target::channel(circles, wanted)?;
+            Ok((circle.id, channel.map(|channel| channel.id)))
+        })
+    }
+
+    fn find<T>(&mut self, find: impl Fn(&[CircleView]) -> Result<T, String>) -> Result<T, String> {
+        let found = find(self.model.circles());
         if found.is_ok() {
             return found;
         }
         // A channel that somebody has just made is known as soon as the relay has told of it.
         self.until_all_caught_up(super::CATCH_UP_PATIENCE);
-        self.find(wanted)
-    }
-
-    fn find(&self, wanted: &str) -> Result<(CircleId, ChannelId), String> {
-        let (circle, channel) = target::channel(self.model.circles(), wanted)?;
-        match channel {
-            Some(channel) => Ok((circle.id, channel.id)),
-            None => Ok((circle.id, target::general(circle)?)),
-        }
+        find(self.model.circles())
     }
 }
 

@@ -121,6 +121,21 @@ fn who_was_let_in_while_away_waits_to_hear_of_it() {
 }
 
 #[test]
+fn tail_waits_for_a_channel_that_was_made_while_one_was_away() {
+    let temp = tempfile::tempdir().expect("tempdir");
+    let (options, id) = with_circle(temp.path());
+    let mut client = Client::open(options, Setup::default()).expect("opens");
+    let mut circle = client.circle(id).expect("there").clone();
+    let mut made = circle.channels[0].clone();
+    (made.id, made.name) = (ChannelId([7; 16]), "seed swap".into());
+    circle.channels.push(made);
+    is_to_hear(&client, circle);
+    let printer = client.printer().expect("prints");
+    let error = super::super::tail(&mut client, &printer, Some("garden club/seed swap")).err();
+    assert_eq!(error.as_deref(), Some(INTERRUPTED));
+}
+
+#[test]
 fn a_record_that_was_left_out_stops_no_command() {
     let temp = tempfile::tempdir().expect("tempdir");
     let (options, circle) = with_circle(temp.path());
