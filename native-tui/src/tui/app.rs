@@ -221,6 +221,11 @@ impl App {
         self.notice = Some(Notice { error: true, text: text.into() });
     }
 
+    /// Why there is nothing yet that something could be done with; `so` says what came of that.
+    pub(super) fn unready(&self, so: &str) -> Option<String> {
+        (!self.model.ready).then(|| format!("Felund is still starting; {so}"))
+    }
+
     pub(crate) fn circle(&self) -> Option<&CircleView> {
         self.model.circle(self.open?.0)
     }
@@ -270,7 +275,7 @@ impl App {
     pub(super) fn settle(&mut self) {
         if self.model.locked {
             if !matches!(&self.wizard, Some(wizard) if wizard.step == Step::Passphrase) {
-                self.wizard = Some(Wizard::new(Step::Passphrase));
+                self.ask_first(Step::Passphrase);
             }
             return;
         }
@@ -282,6 +287,7 @@ impl App {
         let gone = self.open.is_some() && self.channel().is_none();
         if gone {
             self.open = None;
+            self.editor.take();
         }
         let in_circles = !self.model.circles().is_empty();
         self.wizard.take_if(|wizard| wizard.busy && wizard.step == Step::Passphrase);
@@ -327,6 +333,15 @@ impl App {
         let named = self.model.identity.as_ref().is_some_and(|identity| !identity.name.is_empty());
         let given = self.options.name.is_some();
         let step = if named || given { Step::Choice(false) } else { Step::Name };
+        self.ask_first(step);
+    }
+
+    /// Asks what comes before there is a chat. What was typed before that could be seen, the beginning of a passphrase perhaps,
+    /// is no message.
+    fn ask_first(&mut self, step: Step) {
+        if self.open.is_none() {
+            self.editor.take();
+        }
         self.wizard = Some(Wizard::new(step));
     }
 
@@ -401,6 +416,8 @@ impl App {
             return;
         }
         self.keep_draft();
+        // Typed before there was a channel to type in.
+        let typed = if self.open.is_none() { self.editor.take() } else { String::new() };
         self.open = Some(place);
         self.scroll = Scroll::Follow;
         self.to_start = false;
@@ -409,7 +426,7 @@ impl App {
         let unread = self.channel().filter(|channel| channel.unread > 0);
         self.new_after = unread
             .map(|channel| channel.read_up_to.unwrap_or(Key { ts: 0, id: felund_core::ids::MsgId([0; 16]) }));
-        self.take_up_draft(place);
+        self.take_up_draft(place, typed);
         self.load_if_needed();
     }
 

@@ -36,6 +36,9 @@ impl App {
                 self.ask(Command::CreateCircle { name, relay }, Pending::Circle { made: true });
             }
             Slash::CircleSwitch(name) => {
+                if let Some(why) = self.unready("nothing was done") {
+                    return Err(why);
+                }
                 let id = circle_named(self.model.circles(), &name)?.id;
                 let place = self.first_channel(id).ok_or("this circle has no channel yet")?;
                 self.go(place);
@@ -117,11 +120,15 @@ impl App {
     }
 
     fn here(&self) -> Result<(CircleId, ChannelId), String> {
-        self.open.ok_or_else(|| "open a circle first: /circle create NAME or /join CODE".to_owned())
+        self.open.ok_or_else(|| self.nowhere("open a circle first: /circle create NAME or /join CODE"))
     }
 
     fn here_view(&self) -> Result<(&CircleView, &ChannelView), String> {
-        self.circle().zip(self.channel()).ok_or_else(|| "open a circle first".to_owned())
+        self.circle().zip(self.channel()).ok_or_else(|| self.nowhere("open a circle first"))
+    }
+
+    fn nowhere(&self, first: &str) -> String {
+        self.unready("nothing was done").unwrap_or_else(|| first.to_owned())
     }
 
     fn channel_named(&self, name: &str) -> Result<ChannelId, String> {

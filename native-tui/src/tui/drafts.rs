@@ -77,10 +77,15 @@ impl App {
         }
     }
 
-    /// Goes on with what was typed in a channel.
-    pub(super) fn take_up_draft(&mut self, place: Place) {
+    /// Goes on with what was typed in a channel, and with what was typed before that could be shown. A command comes first and
+    /// is part of no message.
+    pub(super) fn take_up_draft(&mut self, place: Place, typed: String) {
+        if slash::draft(&typed).len() < typed.len() {
+            self.drafts.kept.clear();
+            return self.editor.set(typed);
+        }
         self.drafts.kept = self.draft(place).unwrap_or_default().to_owned();
-        self.editor.set(self.drafts.kept.clone());
+        self.editor.set(before(&self.drafts.kept, &typed));
     }
 
     /// What was typed here and is not kept.
@@ -120,5 +125,6 @@ impl App {
 
 /// What was not sent, before what was typed since.
 pub(super) fn before(unsent: &str, typed: &str) -> String {
-    if typed.is_empty() { unsent.to_owned() } else { [unsent, typed].join("\n") }
+    let gap = if unsent.is_empty() || typed.is_empty() { "" } else { "\n" };
+    [unsent, typed].join(gap)
 }

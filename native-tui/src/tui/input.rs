@@ -203,7 +203,8 @@ impl App {
 
     fn send(&mut self, text: String) {
         let Some(place @ (circle, channel)) = self.open else {
-            return self.fail("open a channel first; nothing was sent");
+            let why = self.unready("nothing was sent");
+            return self.fail(why.unwrap_or_else(|| "open a channel first; nothing was sent".to_owned()));
         };
         self.notice = None;
         self.editor.take();

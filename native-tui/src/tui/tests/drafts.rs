@@ -233,3 +233,49 @@ fn what_another_window_typed_or_no_session_can_keep_is_not_waited_for() {
     app.reconnect();
     assert_eq!(app.tend_draft(begun), None);
 }
+
+fn get_ready(app: &mut App, garden: Event) {
+    for event in [identity("me"), garden, Event::Circle(family()), Event::Ready] {
+        app.event(event);
+    }
+}
+
+#[test]
+fn what_is_typed_while_felund_starts_stays() {
+    for (draft, shown) in [("", "hello"), ("half a th", "half a th\nhello")] {
+        let mut app = empty_app();
+        type_text(&mut app, "hello");
+        press(&mut app, KeyCode::Enter);
+        assert!(draw(&mut app, 80, 20).contains("! Felund is still starting; nothing was sent"));
+        get_ready(&mut app, with_draft(draft));
+        assert_eq!(app.editor.text(), shown);
+        app.quit();
+        assert_eq!(last_saved(&app, GENERAL).as_deref(), Some(shown));
+    }
+}
+
+#[test]
+fn a_command_typed_while_felund_starts_becomes_part_of_no_message_and_takes_no_draft_away() {
+    let mut app = empty_app();
+    for line in ["/who", "/circle switch family"] {
+        app.editor.take();
+        type_text(&mut app, line);
+        press(&mut app, KeyCode::Enter);
+        assert!(draw(&mut app, 80, 20).contains("! Felund is still starting; nothing was done"));
+    }
+    get_ready(&mut app, with_draft("half a th"));
+    assert_eq!(app.editor.text(), "/circle switch family");
+    press(&mut app, KeyCode::Enter);
+    assert_eq!(app.open.map(|(circle, _)| circle), Some(FAMILY));
+    assert_eq!(last_saved(&app, GENERAL), None);
+}
+
+#[test]
+fn a_passphrase_begun_before_it_was_asked_for_is_no_message() {
+    let mut app = empty_app();
+    type_text(&mut app, "sec");
+    app.event(Event::Locked);
+    get_ready(&mut app, Event::Circle(garden()));
+    press(&mut app, KeyCode::Enter);
+    assert!(app.wizard.is_none() && app.editor.is_empty());
+}
