@@ -25,7 +25,7 @@ pub(crate) fn wrap(text: &str, columns: usize) -> Vec<String> {
         return vec![text.to_owned()];
     }
     let (mut rows, mut row, mut used) = (Vec::new(), String::new(), 0);
-    for word in text.split_word_bounds() {
+    for word in units(text) {
         let wide = width(word);
         let blank = word.chars().all(char::is_whitespace);
         if used + wide > columns && used > 0 && wide <= columns {
@@ -52,6 +52,40 @@ pub(crate) fn wrap(text: &str, columns: usize) -> Vec<String> {
     }
     rows.push(row);
     rows
+}
+
+/// Words with the punctuation that belongs to them, and blanks: marks stay with the word that they follow, and with the one
+/// behind them where none is before or they open something.
+fn units(text: &str) -> impl Iterator<Item = &str> {
+    let mut pieces = text.split_word_bound_indices().peekable();
+    iter::from_fn(move || {
+        let (start, first) = pieces.next()?;
+        let mut end = start + first.len();
+        let mut has_word = !first.chars().all(is_mark);
+        let blank = first.starts_with(char::is_whitespace);
+        while let Some((at, piece)) =
+            pieces.peek().filter(|(_, piece)| !blank && !piece.starts_with(char::is_whitespace))
+        {
+            let mark = piece.chars().all(is_mark);
+            if has_word && (!mark || piece.starts_with(OPENING)) {
+                break;
+            }
+            has_word |= !mark;
+            end = at + piece.len();
+            pieces.next();
+        }
+        Some(&text[start..end])
+    })
+}
+
+/// Marks that close nothing in any language. Quotation marks do, in some.
+const OPENING: [char; 7] = ['(', '[', '{', '„', '‚', '¿', '¡'];
+
+/// Punctuation of scripts that put blanks between words.
+fn is_mark(c: char) -> bool {
+    let other =
+        matches!(c, '¡' | '§' | '«' | '·' | '»' | '¿' | '\u{2010}'..='\u{2027}' | '\u{2030}'..='\u{205e}');
+    c.is_ascii_punctuation() || other
 }
 
 /// A cluster, or its letters where they are several and have no room beside each other.
@@ -125,6 +159,31 @@ mod tests {
         assert_eq!(wrap("seed swap on saturday", 10), ["seed swap ", "on ", "saturday"]);
         assert_eq!(wrap("abcdefghijkl", 5), ["abcde", "fghij", "kl"]);
         assert_eq!(wrap("", 5), [""]);
+    }
+
+    #[test]
+    fn punctuation_stays_with_its_word() {
+        for (text, columns, rows) in [
+            ("come to the garden.", 18, &["come to the ", "garden."][..]),
+            ("see you (or not) there", 10, &["see you ", "(or not) ", "there"]),
+            ("she said: “yes”, twice", 14, &["she said: ", "“yes”, twice"]),
+            ("er sagt „ja“ dazu", 10, &["er sagt ", "„ja“ dazu"]),
+            ("really?! \"no\"...", 15, &["really?! ", "\"no\"..."]),
+            ("add it to #general", 14, &["add it to ", "#general"]),
+            ("a well-known thing", 9, &["a well-", "known ", "thing"]),
+            ("call(it) now", 6, &["call", "(it) ", "now"]),
+            ("漢字漢字。漢", 8, &["漢字漢字", "。漢"]),
+            ("wait... what?", 4, &["wait", "... ", "what", "?"]),
+        ] {
+            assert_eq!(wrap(text, columns), rows, "{text} in {columns}");
+        }
+    }
+
+    #[test]
+    fn an_address_breaks_behind_its_marks() {
+        let link = "at https://chat.example/garden/seeds?kind=tulip&n=9 it is";
+        let rows = ["at https://", "chat.example/garden/", "seeds?kind=tulip&n=9", "it is"];
+        assert_eq!(wrap(link, 20), rows);
     }
 
     #[test]
