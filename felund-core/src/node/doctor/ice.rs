@@ -117,8 +117,11 @@ fn nat(asked: &IceProbe, report: &IceReport) -> Finding {
             "there is one; what kind it is takes two STUN servers to tell".to_owned(),
             None,
         ),
+        None if asked.servers.is_empty() => {
+            (true, "its kind is not known: no STUN server is named".to_owned(), None)
+        }
         None => (
-            asked.servers.is_empty(),
+            false,
             "its kind is not known: no STUN server answered".to_owned(),
             Some("If all of them are silent, UDP is blocked here. Messages then go through the relay."),
         ),
@@ -235,6 +238,8 @@ mod tests {
         };
         let told = findings(&asked(&[]), &report, [].iter(), false);
         assert!(told.iter().all(|finding| finding.ok), "{told:?}");
+        let nat = of(&told, "NAT");
+        assert!(nat.detail.ends_with("no STUN server is named") && nat.advice.is_none(), "{nat:?}");
         assert_eq!(
             of(&told, "addresses").figures.as_ref().expect("figures").candidates,
             Some(vec!["host".to_owned()])
