@@ -91,8 +91,8 @@ impl App {
                 );
             }
             Slash::ChannelJoin { name, passphrase } => {
-                let channel = self.channel_named(&name)?;
                 let passphrase = passphrase.map(|secret| secret.expose().clone());
+                let channel = self.channel_to_join(&name, passphrase.as_deref())?;
                 self.ask(Command::JoinChannel { circle, channel, passphrase }, Pending::Channel(circle));
             }
             Slash::ChannelSwitch(name) => {
@@ -133,6 +133,15 @@ impl App {
 
     fn channel_named(&self, name: &str) -> Result<ChannelId, String> {
         Ok(self.here_view()?.0.channel_named(name)?.id)
+    }
+
+    /// A channel to join. The rest of a name with spaces was read as its passphrase where nobody put it into quotes.
+    fn channel_to_join(&self, name: &str, passphrase: Option<&str>) -> Result<ChannelId, String> {
+        let whole = [name, passphrase.unwrap_or_default()].join(" ");
+        self.channel_named(name).map_err(|error| match self.channel_named(&whole) {
+            Ok(_) => format!("a name with spaces wants quotes: /channel join \"{whole}\""),
+            Err(_) => error,
+        })
     }
 
     fn member(&self, name: &str) -> Result<&MemberView, String> {

@@ -12,6 +12,22 @@ fn a_command_whose_names_are_wrong_stays_in_the_input() {
 }
 
 #[test]
+fn who_joins_a_channel_with_a_space_in_its_name_is_told_of_quotes() {
+    let mut app = chat();
+    let mut circle = garden();
+    circle.channels.push(channel(ChannelId([8; 16]), "seed swap", 0));
+    app.event(Event::Circle(circle));
+    app.effects.clear();
+    type_text(&mut app, "/channel join seed swap");
+    press(&mut app, KeyCode::Enter);
+    assert!(draw(&mut app, 90, 20).contains("wants quotes: /channel join \"seed swap\""));
+    app.editor.take();
+    type_text(&mut app, "/channel join \"seed swap\"");
+    press(&mut app, KeyCode::Enter);
+    assert!(commands(&mut app).iter().any(|command| matches!(command, Command::JoinChannel { .. })));
+}
+
+#[test]
 fn commands_are_completed_and_explained() {
     let mut app = chat();
     type_text(&mut app, "/channel sw");
