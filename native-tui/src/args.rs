@@ -158,7 +158,7 @@ pub(crate) enum Cmd {
     Send {
         /// CIRCLE or CIRCLE/CHANNEL.
         target: String,
-        /// The message; `-` reads standard input.
+        /// The message; `-` reads standard input. One that begins with a dash goes that way, or behind `--`: send CIRCLE -- "- one"
         #[arg(required = true, num_args = 1.., value_name = "TEXT")]
         text: Vec<String>,
     },
@@ -273,6 +273,15 @@ mod tests {
         let error = Cli::try_parse_from(["felund", "--ice-server", "turn:t.example"])
             .expect_err("lacks a credential");
         assert!(error.to_string().contains("“turn:t.example” lacks a user name"), "{error}");
+    }
+
+    #[test]
+    fn a_message_that_begins_with_a_dash_stands_behind_two() {
+        let cli = Cli::try_parse_from(["felund", "send", "garden", "--", "- [ ] water the tulips"]);
+        let command = cli.expect("parses").command;
+        assert!(matches!(command, Some(Cmd::Send { text, .. }) if text == ["- [ ] water the tulips"]));
+        let refused = Cli::try_parse_from(["felund", "send", "garden", "- [ ] water the tulips"]);
+        assert!(refused.is_err_and(|error| error.to_string().contains("--")));
     }
 
     #[test]
