@@ -1,6 +1,7 @@
 //! The passphrase: where it comes from, and typing it unseen.
 
 use std::{
+    ffi::OsString,
     io::{BufRead, IsTerminal, Write},
     time::{Duration, Instant},
 };
@@ -16,8 +17,7 @@ const LISTEN: Duration = Duration::from_millis(100);
 impl Client {
     /// From the environment, or asked for on the terminal with the typing hidden.
     pub(super) fn passphrase(&mut self) -> Result<String, String> {
-        // An empty variable is how a shell says that there is none.
-        if let Some(passphrase) = std::env::var("FELUND_PASSPHRASE").ok().filter(|given| !given.is_empty()) {
+        if let Some(passphrase) = given(std::env::var_os("FELUND_PASSPHRASE"))? {
             return Ok(passphrase);
         }
         if !std::io::stdin().is_terminal() {
@@ -66,6 +66,13 @@ impl Client {
         }
         Err("Felund did not unlock within a minute; nothing was changed".to_owned())
     }
+}
+
+/// What the environment gives. An empty variable is how a shell says that there is none.
+pub(super) fn given(variable: Option<OsString>) -> Result<Option<String>, String> {
+    let Some(given) = variable.filter(|given| !given.is_empty()) else { return Ok(None) };
+    let fault = |_| "FELUND_PASSPHRASE is not UTF-8 text; nothing was changed".to_owned();
+    given.into_string().map(Some).map_err(fault)
 }
 
 fn read_line() -> Result<String, String> {

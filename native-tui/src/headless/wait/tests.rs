@@ -3,7 +3,11 @@
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use felund_core::view::{Access, LinkView, Membership, Reach};
 
-use super::{caught_up::DIRECT_PATIENCE, passphrase::type_hidden, *};
+use super::{
+    caught_up::DIRECT_PATIENCE,
+    passphrase::{given, type_hidden},
+    *,
+};
 
 fn owner(dir: &DataDir) -> (Session, Receiver<Signal>) {
     let (sender, signals) = mpsc::sync_channel(1_024);
@@ -219,6 +223,16 @@ fn whoever_is_asked_to_end_waits_for_no_passphrase() {
     client.sender.send(Signal::Stop).expect("it listens");
     assert_eq!(client.read_hidden(), Err(INTERRUPTED.to_owned()));
     assert!(client.is_stopped());
+}
+
+#[test]
+fn a_passphrase_that_is_no_text_is_not_said_to_be_missing() {
+    use std::os::unix::ffi::OsStringExt;
+    assert_eq!(given(None), Ok(None));
+    assert_eq!(given(Some("".into())), Ok(None));
+    assert_eq!(given(Some("secret".into())), Ok(Some("secret".into())));
+    let latin1 = std::ffi::OsString::from_vec(vec![b'g', 0xfc]);
+    assert!(given(Some(latin1)).is_err_and(|why| why.contains("UTF-8")));
 }
 
 #[test]
