@@ -72,8 +72,7 @@ impl Wizard {
         let by = if self.step == Step::Passphrase { UNLOCKED } else { IN_A_CIRCLE };
         let answered = circles || self.step == Step::Passphrase;
         if answered && !self.busy && !matches!(self.step, Step::Overtaken(_)) {
-            self.field.take();
-            self.step = Step::Overtaken(by);
+            self.go(Step::Overtaken(by), "");
         }
     }
 }

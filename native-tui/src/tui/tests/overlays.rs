@@ -59,6 +59,7 @@ fn the_rest_of_a_passphrase_is_no_message_when_another_command_unlocks() {
     let mut app = empty_app();
     app.event(Event::Locked);
     type_text(&mut app, "sec");
+    app.wizard_refused("That is not the passphrase.".into());
     for event in [identity("me"), Event::Circle(garden()), Event::Ready] {
         app.event(event);
     }
@@ -66,6 +67,7 @@ fn the_rest_of_a_passphrase_is_no_message_when_another_command_unlocks() {
     app.terminal(Term::Paste("ret".into()));
     let screen = draw(&mut app, 80, 20);
     assert!(screen.contains("Another command unlocked Felund: press Enter."), "{screen}");
+    assert!(!screen.contains("That is not the passphrase"), "{screen}");
     press(&mut app, KeyCode::Enter);
     assert!(app.wizard.is_none() && app.editor.is_empty() && app.open == Some((GARDEN, GENERAL)));
     type_text(&mut app, "hi");
