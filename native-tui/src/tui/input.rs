@@ -188,7 +188,8 @@ impl App {
             return;
         }
         match slash::parse(self.editor.text()) {
-            Ok(slash::Line::Message(text)) => self.send(text),
+            // Whoever copies whole lines pastes a break with them.
+            Ok(slash::Line::Message(text)) => self.send(text.trim_end_matches('\n').to_owned()),
             Ok(slash::Line::Command(command)) => {
                 self.notice = None;
                 let line = self.editor.take();

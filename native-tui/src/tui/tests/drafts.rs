@@ -19,6 +19,19 @@ fn a_message_that_was_refused_comes_back_to_the_input() {
 }
 
 #[test]
+fn line_breaks_at_the_end_of_what_is_pasted_are_not_sent() {
+    let mut app = chat();
+    app.effects.clear();
+    app.terminal(Term::Paste("two\r\nlines\r\n".into()));
+    press(&mut app, KeyCode::Enter);
+    let sent = Command::Send { circle: GARDEN, channel: GENERAL, text: "two\nlines".into() };
+    assert_eq!(commands(&mut app), [sent]);
+    app.terminal(Term::Paste(" \n\n".into()));
+    press(&mut app, KeyCode::Enter);
+    assert_eq!(commands(&mut app), []);
+}
+
+#[test]
 fn what_an_owner_did_not_answer_before_it_ended_comes_back() {
     let mut app = chat();
     for (id, text) in [(3, "hello"), (4, "all of you")] {
