@@ -114,6 +114,8 @@ pub(crate) struct App {
     /// Whether the sidebar is shown over a screen too narrow for it.
     pub(crate) drawer: bool,
     pub(crate) notice: Option<Notice>,
+    /// What went wrong before the node was ready, which may be why it is not.
+    fault: Option<String>,
     pub(crate) focused: bool,
     /// Whether another process owns the node.
     pub(crate) mirror: bool,
@@ -151,6 +153,7 @@ impl App {
             wizard: None,
             drawer: false,
             notice: None,
+            fault: None,
             focused: true,
             mirror: false,
             zone,
@@ -182,6 +185,7 @@ impl App {
     /// The place and what is typed stay. What was asked for is not answered any more.
     fn begin_anew(&mut self, why: &str) {
         self.model = Model::default();
+        self.fault = None;
         self.loading = None;
         self.marked = None;
         self.drafts.anew = true;
@@ -217,13 +221,21 @@ impl App {
         self.notice = Some(Notice { error: false, text: text.into() });
     }
 
+    /// What was said is read. What keeps Felund from getting ready stays.
+    pub(super) fn hush(&mut self) {
+        self.notice = self.fault.clone().map(|text| Notice { error: true, text });
+    }
+
     pub(crate) fn fail(&mut self, text: impl Into<String>) {
         self.notice = Some(Notice { error: true, text: text.into() });
     }
 
     /// Why there is nothing yet that something could be done with; `so` says what came of that.
     pub(super) fn unready(&self, so: &str) -> Option<String> {
-        (!self.model.ready).then(|| format!("Felund is still starting; {so}"))
+        (!self.model.ready).then(|| match &self.fault {
+            Some(fault) => format!("{so}: {fault}"),
+            None => format!("Felund is still starting; {so}"),
+        })
     }
 
     pub(crate) fn circle(&self) -> Option<&CircleView> {
@@ -255,7 +267,12 @@ impl App {
                     }
                 }
             }
-            Event::Notice { error, text } => self.notice = Some(Notice { error, text }),
+            Event::Notice { error, text } => {
+                if error && !self.model.ready {
+                    self.fault = Some(text.clone());
+                }
+                self.notice = Some(Notice { error, text });
+            }
             Event::Message(message) if !message.mine => self.ring(message.created_ts),
             _ => {}
         }
@@ -282,6 +299,7 @@ impl App {
         if !self.model.ready {
             return;
         }
+        self.fault = None;
         self.use_given_options();
         self.give_back();
         let gone = self.open.is_some() && self.channel().is_none();

@@ -182,6 +182,9 @@ impl App {
     }
 
     pub(crate) fn show_settings(&mut self) {
+        if let Some(why) = self.unready("there are no settings yet") {
+            return self.fail(why);
+        }
         self.overlay = Some(Overlay::Settings(Settings::default()));
     }
 

@@ -45,7 +45,7 @@ impl App {
             _ => {}
         }
         if key.code != KeyCode::Enter {
-            self.notice = None;
+            self.hush();
         }
         let alt = key.modifiers.contains(KeyModifiers::ALT);
         match key.code {
@@ -96,7 +96,7 @@ impl App {
                 ));
                 return;
             }
-            self.notice = None;
+            self.hush();
             self.editor.insert(&text);
         }
     }
@@ -191,7 +191,7 @@ impl App {
             // Whoever copies whole lines pastes a break with them.
             Ok(slash::Line::Message(text)) => self.send(text.trim_end_matches('\n').to_owned()),
             Ok(slash::Line::Command(command)) => {
-                self.notice = None;
+                self.hush();
                 let line = self.editor.take();
                 if let Err(error) = self.command(command) {
                     self.editor.set(line);
@@ -207,7 +207,7 @@ impl App {
             let why = self.unready("nothing was sent");
             return self.fail(why.unwrap_or_else(|| "open a channel first; nothing was sent".to_owned()));
         };
-        self.notice = None;
+        self.hush();
         self.editor.take();
         self.scroll = Scroll::Follow;
         self.new_after = None;

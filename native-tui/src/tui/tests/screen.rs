@@ -3,6 +3,28 @@
 use super::*;
 
 #[test]
+fn what_keeps_felund_from_starting_stays_on_the_screen() {
+    let mut app = empty_app();
+    let fault = "The identity in the storage is damaged. Restore it from a backup.";
+    app.event(Event::Notice { error: true, text: fault.into() });
+    for key in [KeyCode::Char('h'), KeyCode::Enter, KeyCode::F(2), KeyCode::F(3), KeyCode::Esc] {
+        press(&mut app, key);
+        let screen = draw(&mut app, 100, 20);
+        assert!(screen.contains(fault) && !screen.contains("settings ─"), "{screen}");
+    }
+    assert_eq!(app.editor.text(), "h");
+
+    let mut app = empty_app();
+    app.event(Event::Notice { error: true, text: "A record is damaged.".into() });
+    for event in [identity("me"), Event::Circle(garden()), Event::Ready] {
+        app.event(event);
+    }
+    assert!(draw(&mut app, 100, 20).contains("! A record is damaged."));
+    press(&mut app, KeyCode::Char('h'));
+    assert!(!draw(&mut app, 100, 20).contains("damaged"));
+}
+
+#[test]
 fn circles_of_one_name_are_told_apart_wherever_they_are_shown() {
     let mut app = chat();
     app.event(Event::Circle(CircleView { name: "garden club".into(), ..family() }));
