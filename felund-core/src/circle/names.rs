@@ -41,7 +41,8 @@ impl Names {
 
     /// A name, with the id behind it that tells its bearer from others if it needs one.
     pub(crate) fn label(&self, name: &str, short: &str) -> String {
-        let like_an_id = name.len() == short.len() && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let seen = look(name);
+        let like_an_id = seen.len() == short.len() && seen.bytes().all(|byte| byte.is_ascii_hexdigit());
         if like_an_id && name != short || name.contains(MARK) || self.is_shared(name) {
             marked(name, short)
         } else {
@@ -132,7 +133,9 @@ mod tests {
     fn a_name_made_to_look_like_a_label_or_an_id_is_marked() {
         let state = named(&[(ALICE, "alice"), (MALLORY, "alice#a1a1a1a1")]);
         assert_eq!(state.label(&MALLORY), "alice#a1a1a1a1#3f3f3f3f");
-        assert_eq!(named(&[(MALLORY, "a1a1a1a1")]).label(&MALLORY), "a1a1a1a1#3f3f3f3f");
+        for name in ["a1a1a1a1", "A1A1A1A1", "a1a1\u{200b}a1a1", "a1a1a1a1\u{ad}", "a1a1 a1a1"] {
+            assert_eq!(named(&[(MALLORY, name)]).label(&MALLORY), format!("{name}#3f3f3f3f"));
+        }
         assert_eq!(named(&[(ALICE, "a1a1a1a1")]).label(&ALICE), "a1a1a1a1", "its own may be");
     }
 
