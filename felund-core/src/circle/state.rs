@@ -179,10 +179,15 @@ impl State {
         let name = self.name.iter().map(|slot| (slot.key, false));
         let members = self.members.values().filter_map(|member| Some((member.hello.as_ref()?.key, false)));
         let channels = self.channels.values().flat_map(|channel| {
-            let orphan = channel.made.is_none();
+            let owner = channel.owner();
+            let orphan = owner.is_none();
+            // Once it is known who has made the channel nobody else's count.
+            let counts = move |by: &NodeId| owner.is_none_or(|owner| owner == *by);
             let made = channel.made.iter().map(|slot| slot.key);
-            let renames = channel.renames.values().flatten().map(|slot| slot.key);
-            let approvals = channel.approvals.values().flatten().map(|slot| slot.key);
+            let renames = channel.renames.iter().filter(move |(by, _)| counts(by));
+            let renames = renames.filter_map(|(_, slot)| Some(slot.as_ref()?.key));
+            let approvals = channel.approvals.iter().filter(move |((by, _), _)| counts(by));
+            let approvals = approvals.filter_map(|(_, slot)| Some(slot.as_ref()?.key));
             let standings = channel.standings.values().flatten().map(|slot| slot.key);
             made.chain(renames).chain(approvals).chain(standings).map(move |key| (key, orphan))
         });
@@ -302,6 +307,20 @@ mod tests {
         state.apply(key(3), MALLORY, hello("mallory"));
         assert_eq!(state.member(&OWNER).unwrap().name, "alice");
         assert_eq!(state.member(&MALLORY).unwrap().name, "mallory");
+    }
+
+    #[test]
+    fn a_state_does_not_rest_on_what_counts_for_nothing() {
+        let id = channel_id(&OWNER, &[7; 16]);
+        let mut state = State::default();
+        for (ts, author) in [(2, MALLORY), (4, OWNER)] {
+            state.apply(key(ts), author, Body::Rename(id, "mine".into()));
+            state.apply(key(ts + 1), author, Body::Approve(id, MALLORY, vec![0; 80]));
+        }
+        let live = |state: &State| state.live().map(|(key, orphan)| (key.ts, orphan)).collect::<Vec<_>>();
+        assert_eq!(live(&state).len(), 4, "before it is known who has made the channel any may count");
+        state.apply(key(1), OWNER, create("seeds"));
+        assert_eq!(live(&state), [(1, false), (4, false), (5, false)]);
     }
 
     fn event() -> impl Strategy<Value = (Key, NodeId, Body)> {
