@@ -180,7 +180,8 @@ impl Node {
     }
 
     fn join_circle(&mut self, id: u64, invite: &str, relay: Option<&str>) -> Answer {
-        let invite = Invite::parse(invite).map_err(|e| e.to_string())?;
+        let mut invite = Invite::parse(invite).map_err(|e| e.to_string())?;
+        invite.peers.retain(|peer| !self.direct.endpoints().contains(peer));
         let relay = relay.map(clean_relay_url).transpose().map_err(|e| e.to_string())?;
         let secret = CircleSecret::from_secret(invite.secret);
         if self.circles.contains_key(&secret.circle_id()) {
@@ -425,9 +426,11 @@ impl Node {
 impl Node {
     /// An invite names the relay, where this node listens, and where other members are known to.
     fn invite_to(&self, circle: &Circle) -> String {
+        // Who hides may be among those that other invites named.
+        let named = if self.is_hidden() { &[][..] } else { &circle.peers };
         let known = self.direct.known(circle.id).map(|(_, address)| address);
         let mut peers: Vec<String> = Vec::new();
-        for address in self.direct.endpoints().iter().chain(known).chain(&circle.peers) {
+        for address in self.direct.endpoints().iter().chain(known).chain(named) {
             if peers.len() < MAX_INVITE_PEERS && !peers.contains(address) {
                 peers.push(address.clone());
             }

@@ -3,6 +3,7 @@
 use felund_core::{
     ice::{Filtering, Gathered, IceReport},
     ids::CircleId,
+    invite::Invite,
     io::{CandidateKind, Command},
     node::Platform,
     relay_api::IceServer,
@@ -83,7 +84,7 @@ fn a_device_that_hides_is_reached_through_turn_and_shows_members_nothing_of_itse
     let Ok(Reply::Invite { invite, .. }) = world.ask(0, Command::Invite { circle }) else {
         panic!("no invite")
     };
-    let invite = felund_core::invite::Invite::parse(&invite).unwrap();
+    let invite = Invite::parse(&invite).unwrap();
     let listens = world.devices[1].model.identity.is_some();
     assert!(listens && invite.peers.iter().all(|peer| *peer != World::address(0)), "{:?}", invite.peers);
     send(&mut world, 0, circle, "from nowhere");
@@ -129,6 +130,36 @@ fn connections_that_show_an_address_end_when_hiding_is_switched_on() {
     assert!(world.devices[0].model.identity.as_ref().unwrap().hide_address && !world.devices[0].reachable);
     world.ask(0, Command::SetHideAddress { on: false }).unwrap();
     world.run_until("a session", |world| is_direct(world, 0, circle));
+}
+
+#[test]
+fn who_hides_puts_no_address_of_its_own_into_invites_though_it_was_invited_by_it() {
+    for leaves in [false, true] {
+        let (mut world, circle) = world(&[CLIENT, CLIENT], Vec::new());
+        world.run(20_000);
+        let invite = |world: &mut World, at| {
+            let Ok(Reply::Invite { invite, .. }) = world.ask(at, Command::Invite { circle }) else {
+                panic!("no invite")
+            };
+            (Invite::parse(&invite).unwrap().peers, invite)
+        };
+        let (peers, code) = invite(&mut world, 1);
+        assert!(peers.contains(&World::address(0)), "{peers:?}");
+        if leaves {
+            world.ask(0, Command::LeaveCircle { circle }).unwrap();
+            world.run(1_000);
+        }
+        world.ask(0, Command::JoinCircle { invite: code.clone(), relay: None }).unwrap();
+        world.run(20_000);
+        world.ask(0, Command::SetHideAddress { on: true }).unwrap();
+        // What invites name is not its own for as long as it hides.
+        world.ask(0, Command::JoinCircle { invite: code, relay: None }).unwrap();
+        world.run(20_000);
+        world.restart(0);
+        world.run(60_000);
+        let (peers, _) = invite(&mut world, 0);
+        assert!(!peers.contains(&World::address(0)), "left before: {leaves}, {peers:?}");
+    }
 }
 
 #[test]
