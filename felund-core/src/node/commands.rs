@@ -184,6 +184,10 @@ impl Node {
         invite.peers.retain(|peer| !self.direct.endpoints().contains(peer));
         let relay = relay.map(clean_relay_url).transpose().map_err(|e| e.to_string())?;
         let secret = CircleSecret::from_secret(invite.secret);
+        let left = |after: &After| matches!(after, After::Left(id) if *id == secret.circle_id());
+        if self.batches.values().flatten().any(left) {
+            return Err("The circle is just being left. Nothing was changed; try again in a moment.".into());
+        }
         if self.circles.contains_key(&secret.circle_id()) {
             return self.join_again(id, secret.circle_id(), invite.relay, relay, invite.peers);
         }

@@ -228,6 +228,27 @@ fn what_was_being_published_while_a_circle_was_left_is_deleted_too() {
 }
 
 #[test]
+fn a_circle_that_is_being_left_is_not_joined_before_it_is_gone() {
+    let mut world = World::new(1);
+    let at = world.add_device(Platform::default(), Disk::slow(MemoryStore::default()));
+    world.devices[at].write_ms = 100;
+    let circle = world.circle("garden club");
+    let Ok(Reply::Invite { invite, .. }) = world.ask(0, Command::Invite { circle }) else {
+        panic!("no invite")
+    };
+    world.run(5_000);
+    let join = || Command::JoinCircle { invite: invite.clone(), relay: None };
+    world.tell(at, Command::LeaveCircle { circle });
+    let refused = world.ask(at, join()).unwrap_err();
+    assert!(refused.contains("just being left"), "{refused}");
+    world.run(5_000);
+    assert!(world.devices[at].model.circle(circle).is_none());
+    world.ask(at, join()).unwrap();
+    world.run(5_000);
+    assert!(live(&world, at, circle));
+}
+
+#[test]
 fn what_is_unsent_in_a_circle_that_is_not_here_is_deleted_at_the_start_unless_its_record_is_damaged() {
     let mut world = World::new(1);
     let circle = world.circle("garden club");
