@@ -355,32 +355,39 @@ impl Node {
         if circle.log.control_overflows() {
             let dropped = circle.log.prune_control(circle.state.live());
             circle.state.forget(&dropped);
-            self.staged.push(Op::DeleteEnvelopes(id, dropped.into_iter().collect()));
+            self.delete(id, dropped.into_iter().collect());
         }
-        let mut unsent = 0_u32;
+        let Some(circle) = self.circles.get_mut(&id) else { return };
+        let mut unsent = 0;
         for (channel_id, keys) in circle.log.prune(ages_by) {
             let Some(up_to) = keys.last().copied() else { continue };
-            for key in keys.iter().filter(|key| circle.outbox.remove(*key)) {
-                self.staged.push(Op::DeleteRecord(records::outbox(&id, key)));
-                // It is said to be gone, so nobody is to get it after that.
-                self.ladder.take(id, key);
-                if let Some(link) = circle.relay.as_ref().and_then(|relay| self.links.get_mut(relay)) {
-                    link.cancel(&circle.hint, key.id);
-                }
-                unsent += 1;
-            }
-            self.staged.push(Op::DeleteEnvelopes(id, keys));
-            self.dirty.insert(id);
-            let pruned = Event::Pruned { circle_id: id, channel_id, up_to };
-            self.outputs.push_back(crate::io::Output::Event(pruned));
+            unsent += self.delete(id, keys);
+            self.event(Event::Pruned { circle_id: id, channel_id, up_to });
         }
-        if unsent > 0 {
+        let name = self.circles.get(&id).filter(|_| unsent > 0).map(super::Circle::name);
+        if let Some(name) = name {
             let text = format!(
-                "{unsent} of your messages in {} were deleted before anybody got them: the circle keeps no more, or none that old.",
-                circle.name()
+                "{unsent} of your messages in {name} were deleted before anybody got them: the circle keeps no more, or none that old."
             );
             self.notice(true, text);
         }
+    }
+
+    /// Deletes envelopes of a circle; nobody is to get own ones after that. How many were still to be sent.
+    pub(super) fn delete(&mut self, id: CircleId, keys: Vec<Key>) -> u32 {
+        let Some(circle) = self.circles.get_mut(&id) else { return 0 };
+        let mut unsent = 0;
+        for key in keys.iter().filter(|key| circle.outbox.remove(*key)) {
+            self.staged.push(Op::DeleteRecord(records::outbox(&id, key)));
+            self.ladder.take(id, key);
+            if let Some(link) = circle.relay.as_ref().and_then(|relay| self.links.get_mut(relay)) {
+                link.cancel(&circle.hint, key.id);
+            }
+            unsent += 1;
+        }
+        self.staged.push(Op::DeleteEnvelopes(id, keys));
+        self.dirty.insert(id);
+        unsent
     }
 
     #[inline(never)]

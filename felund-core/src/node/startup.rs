@@ -211,6 +211,7 @@ impl Node {
             circle.loading = circle.loading.saturating_sub(1);
             // The reads may be answered in any order; nothing comes in before the log knows what is there.
             if circle.loading == 0 {
+                self.forget_gone(id);
                 self.forget_damaged(id);
                 // A session shares all circles: none begins before all are read.
                 if matches!(self.phase, Phase::Ready) {
@@ -219,6 +220,16 @@ impl Node {
             }
         }
         self.ready_if_loaded();
+    }
+
+    /// What is not here is not sent either: an earlier version deleted envelopes and went on waiting for them.
+    fn forget_gone(&mut self, id: CircleId) {
+        let Some(circle) = self.circles.get(&id) else { return };
+        let is_gone = |key: &&Key| circle.log.channel_of(key).is_none() && !circle.damaged.contains(*key);
+        let gone: Vec<Key> = circle.outbox.iter().filter(is_gone).copied().collect();
+        if !gone.is_empty() {
+            self.delete(id, gone);
+        }
     }
 
     /// Moves a circle to the relay it now names, with everything that waits to be sent.

@@ -379,6 +379,44 @@ fn what_is_given_up_before_anybody_got_it_is_said_and_waits_no_more() {
     assert_eq!(world.devices[0].model.circle(circle).unwrap().unsent, 0);
 }
 
+/// Whether a device was told that some of its messages are given up.
+fn told_given_up(world: &World, at: usize) -> bool {
+    world.events(at).any(|event| matches!(event, Event::Notice { error: true, text } if text.contains("before anybody got")))
+}
+
+#[test]
+fn control_events_that_were_given_up_are_not_waited_for() {
+    let mut world = World::new(1);
+    let circle = world.circle("garden club");
+    world.run(5_000);
+    world.set_relay_up(false);
+    for i in 0..4_400 {
+        world.ask(0, Command::SetName { name: i.to_string() }).unwrap();
+    }
+    let unsent = |world: &World| world.devices[0].model.circle(circle).unwrap().unsent;
+    assert!(unsent(&world) < 4_353, "{}", unsent(&world));
+    let waits = records_of(&world, 0, circle).iter().filter(|name| name.starts_with("outbox/")).count();
+    assert_eq!(waits, unsent(&world) as usize);
+    assert!(!told_given_up(&world, 0), "nobody misses them");
+}
+
+#[test]
+fn what_is_not_on_this_device_any_more_is_not_waited_for_after_a_restart() {
+    let mut world = World::new(1);
+    let circle = world.circle("garden club");
+    world.set_relay_up(false);
+    send(&mut world, 0, circle, "one");
+    let unsent = world.devices[0].model.circle(circle).unwrap().unsent;
+    let mut store = world.devices[0].disk.durable().clone();
+    let gone = format!("outbox/{circle}/{:016x}/{}", 7, "07".repeat(16));
+    store.write(Batch { ops: vec![Op::PutRecord(gone.clone(), Vec::new())], strict: true });
+    let at = world.add(store);
+    world.run_until("ready", |world| world.devices[at].model.ready);
+    world.run(1_000);
+    assert_eq!(world.devices[at].model.circle(circle).unwrap().unsent, unsent);
+    assert!(!records_of(&world, at, circle).contains(&gone));
+}
+
 #[test]
 fn what_was_said_to_be_given_up_is_not_posted_after_that() {
     let mut world = World::new(1);
