@@ -364,13 +364,18 @@ impl Node {
             unsent += self.delete(id, keys);
             self.event(Event::Pruned { circle_id: id, channel_id, up_to });
         }
-        let name = self.circles.get(&id).filter(|_| unsent > 0).map(super::Circle::name);
-        if let Some(name) = name {
-            let text = format!(
-                "{unsent} of your messages in {name} were deleted before anybody got them: the circle keeps no more, or none that old."
-            );
-            self.notice(true, text);
+        if unsent > 0 {
+            self.given_up(id, unsent);
         }
+    }
+
+    /// Own messages are gone that nobody has.
+    pub(super) fn given_up(&mut self, id: CircleId, unsent: u32) {
+        let Some(name) = self.circles.get(&id).map(super::Circle::name) else { return };
+        let text = format!(
+            "{unsent} of your messages in {name} were deleted before anybody got them: the circle keeps no more, or none that old."
+        );
+        self.notice(true, text);
     }
 
     /// Deletes envelopes of a circle; nobody is to get own ones after that. How many were still to be sent.

@@ -151,7 +151,9 @@ impl Node {
         // Where the wall clock has been put back, the node's own clock is ahead of it, and what it says no less its own.
         let chat = matches!(body, Body::Text(_));
         if circle.log.merge(verified, chat, wall.max(key.ts), ages_by) != Merge::New {
-            return;
+            // While it was being written others were taken in, and there is no room for it any more.
+            self.staged.extend(records::unsent(id, key));
+            return self.given_up(id, 1);
         }
         circle.outbox.insert(key);
         circle.count(key);

@@ -418,6 +418,34 @@ fn what_is_not_on_this_device_any_more_is_not_waited_for_after_a_restart() {
 }
 
 #[test]
+fn what_is_overtaken_while_it_is_being_written_is_said_to_be_given_up() {
+    let mut world = World::new(1);
+    let at = world.add_device(Platform::default(), Disk::slow(MemoryStore::default()));
+    world.devices[at].write_ms = 100;
+    let circle = world.circle("garden club");
+    world.run(5_000);
+    let retention = Retention { messages: 1, days: 30 };
+    world.ask(at, Command::SetRetention { circle, retention }).unwrap();
+    send(&mut world, 0, circle, "before");
+    world.run(5_000);
+    // Of what is written at the same time its is the later one.
+    world.devices[0].skew = 2_000;
+    world.devices[at].write_ms = 1_000;
+    let channel = world.devices[at].model.circle(circle).unwrap().channels[0].id;
+    world.tell(at, Command::Send { circle, channel, text: "mine".into() });
+    world.run(100);
+    send(&mut world, 0, circle, "meanwhile");
+    world.run(30_000);
+    assert_eq!(world.texts(at, circle, "general"), ["meanwhile"]);
+    assert!(told_given_up(&world, at));
+    assert_eq!(world.devices[at].model.circle(circle).unwrap().unsent, 0);
+    world.restart(at);
+    world.run(5_000);
+    assert_eq!(world.texts(at, circle, "general"), ["meanwhile"], "nothing of it is left");
+    assert_eq!(world.devices[at].model.circle(circle).unwrap().unsent, 0);
+}
+
+#[test]
 fn what_was_said_to_be_given_up_is_not_posted_after_that() {
     let mut world = World::new(1);
     let circle = world.circle("garden club");
