@@ -92,15 +92,7 @@ impl Node {
             }
             LinkEvent::CaughtUp { .. } => self.accept_approvals(id),
             LinkEvent::Stored { ids, .. } => ids.iter().for_each(|msg| self.stored_at_relay(id, msg)),
-            LinkEvent::Rejected { id: msg, reason, .. } => {
-                let text = [
-                    "The relay refused one of your messages for good: ",
-                    &*reason,
-                    ". It is kept here and reaches only members who are connected to this device directly; the relay is asked once more when Felund starts again.",
-                ];
-                self.notice(true, text.concat());
-                self.still_unsent(id, msg);
-            }
+            LinkEvent::Rejected { id: msg, reason, .. } => self.refused_for_good(id, msg, &reason),
             LinkEvent::Held { reason, .. } => {
                 let Some(name) = self.circles.get(&id).map(super::Circle::name) else { return };
                 let text = [
@@ -286,10 +278,17 @@ impl Node {
     }
 
     /// Whoever waits to hear what became of an own message hears it, although it got no further.
-    fn still_unsent(&mut self, id: CircleId, msg_id: MsgId) {
+    fn refused_for_good(&mut self, id: CircleId, msg_id: MsgId, reason: &str) {
         let Some(circle) = self.circles.get(&id) else { return };
+        // What is handed over again for newcomers nobody waits for.
         let Some(key) = circle.outbox.iter().find(|key| key.id == msg_id) else { return };
         let (channel_id, delivery) = (circle.log.channel_of(key), circle.delivery(key));
+        let text = [
+            "The relay refused one of your messages for good: ",
+            reason,
+            ". It is kept here and reaches only members who are connected to this device directly; the relay is asked once more when Felund starts again.",
+        ];
+        self.notice(true, text.concat());
         if let Some(channel_id) = channel_id {
             self.event(Event::Delivery { circle_id: id, channel_id, msg_id, delivery });
         }

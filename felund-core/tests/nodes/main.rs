@@ -381,7 +381,9 @@ fn what_is_given_up_before_anybody_got_it_is_said_and_waits_no_more() {
 
 /// Whether a device was told that some of its messages are given up.
 fn told_given_up(world: &World, at: usize) -> bool {
-    world.events(at).any(|event| matches!(event, Event::Notice { error: true, text } if text.contains("before anybody got")))
+    world.events(at).any(
+        |event| matches!(event, Event::Notice { error: true, text } if text.contains("before anybody got")),
+    )
 }
 
 #[test]
