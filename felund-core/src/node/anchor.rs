@@ -55,16 +55,18 @@ impl Node {
                     .into(),
             );
         }
+        self.keep(id, records::ANCHOR, &[u8::from(on)], After::Anchor(on))
+    }
+
+    #[inline(never)]
+    pub(super) fn anchor_or_not(&mut self, on: bool) {
         self.anchoring.opted = on;
         self.became_anchor();
         if !on {
             // Said at once, so that nobody waits for messages here.
             self.announce();
         }
-        let ops = self.record(records::ANCHOR.into(), &[u8::from(on)]).into_iter().collect();
-        self.store(ops, vec![After::Reply(id, Reply::Done)]);
         self.tell_identity();
-        Ok(None)
     }
 
     /// Takes on what anchoring means, or lays it down.

@@ -66,14 +66,12 @@ impl Node {
         body: Body,
         key: Option<MessageKey>,
     ) -> Answer {
-        let circle = self.circles.remove(&circle_id).ok_or(NO_CIRCLE)?;
-        let sealed = self.seal_into(&circle, circle.control, body);
-        self.circles.insert(circle_id, circle);
-        let sealed = sealed?;
+        let control = self.circles.get(&circle_id).ok_or(NO_CIRCLE)?.control;
+        let sealed = self.seal_in(circle_id, control, body)?;
         let (mut ops, mut after) = (sealed.ops, Vec::new());
         if let Some(key) = key {
             ops.extend(self.record(records::channel_key(&circle_id, &channel), key.secret().expose()));
-            after.push(After::Key(circle_id, channel, key));
+            after.push(After::Key(circle_id, channel, Some(key)));
         }
         after.push(sealed.after);
         after.push(After::Reply(id, Reply::Channel { channel_id: channel }));
@@ -111,7 +109,7 @@ impl Node {
         };
         let asked = matches!(body, Body::Request(_));
         if key.is_some() {
-            self.await_key(circle_id);
+            self.await_stored(circle_id);
         } else if !asked {
             // An approval may have come before anybody asked for it, and what it opens may wait.
             self.ask_for_unheard(circle_id, true);
@@ -128,12 +126,15 @@ impl Node {
         let control = circle.control;
         let Some(found) = circle.state.channel(&channel) else { return Err(GENERAL.into()) };
         let forget = found.access() == Some(Access::Key);
-        self.publish(circle_id, control, Body::Leave(channel), id, |_| Reply::Done)?;
+        let sealed = self.seal_in(circle_id, control, Body::Leave(channel))?;
+        let (mut ops, mut after) = (sealed.ops, vec![sealed.after]);
         // A passphrase can be given again; an approval is for good and its key stays.
-        if forget && let Some(circle) = self.circles.get_mut(&circle_id) {
-            circle.keys.remove(&channel);
-            self.staged.push(Op::DeleteRecord(records::channel_key(&circle_id, &channel)));
+        if forget {
+            ops.push(Op::DeleteRecord(records::channel_key(&circle_id, &channel)));
+            after.push(After::Key(circle_id, channel, None));
         }
+        after.push(After::Reply(id, Reply::Done));
+        self.store(ops, after);
         Ok(None)
     }
 

@@ -99,7 +99,7 @@ pub(super) struct Circle {
 impl Circle {
     pub(super) fn new(record: CircleRecord, me: NodeId) -> Self {
         let secret = CircleSecret::from_secret(Secret::new(record.secret));
-        let retention = Retention { messages: record.messages, days: record.days };
+        let retention = record.retention();
         let control = secret.control();
         Self {
             me,

@@ -1,6 +1,11 @@
 //! What users ask of the node, but for channels, which are next door.
 
-use super::{Node, Phase, circle::Circle, publish::After, records};
+use super::{
+    Node, Phase,
+    circle::Circle,
+    publish::After,
+    records::{self, CircleRecord},
+};
 use crate::{
     circle::{Body, clean_name},
     config::{MAX_CIRCLES, MAX_INVITE_PEERS, MAX_TEXT_LEN, RETENTION_DAYS, RETENTION_MESSAGES},
@@ -8,6 +13,7 @@ use crate::{
     invite::Invite,
     io::{Command, Event, Request},
     keys::{CircleSecret, safety_number},
+    redact::Secret,
     relay_api::clean_relay_url,
     store::{Op, Query},
     view::{Key, Reply, Retention},
@@ -90,7 +96,7 @@ impl Node {
                 Ok(Some(Reply::Invite {
                     circle_id: circle.id,
                     name: circle.name(),
-                    invite: self.invite_to(circle),
+                    invite: self.invite_to(circle.id, &circle.record()),
                 }))
             }
             Command::SetRelay { circle, relay } => self.set_relay(id, circle, relay.as_deref()),
@@ -205,15 +211,14 @@ impl Node {
         given: Option<String>,
         peers: Vec<String>,
     ) -> Answer {
-        let circle = self.circles.get_mut(&circle_id).ok_or(NO_CIRCLE)?;
-        let news = peers.iter().any(|peer| !circle.peers.contains(peer));
+        let mut record = self.settings(circle_id)?;
+        let news = peers.iter().any(|peer| !record.peers.contains(peer));
         if news {
-            let old = std::mem::replace(&mut circle.peers, peers.clone());
-            circle.peers.extend(old.into_iter().filter(|peer| !peers.contains(peer)));
-            circle.peers.truncate(MAX_INVITE_PEERS);
-            self.direct.learn(circle_id, None, peers);
+            record.peers.retain(|peer| !peers.contains(peer));
+            record.peers.splice(0..0, peers);
+            record.peers.truncate(MAX_INVITE_PEERS);
         }
-        let relay = match (circle.relay.clone(), named) {
+        let relay = match (record.relay.clone(), named) {
             (None, named) => named.or(given),
             (Some(stays), Some(named)) if named != stays => {
                 let text = [
@@ -230,15 +235,14 @@ impl Node {
         };
         let moved = relay.is_some();
         if moved {
-            self.move_circle(circle_id, relay);
+            record.relay = relay;
         }
-        let circle = self.circles.get(&circle_id).ok_or(NO_CIRCLE)?;
-        let invite = self.invite_to(circle);
-        let reply = Reply::Circle { circle_id, name: circle.name(), invite };
+        let name = self.circles.get(&circle_id).ok_or(NO_CIRCLE)?.name();
+        let reply = Reply::Circle { circle_id, name, invite: self.invite_to(circle_id, &record) };
         if !news && !moved {
             return Ok(Some(reply));
         }
-        self.save_circle(id, circle_id, reply)
+        self.save_circle(id, circle_id, record, reply)
     }
 
     fn new_circle(
@@ -257,9 +261,10 @@ impl Node {
         }
         let me = self.me.as_ref().ok_or("The keys are locked.")?.key.id();
         let (messages, days) = (RETENTION_MESSAGES, RETENTION_DAYS);
-        let record = records::CircleRecord { secret, relay, peers, name: Some(name.clone()), messages, days };
+        let record = CircleRecord { secret, relay, peers, name: Some(name.clone()), messages, days };
         let circle = Circle::new(record, me);
-        let bytes = records::cbor(&circle.record());
+        let record = circle.record();
+        let bytes = records::cbor(&record);
         let mut ops: Vec<Op> = self.record(records::circle(&circle.id), &bytes).into_iter().collect();
         let mut published = Vec::new();
         for body in first.into_iter().chain(self.hello()) {
@@ -267,7 +272,7 @@ impl Node {
             ops.extend(sealed.ops);
             published.push(sealed.after);
         }
-        let reply = Reply::Circle { circle_id: circle.id, name, invite: self.invite_to(&circle) };
+        let reply = Reply::Circle { circle_id: circle.id, name, invite: self.invite_to(circle.id, &record) };
         let mut after = vec![After::Circle(Box::new(circle))];
         after.extend(published);
         after.push(After::Reply(id, reply));
@@ -294,21 +299,50 @@ impl Node {
         self.event(Event::CircleGone { circle_id });
     }
 
-    /// Writes a circle's record as it now is; the answer comes once it is durable.
-    fn save_circle(&mut self, id: u64, circle: CircleId, reply: Reply) -> Answer {
-        let bytes = records::cbor(&self.circles.get(&circle).ok_or(NO_CIRCLE)?.record());
-        let ops = self.record(records::circle(&circle), &bytes).into_iter().collect();
-        self.dirty.insert(circle);
-        self.store(ops, vec![After::Reply(id, reply)]);
+    /// A circle's settings as they are, or will be once what is being written is durable.
+    fn settings(&self, id: CircleId) -> Result<CircleRecord, String> {
+        let circle = self.circles.get(&id).ok_or(NO_CIRCLE)?;
+        let mut record = circle.record();
+        for after in self.batches.values().flatten() {
+            if let After::Settings(of, newer) = after
+                && *of == id
+            {
+                record.clone_from(newer);
+            }
+        }
+        Ok(record)
+    }
+
+    /// Writes a circle's settings; they take effect, and the answer comes, once they are durable.
+    fn save_circle(&mut self, id: u64, circle: CircleId, record: CircleRecord, reply: Reply) -> Answer {
+        let ops = self.record(records::circle(&circle), &records::cbor(&record)).into_iter().collect();
+        self.store(ops, vec![After::Settings(circle, Box::new(record)), After::Reply(id, reply)]);
         Ok(None)
+    }
+
+    /// A circle's settings are durable.
+    #[inline(never)]
+    pub(super) fn settle(&mut self, id: CircleId, record: CircleRecord) {
+        let Some(circle) = self.circles.get_mut(&id) else { return };
+        let (more, moves) = (record.keeps_more(circle.retention), circle.relay != record.relay);
+        circle.retention = record.retention();
+        circle.peers.clone_from(&record.peers);
+        self.dirty.insert(id);
+        self.direct.learn(id, None, record.peers);
+        if moves {
+            self.move_circle(id, record.relay);
+        }
+        if more {
+            self.ask_for_unheard(id, true);
+        }
+        self.limit_anchor(id);
+        self.prune(id);
     }
 
     fn set_relay(&mut self, id: u64, circle_id: CircleId, relay: Option<&str>) -> Answer {
         let relay = relay.map(clean_relay_url).transpose().map_err(|e| e.to_string())?;
-        if self.circles.get(&circle_id).ok_or(NO_CIRCLE)?.relay != relay {
-            self.move_circle(circle_id, relay);
-        }
-        self.save_circle(id, circle_id, Reply::Done)
+        let record = CircleRecord { relay, ..self.settings(circle_id)? };
+        self.save_circle(id, circle_id, record, Reply::Done)
     }
 
     fn move_circle(&mut self, circle_id: CircleId, relay: Option<String>) {
@@ -327,18 +361,17 @@ impl Node {
         if !(1..=1_000_000).contains(&retention.messages) || !(1..=3_650).contains(&retention.days) {
             return Err("A circle keeps 1 to 1,000,000 messages per channel and 1 to 3,650 days.".into());
         }
+        let Retention { messages, days } = retention;
+        let record = CircleRecord { messages, days, ..self.settings(circle_id)? };
         let circle = self.circles.get_mut(&circle_id).ok_or(NO_CIRCLE)?;
-        let Retention { messages, days } = std::mem::replace(&mut circle.retention, retention);
-        if retention.messages > messages || retention.days > days {
+        if record.keeps_more(circle.retention) {
             let read = circle.fills_in();
             // What there was no room for lies anywhere in the relay's log.
             circle.unheard.before = Some(Cursor(0));
             read.iter().for_each(|channel| self.stage_read(circle_id, channel));
-            self.ask_for_unheard(circle_id, true);
+            self.await_stored(circle_id);
         }
-        self.limit_anchor(circle_id);
-        self.prune(circle_id);
-        self.save_circle(id, circle_id, Reply::Done)
+        self.save_circle(id, circle_id, record, Reply::Done)
     }
 
     /// Somebody waits for what goes through relays: those that are not reached are tried at once.
@@ -429,10 +462,10 @@ impl Node {
 
 impl Node {
     /// An invite names the relay, where this node listens, and where other members are known to.
-    fn invite_to(&self, circle: &Circle) -> String {
+    fn invite_to(&self, id: CircleId, circle: &CircleRecord) -> String {
         // Who hides may be among those that other invites named.
         let named = if self.is_hidden() { &[][..] } else { &circle.peers };
-        let known = self.direct.known(circle.id).map(|(_, address)| address);
+        let known = self.direct.known(id).map(|(_, address)| address);
         let mut peers: Vec<String> = Vec::new();
         for address in self.direct.endpoints().iter().chain(known).chain(named) {
             if peers.len() < MAX_INVITE_PEERS && !peers.contains(address) {
@@ -440,10 +473,10 @@ impl Node {
             }
         }
         Invite {
-            secret: circle.secret.secret().clone(),
+            secret: Secret::new(circle.secret),
             relay: circle.relay.clone(),
             peers,
-            name: Some(circle.name()),
+            name: circle.name.clone(),
         }
         .encode()
     }

@@ -44,8 +44,8 @@ pub(super) struct Unheard {
     pub(super) before: Option<Cursor>,
     /// Who wrote them, but for too many: one that says hello was a member.
     authors: SortedSet<NodeId>,
-    /// A key is on its way to storage: they are asked for once it is there.
-    awaits_key: bool,
+    /// A key, or that more is kept, is on its way to storage: they are asked for once it is there.
+    awaits_stored: bool,
     /// When they are asked for again, monotonic milliseconds.
     due: Option<u64>,
     /// Not before this, monotonic milliseconds.
@@ -71,7 +71,7 @@ impl Unheard {
     /// They are asked for as soon as may be: some would be taken now, and in a moment perhaps more. What others bring about is
     /// put off for twice as long each time, or somebody could have everybody read all of the log again and again.
     pub(super) fn ask(&mut self, now: u64, for_user: bool) {
-        self.awaits_key = false;
+        self.awaits_stored = false;
         if self.before.is_none() && self.authors.is_empty() {
             return;
         }
@@ -86,8 +86,8 @@ impl Unheard {
 
     /// They are asked for now; from where the relay's log is read. What is refused again is noted again.
     fn asked(&mut self, now: u64) -> Option<Cursor> {
-        let (times, awaits_key) = (self.times + 1, self.awaits_key);
-        let next = Self { retry_at: now + EARLY_RETRY_MS, times, awaits_key, ..Self::default() };
+        let (times, awaits_stored) = (self.times + 1, self.awaits_stored);
+        let next = Self { retry_at: now + EARLY_RETRY_MS, times, awaits_stored, ..Self::default() };
         std::mem::replace(self, next).before
     }
 
@@ -95,7 +95,7 @@ impl Unheard {
     /// that is where it goes on, whatever happens until then.
     pub(super) fn place(&self, cursor: Cursor) -> (Cursor, Option<Cursor>) {
         match self.before {
-            Some(before) if self.due.is_some() || self.awaits_key => (before.min(cursor), None),
+            Some(before) if self.due.is_some() || self.awaits_stored => (before.min(cursor), None),
             before => (cursor, before),
         }
     }
@@ -161,10 +161,10 @@ impl Node {
         }
     }
 
-    /// A key goes to storage, and with it the place to read again from: between two batches the power may go.
-    pub(super) fn await_key(&mut self, id: CircleId) {
+    /// A key, or that more is kept, goes to storage, and with it the place to read again from: between two batches the power may go.
+    pub(super) fn await_stored(&mut self, id: CircleId) {
         let Some(circle) = self.circles.get_mut(&id) else { return };
-        circle.unheard.awaits_key = true;
+        circle.unheard.awaits_stored = true;
         self.stage_place(id);
     }
 

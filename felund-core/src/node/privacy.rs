@@ -7,6 +7,7 @@ use super::{Node, publish::After, records};
 use crate::{
     ice::{parse_servers, servers_text},
     io::{ConnId, Output},
+    relay_api::IceServer,
     view::Reply,
 };
 
@@ -41,6 +42,11 @@ impl Node {
     }
 
     pub(super) fn set_hide_address(&mut self, id: u64, on: bool) -> Answer {
+        self.keep(id, records::HIDE, &[u8::from(on)], After::Hide(on))
+    }
+
+    #[inline(never)]
+    pub(super) fn hide(&mut self, on: bool) {
         let was = self.is_hidden();
         self.hides = on;
         if !on && self.platform.hide_address {
@@ -50,21 +56,26 @@ impl Node {
         if was != self.is_hidden() {
             self.hide_or_show();
         }
-        self.keep(id, records::HIDE, &[u8::from(on)])
+        self.tell_identity();
     }
 
     pub(super) fn set_ice_servers(&mut self, id: u64, text: &str) -> Answer {
         let servers = parse_servers(text).map_err(|fault| format!("{fault} Nothing was changed."))?;
         let text = servers_text(&servers);
-        self.rtc.servers.set_own(servers);
-        self.want_channels();
-        self.keep(id, records::ICE, text.as_bytes())
+        self.keep(id, records::ICE, text.as_bytes(), After::Ice(servers))
     }
 
-    fn keep(&mut self, id: u64, name: &str, value: &[u8]) -> Answer {
-        let ops = self.record(name.into(), value).into_iter().collect();
-        self.store(ops, vec![After::Reply(id, Reply::Done)]);
+    #[inline(never)]
+    pub(super) fn use_servers(&mut self, servers: Vec<IceServer>) {
+        self.rtc.servers.set_own(servers);
+        self.want_channels();
         self.tell_identity();
+    }
+
+    /// Writes a setting, which takes effect once it is durable.
+    pub(super) fn keep(&mut self, id: u64, name: &str, value: &[u8], after: After) -> Answer {
+        let ops = self.record(name.into(), value).into_iter().collect();
+        self.store(ops, vec![after, After::Reply(id, Reply::Done)]);
         Ok(None)
     }
 }

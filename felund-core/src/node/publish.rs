@@ -14,6 +14,7 @@ use crate::{
     io::{BatchId, Event},
     keys::MessageKey,
     log::Merge,
+    relay_api::IceServer,
     route::{
         ladder::{self, Step},
         relay::RelayLink,
@@ -24,18 +25,25 @@ use crate::{
 };
 
 /// What happens once a batch is durable.
-#[derive(Debug)]
 pub(super) enum After {
     /// A circle is there.
     Circle(Box<Circle>),
     /// A circle is gone.
     Left(CircleId),
-    /// A channel's key is there.
-    Key(CircleId, ChannelId, MessageKey),
+    /// A circle's settings are these.
+    Settings(CircleId, Box<records::CircleRecord>),
+    /// A channel's key is there, or is not any more.
+    Key(CircleId, ChannelId, Option<MessageKey>),
     /// An own envelope is applied, shown and sent.
     Publish(CircleId, Box<Verified>, Body),
     /// The keys are under a passphrase, or under none.
     Locked(bool),
+    /// This device anchors, or does not.
+    Anchor(bool),
+    /// It hides its address, or does not.
+    Hide(bool),
+    /// These are the user's STUN and TURN servers.
+    Ice(Vec<IceServer>),
     /// A command is answered.
     Reply(u64, Reply),
 }
@@ -76,6 +84,15 @@ impl Node {
         Ok(Sealed { ops, after: After::Publish(circle.id, Box::new(sealed), body), key })
     }
 
+    /// Seals an event of a circle that is here.
+    pub(super) fn seal_in(&mut self, id: CircleId, channel: ChannelId, body: Body) -> Result<Sealed, String> {
+        self.right_clock();
+        let circle = self.circles.remove(&id).ok_or("There is no such circle on this device.")?;
+        let sealed = self.seal_into(&circle, channel, body);
+        self.circles.insert(id, circle);
+        sealed
+    }
+
     /// Seals and stores an event of a circle that is here; the reply goes out once it is durable.
     pub(super) fn publish(
         &mut self,
@@ -85,11 +102,7 @@ impl Node {
         request: u64,
         reply: impl FnOnce(Key) -> Reply,
     ) -> Result<(), String> {
-        self.right_clock();
-        let circle = self.circles.remove(&id).ok_or("There is no such circle on this device.")?;
-        let sealed = self.seal_into(&circle, channel, body);
-        self.circles.insert(id, circle);
-        let sealed = sealed?;
+        let sealed = self.seal_in(id, channel, body)?;
         self.store(sealed.ops, vec![sealed.after, After::Reply(request, reply(sealed.key))]);
         Ok(())
     }
@@ -117,7 +130,17 @@ impl Node {
                     self.dirty.insert(id);
                 }
                 After::Left(id) => self.left(id),
-                After::Key(id, channel, key) => {
+                After::Settings(id, record) => self.settle(id, *record),
+                After::Anchor(on) => self.anchor_or_not(on),
+                After::Hide(on) => self.hide(on),
+                After::Ice(servers) => self.use_servers(servers),
+                After::Key(id, channel, None) => {
+                    if let Some(circle) = self.circles.get_mut(&id) {
+                        circle.keys.remove(&channel);
+                        self.dirty.insert(id);
+                    }
+                }
+                After::Key(id, channel, Some(key)) => {
                     if let Some(circle) = self.circles.get_mut(&id) {
                         circle.keys.insert(channel, key);
                         let joined = circle.state.channel(&channel).is_some();

@@ -11,7 +11,7 @@ use crate::{
     keys::{NodeKey, StoreKey, random},
     redact::Secret,
     store::Op,
-    view::Key,
+    view::{Key, Retention},
 };
 
 pub(super) const PROFILE: &str = "profile";
@@ -158,7 +158,7 @@ pub(super) fn write_identity(
 }
 
 /// `circle/…`: what a member must keep of a circle to be in it.
-#[derive(Debug, Encode, Decode)]
+#[derive(Clone, Encode, Decode)]
 #[cbor(array)]
 pub(super) struct CircleRecord {
     #[cbor(n(0), with = "minicbor::bytes")]
@@ -173,6 +173,17 @@ pub(super) struct CircleRecord {
     pub(super) messages: u32,
     #[n(5)]
     pub(super) days: u32,
+}
+
+impl CircleRecord {
+    pub(super) const fn retention(&self) -> Retention {
+        Retention { messages: self.messages, days: self.days }
+    }
+
+    /// Whether more is to be kept than before.
+    pub(super) const fn keeps_more(&self, before: Retention) -> bool {
+        self.messages > before.messages || self.days > before.days
+    }
 }
 
 /// `cursor/…`: how far a circle has been read from which relay, and to where before anything was refused for want of a hello.

@@ -7,7 +7,7 @@ use felund_core::{
     node::Platform,
     sim::{Dice, Disk, Proxy, World},
     store::{MemoryStore, Query},
-    view::{Delivery, LinkView, Reply},
+    view::{Access, Delivery, LinkView, Membership, Reply, Retention},
 };
 
 use crate::{live, send};
@@ -134,6 +134,85 @@ fn a_passphrase_that_could_not_be_stored_is_not_said_to_be_set() {
     world.devices[0].disk.full = None;
     set(&mut world).unwrap();
     assert!(protected(&world));
+}
+
+#[test]
+fn settings_that_could_not_be_stored_are_as_they_were() {
+    let mut world = World::new(1);
+    let circle = world.circle("garden club");
+    for i in 0..9 {
+        send(&mut world, 0, circle, &i.to_string());
+    }
+    world.run(5_000);
+    let shown = |world: &World| {
+        let model = &world.devices[0].model;
+        let view = model.circle(circle).unwrap();
+        (view.relay.clone(), view.retention, view.link.clone(), model.identity.clone().unwrap())
+    };
+    let before = shown(&world);
+    let retention = Retention { messages: 1, days: 30 };
+    for command in [
+        Command::SetRetention { circle, retention },
+        Command::SetRelay { circle, relay: None },
+        Command::SetHideAddress { on: true },
+        Command::SetAnchor { on: true },
+        Command::SetIceServers { servers: "stun:mine.example".into() },
+    ] {
+        world.devices[0].disk.full = Some("the disk is full".into());
+        let refused = world.ask(0, command.clone()).unwrap_err();
+        assert!(refused.contains("Nothing was sent or changed"), "{refused}");
+        world.devices[0].disk.full = None;
+        world.run(5_000);
+        assert_eq!(shown(&world), before, "{command:?}");
+        assert_eq!(world.texts(0, circle, "general").len(), 9, "{command:?}");
+    }
+    world.restart(0);
+    world.run(5_000);
+    assert_eq!(shown(&world), before);
+    assert_eq!(world.texts(0, circle, "general").len(), 9);
+}
+
+#[test]
+fn a_channel_that_could_not_be_left_opens_as_before() {
+    let mut world = World::new(1);
+    let circle = world.circle("garden club");
+    let (access, passphrase) = (Access::Key, Some("tulip".into()));
+    let made = world.ask(0, Command::CreateChannel { circle, name: "secret".into(), access, passphrase });
+    let Ok(Reply::Channel { channel_id: channel }) = made else { panic!("{made:?}") };
+    world.ask(0, Command::Send { circle, channel, text: "psst".into() }).unwrap();
+    world.run(5_000);
+    world.devices[0].disk.full = Some("the disk is full".into());
+    world.ask(0, Command::LeaveChannel { circle, channel }).unwrap_err();
+    world.devices[0].disk.full = None;
+    for _ in 0..2 {
+        world.run(5_000);
+        let channels = &world.devices[0].model.circle(circle).unwrap().channels;
+        assert!(channels.iter().all(|channel| channel.membership == Membership::Joined), "{channels:?}");
+        assert_eq!(world.texts(0, circle, "secret"), ["psst"]);
+        world.restart(0);
+    }
+    world.run(5_000);
+    world.ask(0, Command::LeaveChannel { circle, channel }).unwrap();
+    let again = world.ask(0, Command::JoinChannel { circle, channel, passphrase: None });
+    assert!(again.unwrap_err().contains("passphrase"), "the key is deleted");
+}
+
+#[test]
+fn settings_that_are_changed_at_the_same_time_are_all_kept() {
+    let mut world = World::new(1);
+    let at = world.add_device(Platform::default(), Disk::slow(MemoryStore::default()));
+    world.devices[at].write_ms = 100;
+    let circle = world.circle("garden club");
+    world.run(5_000);
+    let retention = Retention { messages: 7, days: 30 };
+    world.tell(at, Command::SetRelay { circle, relay: None });
+    world.ask(at, Command::SetRetention { circle, retention }).unwrap();
+    for _ in 0..2 {
+        let view = world.devices[at].model.circle(circle).unwrap();
+        assert_eq!((view.relay.as_ref(), view.retention), (None, retention));
+        world.restart(at);
+        world.run(5_000);
+    }
 }
 
 #[test]

@@ -183,6 +183,8 @@ fn what_is_filled_in_before_what_was_read_is_no_news_whenever_the_device_restart
             read(&mut world);
         }
         if restarted {
+            // How far it was read nobody waits to be written.
+            world.run(100);
             world.restart(0);
         }
         world.run(60_000);
