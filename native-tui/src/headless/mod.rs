@@ -203,7 +203,13 @@ fn confirmed(
     let until = Instant::now() + SEND_PATIENCE;
     let mut generation = None;
     loop {
-        let mut delivery = client.delivery(msg_id);
+        let mut before = None;
+        if generation.replace(client.generation()) != Some(client.generation()) {
+            // What an earlier owner heard of it is in the history.
+            let found = newest(client, circle, channel)?.into_iter().find(|m| m.msg_id == msg_id);
+            before = found.map(|message| message.delivery).filter(|delivery| *delivery != Delivery::Pending);
+        }
+        let delivery = client.delivery(msg_id);
         if delivery == Some(Delivery::Pending) {
             // Why was said when it was told.
             return Ok(Done {
@@ -211,13 +217,7 @@ fn confirmed(
                 code: ExitCode::from(EXIT_FAILED),
             });
         }
-        if generation.replace(client.generation()) != Some(client.generation()) {
-            // What an earlier owner heard of it is in the history.
-            let found = newest(client, circle, channel)?.into_iter().find(|m| m.msg_id == msg_id);
-            delivery = delivery.or(found.map(|message| message.delivery));
-        }
-        let delivery = delivery.filter(|delivery| *delivery != Delivery::Pending);
-        if let Some(delivery) = delivery {
+        if let Some(delivery) = delivery.or(before) {
             return Ok(print::sent(msg_id, delivery, json).into());
         }
         if !client.step(until)? {

@@ -262,6 +262,6 @@ mod tests {
     fn a_message_that_waits_is_a_line_for_programs() {
         let id = MsgId([0xab; 16]);
         let line = format!("{{\"delivery\":{{\"state\":\"waiting\"}},\"msg_id\":\"{id}\"}}\n");
-        assert_eq!((kept(id, true), kept(id, false)), (line, String::new()));
+        assert_eq!((kept(id, "waiting", true), kept(id, "waiting", false)), (line, String::new()));
     }
 }
