@@ -9,14 +9,25 @@ pub(crate) enum Piece {
     Link(String),
 }
 
+/// What no address goes on after: what stands around it, and punctuation of scripts that put no space before it.
+const AROUND: &str = "<>\"'`“”«»。，、！？；：（）「」『』【】";
+/// What ends a sentence after an address, and may be within one.
+const ENDS: &str = ".,;:!?…؟،";
+
 /// Cuts a text into pieces, losing nothing of it.
 pub(crate) fn pieces(text: &str) -> Vec<Piece> {
     let mut pieces = Vec::new();
     let mut rest = text;
-    while let Some(start) = ["https://", "http://"].iter().filter_map(|scheme| rest.find(scheme)).min() {
+    // Of the same length: a scheme may be written in capitals.
+    let lower = text.to_ascii_lowercase();
+    let next = |rest: &str| {
+        let rest = &lower[lower.len() - rest.len()..];
+        ["https://", "http://"].iter().filter_map(|scheme| rest.find(scheme)).min()
+    };
+    while let Some(start) = next(rest) {
         let tail = &rest[start..];
         let end = tail
-            .find(|c: char| c.is_whitespace() || c.is_control() || "<>\"'`“”".contains(c))
+            .find(|c: char| c.is_whitespace() || c.is_control() || AROUND.contains(c))
             .unwrap_or(tail.len());
         let link = address(&tail[..end]);
         let bare = link.ends_with("//");
@@ -47,7 +58,7 @@ fn address(found: &str) -> &str {
                 break;
             }
             foreign[kind] -= 1;
-        } else if !".,;:!?".contains(last) {
+        } else if !ENDS.contains(last) {
             break;
         }
         address = &address[..address.len() - last.len_utf8()];
@@ -105,6 +116,34 @@ mod tests {
             [text("[x]("), link("http://a.example/[b]"), text(")")]
         );
         assert_eq!(pieces("(https://)"), [text("("), text("https://)")]);
+    }
+
+    #[test]
+    fn schemes_in_capitals_are_schemes() {
+        assert_eq!(
+            pieces("Ä Https://a.example and HTTP://B.example/C"),
+            [text("Ä "), link("Https://a.example"), text(" and "), link("HTTP://B.example/C")]
+        );
+    }
+
+    #[test]
+    fn punctuation_of_other_scripts_ends_an_address() {
+        for (before, after) in [
+            ("见", "。好"),
+            ("（", "）"),
+            ("「", "」"),
+            ("«", "»"),
+            ("", "，と"),
+            ("", "…"),
+            ("", "؟"),
+            ("", "، و"),
+        ] {
+            let said = [before, "https://a.example/b", after].concat();
+            let mut expected = vec![text(before), link("https://a.example/b"), text(after)];
+            expected.retain(|piece| *piece != text(""));
+            assert_eq!(pieces(&said), expected);
+        }
+        assert_eq!(pieces("https://a.example/ä/東京"), [link("https://a.example/ä/東京")]);
     }
 
     #[test]
