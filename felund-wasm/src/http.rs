@@ -14,6 +14,10 @@ use web_sys::{
 
 use crate::browser::{self, Timer, explain, get};
 
+/// Why there is no answer, as far as a page may know.
+const UNREACHED: &str =
+    "no connection: the relay does not answer, or the network or browser does not let this device reach it";
+
 /// Carries out one request; an error is a reason for people.
 pub(crate) async fn fetch(request: HttpRequest) -> Result<HttpResponse, String> {
     let controller = AbortController::new().map_err(|error| explain(&error))?;
@@ -24,6 +28,8 @@ pub(crate) async fn fetch(request: HttpRequest) -> Result<HttpResponse, String> 
     match result {
         Ok(response) => Ok(response),
         Err(_) if signal.aborted() => Err("no answer in time".into()),
+        // Of whatever kept a request from getting through, browsers say no more, and that in words for developers.
+        Err(error) if get(&error, "name").is_some_and(|name| name == "TypeError") => Err(UNREACHED.into()),
         Err(error) => Err(explain(&error)),
     }
 }
