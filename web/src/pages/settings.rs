@@ -226,7 +226,10 @@ fn OfCircle(circle: CircleView, saved: RwSignal<String>) -> impl IntoView {
                 let retention = Retention { messages, days };
                 tell(Command::SetRetention { circle: id, retention }, "What is kept is changed.");
             }
-            _ => saved.set("Nothing was changed: both must be whole numbers.".into()),
+            _ => saved.set(
+                "Nothing was changed: both must be whole numbers, 1 to 1,000,000 messages and 1 to 3,650 days."
+                    .into(),
+            ),
         }
     };
     let move_relay = move |event: leptos::ev::SubmitEvent| {
