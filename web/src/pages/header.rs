@@ -17,9 +17,13 @@ pub(super) fn Header() -> impl IntoView {
             channels.filter(|c| here.is_none_or(|here| here.channel != c.id)).map(|c| c.unread).sum();
         total
     };
+    let menu = move || match unread() {
+        0 => "Circles and members".to_owned(),
+        unread => ["Circles and members, ", &unread.to_string(), " unread"].concat(),
+    };
     view! {
         <header>
-            <button class="menu" aria-label="Circles and members" aria-controls="side"
+            <button class="menu" aria-label=menu aria-controls="side"
                 aria-expanded=move || if app.drawer.get() { "true" } else { "false" }
                 on:click=move |_| app.drawer.update(|open| *open = !*open)>
                 "☰"
