@@ -264,6 +264,17 @@ impl Log {
         keys.split_off(keys.len().saturating_sub(most))
     }
 
+    /// When each author sealed the newest of what is kept of theirs, by their own clocks.
+    #[must_use]
+    pub fn last_written(&self) -> SortedMap<NodeId, u64> {
+        let mut last = SortedMap::new();
+        for entry in self.channels.values().flatten() {
+            let ts = last.entry(entry.author).or_insert(0);
+            *ts = entry.key.ts.max(*ts);
+        }
+        last
+    }
+
     /// The channel that holds an envelope.
     #[must_use]
     pub fn channel_of(&self, key: &Key) -> Option<ChannelId> {

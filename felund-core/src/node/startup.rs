@@ -207,10 +207,15 @@ impl Node {
     }
 
     fn circle_part_loaded(&mut self, id: CircleId) {
+        let wall = self.now.wall;
         if let Some(circle) = self.circles.get_mut(&id) {
             circle.loading = circle.loading.saturating_sub(1);
             // The reads may be answered in any order; nothing comes in before the log knows what is there.
             if circle.loading == 0 {
+                // Who has written was seen then, and is a member once the control part is folded, too.
+                for (author, ts) in circle.log.last_written() {
+                    circle.saw(author, ts.min(wall));
+                }
                 self.forget_gone(id);
                 self.forget_damaged(id);
                 // A session shares all circles: none begins before all are read.

@@ -115,6 +115,23 @@ fn names_unread_counts_and_drafts_survive_a_restart() {
 }
 
 #[test]
+fn who_has_written_was_seen_then_also_after_a_restart() {
+    let mut world = World::new(2);
+    let circle = world.circle("garden club");
+    world.run(5_000);
+    send(&mut world, 1, circle, "good night");
+    world.run(5_000);
+    let written = world.history(0, circle, "general")[0].created_ts;
+    world.crash(1, false);
+    world.run(3_600_000);
+    world.restart(0);
+    world.run_until("ready", |world| world.devices[0].model.ready);
+    let view = world.devices[0].model.circle(circle).unwrap();
+    let other = view.members.iter().find(|member| member.reach != Reach::You).unwrap();
+    assert_eq!(other.reach, Reach::Offline { last_seen: Some(written) });
+}
+
+#[test]
 fn retention_keeps_the_newest_and_says_what_went() {
     let mut world = World::new(1);
     let circle = world.circle("garden club");
