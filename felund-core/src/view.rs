@@ -11,6 +11,8 @@ use crate::ids::{ChannelId, CircleId, MsgId, NodeId};
 mod membership;
 mod named;
 
+pub use membership::outdates;
+pub(crate) use membership::{ASKED, LET_IN};
 pub use named::{circle_labels, circle_named};
 
 /// Place of an envelope in its circle's total order.

@@ -43,6 +43,7 @@ fn who_is_let_in_stays_where_they_write_and_what_cannot_be_sent_is_kept() {
     let told = "const notes = [...document.querySelectorAll('.note span')].map(e => e.textContent);
         return notes.filter(note => note.startsWith(arguments[0])).length === 1";
     page.until("what has become of it", told, &[json!("You were let into #plans.")]);
+    assert_eq!(page.run(&told.replace("=== 1", "=== 0"), &[json!("Asked to be let into")]), true);
     let here = "return document.querySelector('button.channel.here').textContent.trim()";
     assert_eq!(page.run(here, &[]), "# general");
     assert_eq!(page.run("return window.pressed.isConnected", &[]), true, "buttons stay through all this");

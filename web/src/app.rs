@@ -10,7 +10,10 @@ use felund_wasm::{
         ids::{ChannelId, CircleId, MsgId},
         io::{Command, Event},
         model::Model,
-        view::{ChannelView, CircleView, IdentityView, Key, Membership, MessageView, Reply, circle_labels},
+        view::{
+            ChannelView, CircleView, IdentityView, Key, Membership, MessageView, Reply, circle_labels,
+            outdates,
+        },
     },
 };
 use leptos::{prelude::*, task::spawn_local};
@@ -428,7 +431,8 @@ impl App {
         });
         let Some(id) = id else { return };
         self.notes.update(|notes| {
-            notes.retain(|note| note.text != text && !(answer && note.answer));
+            notes
+                .retain(|note| note.text != text && !(answer && note.answer) && !outdates(&text, &note.text));
             if notes.len() >= MAX_NOTES {
                 notes.remove(0);
             }

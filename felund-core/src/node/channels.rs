@@ -12,7 +12,7 @@ use crate::{
     ids::{ChannelId, CircleId, NodeId},
     keys::{MessageKey, channel_wrap_context, wrap_key},
     store::Op,
-    view::Reply,
+    view::{ASKED, Reply},
 };
 
 type Answer = Result<Option<Reply>, String>;
@@ -116,7 +116,7 @@ impl Node {
         }
         let answer = self.publish_with_key(id, circle_id, channel, body, key)?;
         if asked {
-            self.notice(false, format!("Asked to be let into #{name}. Its creator has to approve."));
+            self.notice(false, [ASKED, &name, ". Its creator has to approve."].concat());
         }
         Ok(answer)
     }

@@ -12,7 +12,7 @@ use crate::{
     relay_api::Peer,
     route::relay::{Cx, LinkEvent, RelayLink},
     store::Op,
-    view::Key,
+    view::{Key, LET_IN},
 };
 
 /// The direct connection an envelope came over.
@@ -323,7 +323,7 @@ impl Node {
             self.staged.push(Op::PutRecord(record, sealed));
             circle.keys.insert(channel, key);
             self.dirty.insert(id);
-            let text = format!("You were let into #{name}.");
+            let text = [LET_IN, &name, "."].concat();
             self.outputs.push_back(crate::io::Output::Event(Event::Notice { error: false, text }));
         }
         self.ask_for_unheard(id, asked);

@@ -2,6 +2,18 @@
 
 use super::{Access, ChannelView, Membership};
 
+/// How the notice begins that one waits to be let in, before the channel's name.
+pub(crate) const ASKED: &str = "Asked to be let into #";
+/// How the one begins that one was.
+pub(crate) const LET_IN: &str = "You were let into #";
+
+/// Whether a notice takes the place of an earlier one: who was let in need not read any more that they wait for it.
+#[must_use]
+pub fn outdates(notice: &str, earlier: &str) -> bool {
+    let (channel, asked) = (notice.strip_prefix(LET_IN), earlier.strip_prefix(ASKED));
+    channel.zip(asked).is_some_and(|(channel, asked)| asked.starts_with(channel))
+}
+
 impl ChannelView {
     /// The line of the chat that joins it.
     #[must_use]
@@ -37,6 +49,14 @@ impl ChannelView {
 mod tests {
     use super::*;
     use crate::ids::ChannelId;
+
+    #[test]
+    fn being_let_in_outdates_having_asked_for_that_channel_alone() {
+        let asked = [ASKED, "board", ". Its creator has to approve."].concat();
+        let outdated = |name: &str| outdates(&[LET_IN, name, "."].concat(), &asked);
+        assert_eq!(["board", "boar", "boards"].map(outdated), [true, false, false]);
+        assert!(!outdates(&asked, &asked));
+    }
 
     #[test]
     fn who_is_not_in_a_channel_is_told_why_and_how_to_come_in() {
