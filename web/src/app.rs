@@ -8,7 +8,7 @@ use felund_wasm::{
     core::{
         config::HISTORY_PAGE,
         ids::{ChannelId, CircleId, MsgId},
-        io::{Command, Event},
+        io::{Command, Event, LOCKED},
         model::Model,
         view::{
             ChannelView, CircleView, IdentityView, Key, Membership, MessageView, Reply, circle_labels,
@@ -101,6 +101,8 @@ pub(crate) struct App {
     pub(crate) spoken: RwSignal<String>,
     pub(crate) chatted: RwSignal<bool>,
     loading: StoredValue<Vec<Place>>,
+    /// Drafts that the node has not kept yet. As long as the keys are locked it keeps none.
+    unkept: StoredValue<Vec<(Place, String)>>,
     /// Where to go once it is there.
     awaited: StoredValue<Option<(CircleId, Option<ChannelId>)>>,
 }
@@ -132,6 +134,7 @@ impl App {
             spoken: RwSignal::new(String::new()),
             chatted: RwSignal::new(false),
             loading: StoredValue::new(Vec::new()),
+            unkept: StoredValue::new(Vec::new()),
             awaited: StoredValue::new(None),
         };
         deliver.set_value(Some(app));
@@ -210,9 +213,21 @@ impl App {
             self.timeline.update(|count| *count += 1);
         }
         if events.contains(&Event::Ready) {
+            if self.phase.get_untracked() == Phase::Locked {
+                self.unlocked();
+            }
             self.phase.set(Phase::Ready);
         }
         self.settle();
+    }
+
+    /// What was refused meanwhile is done now, and nobody need be told any more that it was.
+    #[inline(never)]
+    fn unlocked(self) {
+        self.notes.update(|notes| notes.retain(|note| note.text != LOCKED));
+        for (place, text) in self.unkept.get_value() {
+            self.save_draft(place, text);
+        }
     }
 
     /// Sees to it that the place on screen exists.
@@ -375,12 +390,43 @@ impl App {
 
     /// What was typed in a channel and not sent, if there is that channel.
     pub(crate) fn draft(self, place: Place) -> Option<String> {
-        self.channel_at(place).map(|channel| channel.draft)
+        let channel = self.channel_at(place)?;
+        let unkept = self
+            .unkept
+            .with_value(|unkept| unkept.iter().find(|(of, _)| *of == place).map(|(_, text)| text.clone()));
+        Some(unkept.unwrap_or(channel.draft))
     }
 
-    /// Keeps it.
-    pub(crate) fn save_draft(self, Place { circle, channel }: Place, text: String) {
-        self.tell(Command::SaveDraft { circle, channel, text });
+    /// Keeps it, in this tab until the node has.
+    pub(crate) fn save_draft(self, place: Place, text: String) {
+        self.hold_draft(place, text.clone());
+        let Place { circle, channel } = place;
+        let command = Command::SaveDraft { circle, channel, text: text.clone() };
+        let over = text.clone();
+        self.ask_or(
+            command,
+            move |app, _| app.let_go(place, &over),
+            move |app, error| {
+                if error != LOCKED {
+                    app.let_go(place, &text);
+                    app.note(true, error);
+                }
+            },
+        );
+    }
+
+    /// Keeps it in this tab.
+    pub(crate) fn hold_draft(self, place: Place, text: String) {
+        self.unkept.try_update_value(|unkept| {
+            unkept.retain(|(of, _)| *of != place);
+            unkept.push((place, text));
+        });
+    }
+
+    /// The node has answered of a draft; a later one may be on its way.
+    fn let_go(self, place: Place, text: &str) {
+        self.unkept
+            .try_update_value(|unkept| unkept.retain(|(of, held)| *of != place || held.as_str() != text));
     }
 
     /// The circle on screen, tracked.

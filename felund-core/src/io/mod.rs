@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::user::{Command, Event, Request};
+pub use self::user::{Command, Event, LOCKED, Request};
 use crate::{
     ice::{IceProbe, IceReport},
     relay_api::IceServer,

@@ -8,6 +8,9 @@ use crate::{
     view::{Access, CircleView, Delivery, IdentityView, Key, MessageView, Reply, Retention},
 };
 
+/// What everything is refused with until [`Command::Unlock`] has opened the keys.
+pub const LOCKED: &str = "The keys are locked. Give the passphrase first.";
+
 /// A command and the number its answer carries.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Request {

@@ -11,7 +11,7 @@ use crate::{
     config::{MAX_CIRCLES, MAX_INVITE_PEERS, MAX_TEXT_LEN, RETENTION_DAYS, RETENTION_MESSAGES},
     ids::{ChannelId, CircleId, Cursor},
     invite::Invite,
-    io::{Command, Event, Request},
+    io::{Command, Event, LOCKED, Request},
     keys::{CircleSecret, safety_number},
     redact::Secret,
     relay_api::clean_relay_url,
@@ -44,7 +44,7 @@ impl Node {
                 return self.reply(request.id, Ok(Reply::Done));
             }
             (Phase::Locked(..), _) => {
-                return self.reply(request.id, Err("The keys are locked. Give the passphrase first.".into()));
+                return self.reply(request.id, Err(LOCKED.into()));
             }
             (Phase::Records | Phase::Circles, _) if self.waiting.len() < super::MAX_WAITING => {
                 self.waiting.push(request);

@@ -12,7 +12,7 @@ use leptos::{html, prelude::*};
 use web_sys::KeyboardEvent;
 
 use crate::{
-    app::{App, Place},
+    app::{App, Phase, Place},
     commands,
     pages::{chat::focus_input, messages::scroll_by_key, on_cleanup_keep},
     platform,
@@ -104,6 +104,15 @@ pub(super) fn Composer(
         )
     });
     on_cleanup_keep(leaving);
+    // The tab that had the node was closed, and the keys are locked: nothing is kept until they are not.
+    on_cleanup(move || {
+        if app.phase.get_untracked() == Phase::Locked
+            && typed.get_value()
+            && let Some(place) = place_of_line.get_value()
+        {
+            app.hold_draft(place, slash::draft(&line.read_untracked()).to_owned());
+        }
+    });
     // Every channel has its own draft.
     Effect::new(move || {
         let place = app.here.get();
