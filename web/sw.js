@@ -60,8 +60,10 @@ addEventListener("notificationclick", (event) => {
   event.waitUntil(
     (async () => {
       const [open] = await clients.matchAll({ type: "window", includeUncontrolled: true });
-      if (open) await open.focus();
-      else await clients.openWindow("/");
+      if (!open) return clients.openWindow("/");
+      // The tag is the channel.
+      open.postMessage(event.notification.tag);
+      await open.focus();
     })(),
   );
 });

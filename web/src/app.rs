@@ -335,6 +335,17 @@ impl App {
         self.timeline.update(|count| *count += 1);
     }
 
+    /// Shows the channel that a clicked notification is of, see [`App::notify_unless_read`].
+    pub(crate) fn go_to_notified(self, tag: &str) {
+        let place = self.circles.read_untracked().iter().find_map(|circle| {
+            let channel = circle.channels.iter().find(|channel| channel.id.to_string() == tag)?;
+            Some(Place { circle: circle.id, channel: channel.id })
+        });
+        if let Some(place) = place {
+            self.go(place);
+        }
+    }
+
     /// Loads the next older page of a channel.
     pub(crate) fn load(self, place: Place) {
         let joined = self.channel_at(place).is_some_and(|channel| channel.membership == Membership::Joined);
@@ -385,6 +396,7 @@ impl App {
         let news = |last: &Key| unread > 0 || read_up_to.is_none_or(|read| read < *last);
         if let Some(up_to) = last.filter(news) {
             self.tell(Command::MarkRead { circle: place.circle, channel: place.channel, up_to });
+            platform::close_notifications(place.channel.to_string());
         }
     }
 

@@ -1,6 +1,7 @@
 //! What the app asks of the browser besides the node: the page's title and badge, notifications, sharing, the
 //! address bar, small settings.
 
+use felund_wasm::Listener;
 use js_sys::{Function, Promise, Reflect};
 use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
 use wasm_bindgen_futures::JsFuture;
@@ -167,10 +168,43 @@ pub(crate) fn notify(title: String, text: &str, tag: &str) {
     });
 }
 
-async fn ready_worker() -> Option<web_sys::ServiceWorkerRegistration> {
+/// Takes away what was notified of with a tag.
+pub(crate) fn close_notifications(tag: String) {
+    if notification_permission() != Some(NotificationPermission::Granted) {
+        return;
+    }
+    leptos::task::spawn_local(async move {
+        let Some(worker) = ready_worker().await else { return };
+        let of_tag = js_sys::Object::new();
+        // Setting a property of a fresh object does not fail.
+        let _ = Reflect::set(&of_tag, &"tag".into(), &tag.into());
+        let asked = function(&worker, "getNotifications").and_then(|get| get.call1(&worker, &of_tag).ok());
+        let Some(asked) = asked.and_then(|asked| asked.dyn_into::<Promise>().ok()) else { return };
+        let shown = JsFuture::from(asked).await.unwrap_or_default();
+        for notification in js_sys::Array::from(&shown) {
+            notification.unchecked_into::<Notification>().close();
+        }
+    });
+}
+
+/// Calls `then` with the tag of a notification that was clicked, which the worker is told of.
+pub(crate) fn on_notification_click(then: impl Fn(String) + 'static) -> Option<Listener> {
+    let clicked = move |event: web_sys::Event| {
+        if let Some(tag) = Reflect::get(&event, &"data".into()).ok().and_then(|tag| tag.as_string()) {
+            then(tag);
+        }
+    };
+    Some(Listener::new(&*workers()?, "message", clicked))
+}
+
+fn workers() -> Option<web_sys::ServiceWorkerContainer> {
     let navigator = window()?.navigator();
     let container = Reflect::get(&navigator, &"serviceWorker".into()).ok().filter(|c| !c.is_undefined())?;
-    let container: web_sys::ServiceWorkerContainer = container.unchecked_into();
+    Some(container.unchecked_into())
+}
+
+async fn ready_worker() -> Option<web_sys::ServiceWorkerRegistration> {
+    let container = workers()?;
     container.controller_exists().then_some(())?;
     JsFuture::from(container.ready().ok()?).await.ok()?.dyn_into().ok()
 }

@@ -62,6 +62,7 @@ pub(super) fn Chat(
         })
     });
     on_cleanup_keep(keys);
+    on_cleanup_keep(platform::on_notification_click(move |tag| app.go_to_notified(&tag)));
     back::closes(app);
     // What was there before still is, and in it the cursor of who has just typed a name or a passphrase.
     if platform::may_type() {
