@@ -461,12 +461,17 @@ impl App {
 
     /// The channel on screen, tracked.
     pub(crate) fn channel(self) -> Option<ChannelView> {
-        let here = self.here.get()?;
-        let circle = self.circle()?;
-        circle.channels.into_iter().find(|channel| channel.id == here.channel)
+        self.channel_of(self.here.get()?)
     }
 
-    fn channel_at(self, place: Place) -> Option<ChannelView> {
+    /// A channel, tracked.
+    pub(crate) fn channel_of(self, place: Place) -> Option<ChannelView> {
+        self.circles.track();
+        self.channel_at(place)
+    }
+
+    /// As [`App::channel_of`], untracked.
+    pub(crate) fn channel_at(self, place: Place) -> Option<ChannelView> {
         let circles = self.circles.read_untracked();
         let circle = circles.iter().find(|circle| circle.id == place.circle)?;
         circle.channels.iter().find(|channel| channel.id == place.channel).cloned()

@@ -94,13 +94,15 @@ fn in_circle(app: App, circle: &CircleView, command: Slash) -> Result<(), String
         Slash::ChannelJoin { name, passphrase } => {
             let channel = circle.channel_named(&name)?;
             if channel.membership == Membership::Requested {
-                open_channel(app, circle, channel);
+                open_channel(app, Place { circle: id, channel: channel.id });
                 return Ok(());
             }
             let passphrase = passphrase.map(|secret| secret.expose().clone());
             join_channel(app, circle, channel, passphrase, |app, error| app.note(true, error));
         }
-        Slash::ChannelSwitch(name) => open_channel(app, circle, circle.channel_named(&name)?),
+        Slash::ChannelSwitch(name) => {
+            open_channel(app, Place { circle: id, channel: circle.channel_named(&name)?.id });
+        }
         Slash::ChannelLeave => app.tell(Command::LeaveChannel { circle: id, channel: here()?.id }),
         Slash::ChannelRequests => {
             let names: Vec<String> = names(app).requests;
@@ -178,11 +180,11 @@ pub(crate) fn create_channel(app: App, command: Command, otherwise: impl FnOnce(
 }
 
 /// Goes to a channel the user is in, or to where they can ask to be let in.
-pub(crate) fn open_channel(app: App, circle: &CircleView, channel: &ChannelView) {
-    let place = Place { circle: circle.id, channel: channel.id };
-    match channel.membership {
-        Membership::Joined => app.go(place),
-        Membership::Outside | Membership::Requested => app.panel_open(Panel::JoinChannel(place)),
+pub(crate) fn open_channel(app: App, place: Place) {
+    match app.channel_at(place).map(|channel| channel.membership) {
+        Some(Membership::Joined) => app.go(place),
+        Some(Membership::Outside | Membership::Requested) => app.panel_open(Panel::JoinChannel(place)),
+        None => {}
     }
 }
 

@@ -406,7 +406,8 @@ fn empty(app: App) -> Option<impl IntoView> {
     let circle = app.circle()?;
     let channel = app.channel()?;
     if channel.membership != Membership::Joined {
-        let join = move |_| commands::open_channel(app, &circle, &channel);
+        let place = Place { circle: circle.id, channel: channel.id };
+        let join = move |_| commands::open_channel(app, place);
         return Some(
             view! {
                 <p class="empty">

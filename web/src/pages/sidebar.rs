@@ -1,41 +1,63 @@
 //! Circles, their channels, and the members of the circle one is in. On narrow screens it is a drawer.
 
-use felund_wasm::core::{
-    io::Command,
-    view::{Access, ChannelView, CircleView, MemberView, Membership, circle_labels},
+use felund_wasm::{
+    Listener,
+    core::{
+        ids::{CircleId, NodeId},
+        io::Command,
+        view::{Access, MemberView, Membership},
+    },
 };
-use leptos::prelude::*;
+use leptos::{prelude::*, task::spawn_local};
+use wasm_bindgen::JsCast;
+use web_sys::{Element, HtmlElement, MouseEvent};
 
 use crate::{
     app::{App, Panel, Place},
     colour, commands, describe,
     links::printable,
-    pages::chat::focus_input,
+    pages::{chat::focus_input, on_cleanup_keep},
     platform,
 };
+
+/// Words such as `5 min ago` are said anew this often, in milliseconds.
+const AGE_MS: i32 = 60_000;
 
 /// The column on the left.
 #[component]
 pub(super) fn Sidebar() -> impl IntoView {
     let app = App::here();
-    let members = move || app.circle().map(|circle| circle.members).unwrap_or_default();
+    // Time passes also while nothing happens.
+    let aged = RwSignal::new(0_u64);
+    let age = move || platform::hidden() || aged.try_update(|count| *count += 1).is_some();
+    spawn_local(async move {
+        while age() {
+            platform::pause(AGE_MS).await;
+        }
+    });
+    let shown = platform::document().map(|document| {
+        Listener::new(&document, "visibilitychange", move |_| {
+            age();
+        })
+    });
+    on_cleanup_keep(shown);
+    let members = move || {
+        aged.track();
+        app.circle().map(|circle| circle.members).unwrap_or_default()
+    };
+    let circles = move || app.circles.read().iter().map(|circle| circle.id).collect::<Vec<_>>();
     view! {
         <nav id="side" aria-label="Circles and members">
             <h2>"Circles"</h2>
             <ul>
-                {move || {
-                    // Rows get plain values: what is an effect within them is made anew at each change, and with it
-                    // the button that has the focus or is being pressed.
-                    let here = app.here.get();
-                    let circles = app.circles.read();
-                    let rows = circles.iter().zip(circle_labels(&circles));
-                    rows.map(|(circle, label)| circle_row(app, circle, &label, here)).collect_view()
-                }}
+                // A row belongs to what it shows: the button that has the focus or is being pressed stays, and stays
+                // that one's, whatever comes before it.
+                <For each=circles key=|id| *id let:id>{circle_row(app, id)}</For>
             </ul>
             <button class="add" on:click=move |_| app.panel_open(Panel::Another(None))>
                 "+ create or join"
             </button>
-            {move || requests(app)}
+            {requests(app)}
             <h2>"Members"</h2>
             <ul class="members">
                 {move || members().iter().map(member_row).collect_view()}
@@ -44,64 +66,79 @@ pub(super) fn Sidebar() -> impl IntoView {
     }
 }
 
-fn circle_row(app: App, circle: &CircleView, label: &str, here: Option<Place>) -> impl IntoView + use<> {
-    let id = circle.id;
-    let here = here.filter(|here| here.circle == id);
-    let unread: u32 = circle.channels.iter().map(|channel| channel.unread).sum();
-    let name = printable(label);
-    let channels = here.map(|here| {
-        let rows = circle.channels.iter().map(|channel| channel_row(app, circle, channel.clone(), here));
-        view! {
-            <ul>{rows.collect_view()}</ul>
-            <button class="add" on:click=move |_| app.panel_open(Panel::NewChannel(id))>
-                "+ channel"
-            </button>
-        }
-    });
+fn circle_row(app: App, id: CircleId) -> impl IntoView {
+    let here = Memo::new(move |_| app.here.get().is_some_and(|here| here.circle == id));
+    let of = move || app.circles.read().iter().find(|circle| circle.id == id).cloned();
+    let unread = move || {
+        let channels = of().filter(|_| !here.get()).map(|circle| circle.channels).unwrap_or_default();
+        count(channels.iter().map(|channel| channel.unread).sum())
+    };
+    let channels = move || {
+        let channels = of().map(|circle| circle.channels).unwrap_or_default();
+        channels.iter().map(|channel| channel.id).collect::<Vec<_>>()
+    };
     view! {
         <li>
-            <button class="circle" class:here=here.is_some() on:click=move |_| app.enter(id)>
-                <span aria-hidden="true">{if here.is_some() { "● " } else { "○ " }}</span>
-                {name}
-                {(unread > 0 && here.is_none()).then(|| count(unread))}
+            <button class="circle" class:here=here on:click=move |_| app.enter(id)>
+                <span aria-hidden="true">{move || if here.get() { "● " } else { "○ " }}</span>
+                {move || app.label(id)}
+                {unread}
             </button>
-            {channels}
+            {move || here.get().then(|| view! {
+                <ul>
+                    <For each=channels key=|channel| *channel let:channel>
+                        {channel_row(app, Place { circle: id, channel })}
+                    </For>
+                </ul>
+                <button class="add" on:click=move |_| app.panel_open(Panel::NewChannel(id))>
+                    "+ channel"
+                </button>
+            })}
         </li>
     }
 }
 
-fn channel_row(app: App, circle: &CircleView, channel: ChannelView, here: Place) -> impl IntoView + use<> {
-    let here = here.channel == channel.id;
-    let state = match (channel.membership, channel.access) {
-        (Membership::Requested, _) => " asked to join",
-        (Membership::Outside, Access::Key) => " passphrase",
-        (Membership::Outside, _) => " not joined",
-        (Membership::Joined, _) => "",
+fn channel_row(app: App, place: Place) -> impl IntoView {
+    let here = move || app.here.get() == Some(place);
+    let state = move || {
+        app.channel_of(place).map_or("", |channel| match (channel.membership, channel.access) {
+            (Membership::Requested, _) => " asked to join",
+            (Membership::Outside, Access::Key) => " passphrase",
+            (Membership::Outside, _) => " not joined",
+            (Membership::Joined, _) => "",
+        })
     };
-    let (name, unread) = (printable(&channel.name), channel.unread);
-    // Its creator should not have to look for who waits.
-    let asking = channel.requests.len();
-    let circle = circle.clone();
+    let name = move || app.channel_of(place).map(|channel| printable(&channel.name));
+    let news = move || {
+        let channel = app.channel_of(place)?;
+        // Its creator should not have to look for who waits.
+        let asking = channel.requests.len();
+        Some(view! {
+            {(asking > 0).then(|| view! { <span class="count">" "{asking}" ask "</span> })}
+            {count(channel.unread)}
+        })
+    };
     view! {
         <li>
-            <button class="channel" class:here=here class:outside=!state.is_empty() data-testid="channel"
-                aria-current=here.then_some("true")
-                on:click=move |_| commands::open_channel(app, &circle, &channel)>
+            <button class="channel" class:here=here class:outside=move || !state().is_empty() data-testid="channel"
+                aria-current=move || here().then_some("true")
+                on:click=move |_| commands::open_channel(app, place)>
                 "# "{name}
                 <span class="quiet">{state}</span>
-                {(asking > 0).then(|| view! { <span class="count">" "{asking}" ask "</span> })}
-                {(unread > 0).then(|| count(unread))}
+                {news}
             </button>
         </li>
     }
 }
 
-fn count(unread: u32) -> impl IntoView {
-    view! {
-        <span class="count">
-            "("{unread}")"<span class="unseen">" unread"</span>
-        </span>
-    }
+fn count(unread: u32) -> Option<impl IntoView> {
+    (unread > 0).then(|| {
+        view! {
+            <span class="count">
+                "("{unread}")"<span class="unseen">" unread"</span>
+            </span>
+        }
+    })
 }
 
 fn member_row(member: &MemberView) -> impl IntoView + use<> {
@@ -116,28 +153,54 @@ fn member_row(member: &MemberView) -> impl IntoView + use<> {
 }
 
 /// Members who wait to be let into the channel on screen, for its creator.
-fn requests(app: App) -> Option<impl IntoView> {
-    let (circle, channel) = (app.circle()?, app.channel()?);
-    if channel.requests.is_empty() {
-        return None;
-    }
-    let last = channel.requests.last().copied();
-    let waiting = channel.requests.iter().map(|id| {
-        let (circle_id, channel_id, member) = (circle.id, channel.id, *id);
-        let name =
-            circle.members.iter().find(|m| m.id == member).map_or_else(|| id.short(), |m| m.label.clone());
-        let approve = move |_| {
-            app.tell(Command::ApproveMember { circle: circle_id, channel: channel_id, member });
-            app.forget_answers(app.last_note());
-            // Who waits next takes this one's place, and their button its focus; the last one goes with it.
-            if last == Some(member) && platform::may_type() {
-                focus_input();
+fn requests(app: App) -> impl IntoView {
+    let waiting = move || {
+        let place = app.here.get();
+        let requests = app.channel().map(|channel| channel.requests).unwrap_or_default();
+        place.into_iter().flat_map(|place| requests.iter().map(move |id| (place, *id))).collect::<Vec<_>>()
+    };
+    let any = Memo::new(move |_| !waiting().is_empty());
+    let channel = move || app.channel().map(|channel| printable(&channel.name));
+    move || {
+        any.get().then(|| {
+            view! {
+                <h2>"Waiting for #"{channel}</h2>
+                <ul class="members">
+                    <For each=waiting key=|(place, id)| (place.channel, *id) let:asks>{request(app, asks)}</For>
+                </ul>
             }
-        };
-        view! { <li>{printable(&name)}" "<button class="small" on:click=approve>"let in"</button></li> }
-    });
-    Some(view! {
-        <h2>"Waiting for #"{printable(&channel.name)}</h2>
-        <ul class="members">{waiting.collect_view()}</ul>
-    })
+        })
+    }
+}
+
+fn request(app: App, (place, member): (Place, NodeId)) -> impl IntoView {
+    let name = move || {
+        let circle = app.circle();
+        let known = circle.iter().flat_map(|circle| &circle.members).find(|known| known.id == member);
+        known.map_or_else(|| member.short(), |known| printable(&known.label))
+    };
+    let approve = move |event: MouseEvent| {
+        // The second of a double click is meant for whom the first one has let in.
+        if event.detail() > 1 {
+            return;
+        }
+        let Place { circle, channel } = place;
+        app.tell(Command::ApproveMember { circle, channel, member });
+        app.forget_answers(app.last_note());
+        // The row goes, and with it what has the focus: who waits next has it then.
+        let row = event_target::<Element>(&event).parent_element();
+        let next = row.and_then(|row| row.next_element_sibling()?.last_element_child());
+        match next.and_then(|next| next.dyn_into::<HtmlElement>().ok()) {
+            // Fails for elements that cannot be focused; buttons can.
+            Some(next) => drop(next.focus()),
+            None if platform::may_type() => focus_input(),
+            None => {}
+        }
+    };
+    view! {
+        <li>
+            {name}" "
+            <button class="small" aria-label=move || ["let in ", &name()].concat() on:click=approve>"let in"</button>
+        </li>
+    }
 }
