@@ -306,7 +306,10 @@ fn a_page_that_nobody_looks_at_notifies_and_counts_what_is_unread() {
         ServiceWorkerRegistration.prototype.showNotification = async function (title, options) {
             await show.call(this, title, options);
             window.shown = [...(window.shown || []), [title, options.body]];
+            window.tag = options.tag;
         };
+        const close = Notification.prototype.close;
+        Notification.prototype.close = function () { window.closed = this.tag; close.call(this); };
         navigator.setAppBadge = (count) => { window.badge = count; return Promise.resolve(); };
         return true";
     page.until("a watch on what is shown", watch, &[]);
@@ -321,6 +324,62 @@ fn a_page_that_nobody_looks_at_notifies_and_counts_what_is_unread() {
     browser.session().post("window/maximize", &json!({})).expect("the window comes back");
     let read = "return !document.title.startsWith('(') && window.badge === 0 || null";
     page.until("no count once it was seen", read, &[]);
+    page.until("nothing in the tray either", "return window.tag && window.closed === window.tag", &[]);
+
+    page.type_into("composer", "/channel create plans\u{e007}");
+    let here =
+        "return document.querySelector('button.channel.here').textContent.startsWith('# ' + arguments[0])";
+    page.until("#plans", here, &[json!("plans")]);
+    let clicked = "navigator.serviceWorker.dispatchEvent(new MessageEvent('message', { data: window.tag })); return true";
+    page.until("what the worker says of a click", clicked, &[]);
+    page.until("the channel of the notification", here, &[json!("general")]);
+}
+
+#[test]
+fn what_is_typed_while_the_tab_that_leads_closes_and_the_keys_lock_is_there_again() {
+    let relay = Relay::start();
+    let alice = Felund::new("alice", Some(&relay.url()));
+    let circle = alice.create("garden club");
+    let browser = Browser::open(Engine::Chromium);
+    let page = Page::new(&browser);
+    page.join_by_link(&relay.url(), &circle.invite, "bob");
+    page.type_into("composer", "/settings\u{e007}");
+    page.until("the settings", "return !!document.getElementById('set-passphrase')", &[]);
+    page.session().keys("#set-passphrase", "rake and spade\u{e007}").expect("the input takes it");
+    let done =
+        "return document.querySelector('dialog').textContent.includes('it is asked for at every start')";
+    page.until("protection", done, &[]);
+    let first = browser.session().tab().expect("a tab");
+    let second = browser.session().new_tab().expect("a tab");
+    page.go(&relay.url());
+    page.until_chat();
+    let types_on = "const it = document.getElementById('composer'); window.typed = 0;
+        const timer = setInterval(() => {
+            if (!it.isConnected) return clearInterval(timer);
+            it.value = `half a thought ${++window.typed}`;
+            it.dispatchEvent(new Event('input', { bubbles: true }));
+        }, 20);
+        return true";
+    page.until("who types on", types_on, &[]);
+    browser.session().switch_to(&first).expect("the first tab is there");
+    browser.session().close_tab().expect("it closes");
+    browser.session().switch_to(&second).expect("the second tab is there");
+    page.until("the question", "return !!document.getElementById('passphrase')", &[]);
+    page.session().keys("#passphrase", "rake and spade\u{e007}").expect("the input takes it");
+    page.until_chat();
+    let all = "return document.getElementById('composer').value === `half a thought ${window.typed}`";
+    page.until("what was typed", all, &[]);
+    let locked = "return [...document.querySelectorAll('.note')].some(e => e.textContent.includes('locked'))";
+    assert_eq!(page.run(locked, &[]), false);
+    page.reload();
+    page.until("the question", "return !!document.getElementById('passphrase')", &[]);
+    page.session().keys("#passphrase", "rake and spade\u{e007}").expect("the input takes it");
+    page.until_chat();
+    page.until(
+        "the draft",
+        "return document.getElementById('composer').value.startsWith('half a thought ')",
+        &[],
+    );
 }
 
 #[test]

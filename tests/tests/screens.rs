@@ -368,6 +368,67 @@ fn who_made_a_channel_sees_that_somebody_asks_and_going_back_closes_what_is_open
 }
 
 #[test]
+fn a_button_in_the_sidebar_stays_what_it_is_whatever_comes_before_it() {
+    let relay = Relay::start();
+    let browser = Browser::open(Engine::Chromium);
+    let page = Page::new(&browser);
+    page.go(&relay.url());
+    page.type_into("name-input", "bob");
+    page.click("name-submit");
+    page.type_into("create-name", "garden club\u{e007}");
+    page.until_chat();
+    page.type_into("composer", "/channel create secrets invite\u{e007}");
+    page.until(
+        "#secrets",
+        "return !!document.querySelectorAll('button.channel.here')[0]?.textContent.includes('secrets')",
+        &[],
+    );
+    page.type_into("composer", "\u{e032}");
+    page.until_has("invite-code");
+    let code = page.text("invite-code");
+    page.session().keys("body", "\u{e00c}").expect("Escape closes the invite");
+
+    let members = ["alice", "carol", "dave", "erin"].map(|name| Felund::new(name, None));
+    let circles = members.each_ref().map(|member| member.join(&code));
+    let _run = members.each_ref().map(|member| member.tail(None));
+    let mut controls = members.each_ref().map(Felund::control);
+    let ask = |at: usize, controls: &mut [felund_tests::control::Control; 4]| {
+        let view = controls[at].until_channel(&circles[at].id, "secrets", "known", |_| true);
+        controls[at].join_channel(&circles[at].id, view.id, None).expect("asks");
+    };
+    let waiting = "return document.querySelectorAll('button.small').length === arguments[0]";
+    ask(0, &mut controls);
+    page.until("alice, who waits", waiting, &[json!(1)]);
+    let focus =
+        "(window.focused = document.querySelector(arguments[0])).focus(); return window.focused.ariaLabel";
+    page.until(
+        "the name in the label",
+        &focus.replace("return", "return 'let in alice' ==="),
+        &[json!("button.small")],
+    );
+    for at in 1..4 {
+        ask(at, &mut controls);
+    }
+    page.until("all who wait", waiting, &[json!(4)]);
+    let still = "return document.activeElement === window.focused && window.focused.ariaLabel";
+    assert_eq!(page.run(still, &[]), "let in alice");
+    let next = "const next = document.activeElement.parentElement.nextElementSibling?.querySelector('button');
+        window.next = next || document.getElementById('composer'); document.activeElement.click(); return true";
+    page.until("a click", next, &[]);
+    page.until("three who wait", waiting, &[json!(3)]);
+    assert_eq!(page.run("return document.activeElement === window.next", &[]), true);
+    let left =
+        "return ![...document.querySelectorAll('button.small')].some(e => e.ariaLabel === 'let in alice')";
+    assert_eq!(page.run(left, &[]), true, "she who was meant was let in");
+
+    page.until("#secrets' focus", &focus.replace("return", "return true;"), &[json!("button.channel.here")]);
+    controls[0].create_channel(&circles[0].id, "almanac", Access::Public, None);
+    page.until_channel("almanac", "");
+    let still = "return document.activeElement === window.focused && window.focused.textContent.startsWith('# secrets')";
+    assert_eq!(page.run(still, &[]), true);
+}
+
+#[test]
 fn a_browser_creates_a_circle_that_a_terminal_joins() {
     let relay = Relay::start();
     let browser = Browser::open_sized(Engine::Chromium, 390, 844);
