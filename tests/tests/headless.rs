@@ -161,7 +161,7 @@ fn a_member_without_the_key_sees_nothing_of_a_closed_channel() {
     for closed in ["tools", "board"] {
         let done = bob.run(&["history", &format!("garden club/{closed}")]);
         assert!(!done.stdout.contains("spade") && !done.stdout.contains("chair"), "{done:?}");
-        assert!(done.code == 1 && done.stderr.contains("You are not in #"), "{done:?}");
+        assert!(done.code == 1 && done.stderr.contains("you are not in #"), "{done:?}");
     }
 }
 
