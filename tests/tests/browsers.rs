@@ -182,7 +182,7 @@ fn opens_without_a_relay(engine: Engine) {
     scene.relay.kill();
     page.until(
         "a header that says so",
-        "const e = document.querySelector(\"[data-testid='link-state']\"); return e && /not reachable|unreachable|offline/i.test(e.textContent)",
+        "const e = document.querySelector(\"[data-testid='link-state']\"); return e && /unavailable|not reachable|offline/i.test(e.textContent)",
         &[],
     );
     page.go("about:blank");

@@ -309,7 +309,7 @@ fn a_page_that_nobody_looks_at_notifies_and_counts_what_is_unread() {
             window.tag = options.tag;
         };
         const close = Notification.prototype.close;
-        Notification.prototype.close = function () { window.closed = this.tag; close.call(this); };
+        Notification.prototype.close = function () { window.cleared = this.tag; close.call(this); };
         navigator.setAppBadge = (count) => { window.badge = count; return Promise.resolve(); };
         return true";
     page.until("a watch on what is shown", watch, &[]);
@@ -324,7 +324,7 @@ fn a_page_that_nobody_looks_at_notifies_and_counts_what_is_unread() {
     browser.session().post("window/maximize", &json!({})).expect("the window comes back");
     let read = "return !document.title.startsWith('(') && window.badge === 0 || null";
     page.until("no count once it was seen", read, &[]);
-    page.until("nothing in the tray either", "return window.tag && window.closed === window.tag", &[]);
+    page.until("nothing in the tray either", "return window.tag && window.cleared === window.tag", &[]);
 
     page.type_into("composer", "/channel create plans\u{e007}");
     let here =
