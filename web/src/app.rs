@@ -3,6 +3,9 @@
 //! The mirror is one plain value; signals only say which part of it changed, so that a burst of a thousand messages
 //! is folded in at once and drawn once.
 
+mod drafts;
+mod notes;
+
 use felund_wasm::{
     Client, Options,
     core::{
@@ -10,15 +13,13 @@ use felund_wasm::{
         ids::{ChannelId, CircleId, MsgId},
         io::{Command, Event, LOCKED},
         model::Model,
-        view::{
-            ChannelView, CircleView, IdentityView, Key, Membership, MessageView, Reply, circle_labels,
-            outdates,
-        },
+        view::{ChannelView, CircleView, IdentityView, Key, Membership, MessageView, Reply, circle_labels},
     },
 };
 use leptos::{prelude::*, task::spawn_local};
 use wasm_bindgen_futures::JsFuture;
 
+use self::notes::Note;
 use crate::{links::printable, platform};
 
 /// The app has come in part only, see `web/rest.js`.
@@ -26,7 +27,7 @@ const NO_REST: &str = "The rest of the app could not be loaded, and nothing was 
                        again; if it stays so, reload the page.";
 
 /// A channel of a circle.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Place {
     pub(crate) circle: CircleId,
     pub(crate) channel: ChannelId,
@@ -59,18 +60,6 @@ pub(crate) enum Panel {
     Leave(CircleId),
 }
 
-/// Something to tell.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Note {
-    pub(crate) id: u32,
-    pub(crate) error: bool,
-    /// Of what the user asked just now.
-    answer: bool,
-    pub(crate) text: String,
-}
-
-/// Notes shown at once; older ones give way.
-const MAX_NOTES: usize = 4;
 /// Before every message.
 pub(crate) const BEFORE_ALL: Key = Key { ts: 0, id: MsgId([0; 16]) };
 /// Messages older than this are no news to notify of, in milliseconds.
@@ -400,47 +389,6 @@ impl App {
         }
     }
 
-    /// What was typed in a channel and not sent, if there is that channel.
-    pub(crate) fn draft(self, place: Place) -> Option<String> {
-        let channel = self.channel_at(place)?;
-        let unkept = self
-            .unkept
-            .with_value(|unkept| unkept.iter().find(|(of, _)| *of == place).map(|(_, text)| text.clone()));
-        Some(unkept.unwrap_or(channel.draft))
-    }
-
-    /// Keeps it, in this tab until the node has.
-    pub(crate) fn save_draft(self, place: Place, text: String) {
-        self.hold_draft(place, text.clone());
-        let Place { circle, channel } = place;
-        let command = Command::SaveDraft { circle, channel, text: text.clone() };
-        let over = text.clone();
-        self.ask_or(
-            command,
-            move |app, _| app.let_go(place, &over),
-            move |app, error| {
-                if error != LOCKED {
-                    app.let_go(place, &text);
-                    app.note(true, error);
-                }
-            },
-        );
-    }
-
-    /// Keeps it in this tab.
-    pub(crate) fn hold_draft(self, place: Place, text: String) {
-        self.unkept.try_update_value(|unkept| {
-            unkept.retain(|(of, _)| *of != place);
-            unkept.push((place, text));
-        });
-    }
-
-    /// The node has answered of a draft; a later one may be on its way.
-    fn let_go(self, place: Place, text: &str) {
-        self.unkept
-            .try_update_value(|unkept| unkept.retain(|(of, held)| *of != place || held.as_str() != text));
-    }
-
     /// The circle on screen, tracked.
     pub(crate) fn circle(self) -> Option<CircleView> {
         let here = self.here.get()?;
@@ -475,46 +423,6 @@ impl App {
         let circles = self.circles.read_untracked();
         let circle = circles.iter().find(|circle| circle.id == place.circle)?;
         circle.channels.iter().find(|channel| channel.id == place.channel).cloned()
-    }
-
-    /// Tells the user something until they dismiss it.
-    pub(crate) fn note(self, error: bool, text: impl Into<String>) {
-        self.tell_note(error, false, text.into());
-    }
-
-    /// Answers what the user asked, until the next answer or [`App::forget_answers`].
-    pub(crate) fn answer(self, text: impl Into<String>) {
-        self.tell_note(false, true, text.into());
-    }
-
-    fn tell_note(self, error: bool, answer: bool, text: String) {
-        let id = self.next_note.try_update_value(|next| {
-            *next += 1;
-            *next
-        });
-        let Some(id) = id else { return };
-        self.notes.update(|notes| {
-            notes
-                .retain(|note| note.text != text && !(answer && note.answer) && !outdates(&text, &note.text));
-            if notes.len() >= MAX_NOTES {
-                notes.remove(0);
-            }
-            notes.push(Note { id, error, answer, text });
-        });
-    }
-
-    /// The number of the newest note.
-    pub(crate) fn last_note(self) -> u32 {
-        self.next_note.get_value()
-    }
-
-    /// The user has gone on: takes away the answers up to a note.
-    pub(crate) fn forget_answers(self, up_to: u32) {
-        self.notes.update(|notes| notes.retain(|note| !note.answer || note.id > up_to));
-    }
-
-    pub(crate) fn dismiss(self, id: u32) {
-        self.notes.update(|notes| notes.retain(|note| note.id != id));
     }
 
     /// Joins by an invite and goes there.

@@ -45,15 +45,11 @@ pub(super) fn Sidebar() -> impl IntoView {
         aged.track();
         app.circle().map(|circle| circle.members).unwrap_or_default()
     };
-    let circles = move || app.circles.read().iter().map(|circle| circle.id).collect::<Vec<_>>();
+    let circles = move || app.circles.read().iter().map(|circle| Row::Circle(circle.id)).collect();
     view! {
         <nav id="side" aria-label="Circles and members">
             <h2>"Circles"</h2>
-            <ul>
-                // A row belongs to what it shows: the button that has the focus or is being pressed stays, and stays
-                // that one's, whatever comes before it.
-                <For each=circles key=|id| *id let:id>{circle_row(app, id)}</For>
-            </ul>
+            <ul>{rows(app, Signal::derive(circles))}</ul>
             <button class="add" on:click=move |_| app.panel_open(Panel::Another(None))>
                 "+ create or join"
             </button>
@@ -66,7 +62,27 @@ pub(super) fn Sidebar() -> impl IntoView {
     }
 }
 
-fn circle_row(app: App, id: CircleId) -> impl IntoView {
+/// What a row that can be pressed shows.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Row {
+    Circle(CircleId),
+    Channel(Place),
+    /// A member who waits to be let into a channel.
+    Waiting(Place, NodeId),
+}
+
+/// A list of rows. A row belongs to what it shows: the button that has the focus or is being pressed stays, and stays
+/// that one's, whatever comes before it.
+fn rows(app: App, list: Signal<Vec<Row>>) -> AnyView {
+    let shown = move |row| match row {
+        Row::Circle(id) => circle_row(app, id),
+        Row::Channel(place) => channel_row(app, place),
+        Row::Waiting(place, member) => request(app, place, member),
+    };
+    view! { <For each=move || list.get() key=|row| *row children=shown/> }.into_any()
+}
+
+fn circle_row(app: App, id: CircleId) -> AnyView {
     let here = Memo::new(move |_| app.here.get().is_some_and(|here| here.circle == id));
     let of = move || app.circles.read().iter().find(|circle| circle.id == id).cloned();
     let unread = move || {
@@ -75,7 +91,7 @@ fn circle_row(app: App, id: CircleId) -> impl IntoView {
     };
     let channels = move || {
         let channels = of().map(|circle| circle.channels).unwrap_or_default();
-        channels.iter().map(|channel| channel.id).collect::<Vec<_>>()
+        channels.iter().map(|channel| Row::Channel(Place { circle: id, channel: channel.id })).collect()
     };
     view! {
         <li>
@@ -85,20 +101,17 @@ fn circle_row(app: App, id: CircleId) -> impl IntoView {
                 {unread}
             </button>
             {move || here.get().then(|| view! {
-                <ul>
-                    <For each=channels key=|channel| *channel let:channel>
-                        {channel_row(app, Place { circle: id, channel })}
-                    </For>
-                </ul>
+                <ul>{rows(app, Signal::derive(channels))}</ul>
                 <button class="add" on:click=move |_| app.panel_open(Panel::NewChannel(id))>
                     "+ channel"
                 </button>
             })}
         </li>
     }
+    .into_any()
 }
 
-fn channel_row(app: App, place: Place) -> impl IntoView {
+fn channel_row(app: App, place: Place) -> AnyView {
     let here = move || app.here.get() == Some(place);
     let state = move || {
         app.channel_of(place).map_or("", |channel| match (channel.membership, channel.access) {
@@ -129,6 +142,7 @@ fn channel_row(app: App, place: Place) -> impl IntoView {
             </button>
         </li>
     }
+    .into_any()
 }
 
 fn count(unread: u32) -> Option<impl IntoView> {
@@ -157,7 +171,10 @@ fn requests(app: App) -> impl IntoView {
     let waiting = move || {
         let place = app.here.get();
         let requests = app.channel().map(|channel| channel.requests).unwrap_or_default();
-        place.into_iter().flat_map(|place| requests.iter().map(move |id| (place, *id))).collect::<Vec<_>>()
+        place
+            .into_iter()
+            .flat_map(|place| requests.iter().map(move |id| Row::Waiting(place, *id)))
+            .collect::<Vec<_>>()
     };
     let any = Memo::new(move |_| !waiting().is_empty());
     let channel = move || app.channel().map(|channel| printable(&channel.name));
@@ -165,15 +182,13 @@ fn requests(app: App) -> impl IntoView {
         any.get().then(|| {
             view! {
                 <h2>"Waiting for #"{channel}</h2>
-                <ul class="members">
-                    <For each=waiting key=|(place, id)| (place.channel, *id) let:asks>{request(app, asks)}</For>
-                </ul>
+                <ul class="members">{rows(app, Signal::derive(waiting))}</ul>
             }
         })
     }
 }
 
-fn request(app: App, (place, member): (Place, NodeId)) -> impl IntoView {
+fn request(app: App, place: Place, member: NodeId) -> AnyView {
     let name = move || {
         let circle = app.circle();
         let known = circle.iter().flat_map(|circle| &circle.members).find(|known| known.id == member);
@@ -203,4 +218,5 @@ fn request(app: App, (place, member): (Place, NodeId)) -> impl IntoView {
             <button class="small" aria-label=move || ["let in ", &name()].concat() on:click=approve>"let in"</button>
         </li>
     }
+    .into_any()
 }
