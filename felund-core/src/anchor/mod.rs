@@ -9,8 +9,10 @@ mod book;
 mod election;
 mod rank;
 mod retention;
+mod served;
 
 pub use book::{Announce, Book, MAX_LISTED, short};
 pub use election::{COOLDOWN_MS, Election, RANKS_APART, SETTLE_MS, STALE_MS};
 pub use rank::{Candidate, UPTIME_ROUNDS, Uptime, rank};
 pub use retention::{MAX_AGE_DAYS, MAX_MESSAGES, MAX_TOTAL_BYTES, Stored, beyond_total, bounded};
+pub(crate) use served::Served;

@@ -13,8 +13,6 @@ use crate::{
 
 /// A member that comes or goes is told of this soon, in milliseconds: who waits for it is served sooner.
 const ANNOUNCE_SOON_MS: u64 = 500;
-/// How long an anchor keeps messages, in milliseconds: members seen within it are served.
-const SERVES_MS: u64 = crate::anchor::MAX_AGE_DAYS as u64 * 24 * 60 * 60 * 1000;
 
 /// This device's own part as an anchor.
 #[derive(Debug, Default)]
@@ -148,14 +146,15 @@ impl Node {
         let Some(me) = self.my_id() else { return };
         for id in self.circles.keys().copied().collect::<Vec<_>>() {
             let Some(circle) = self.circles.get_mut(&id) else { continue };
-            circle.served.extend(circle.direct.iter().map(|member| (*member, wall)));
-            circle.served.retain(|_, seen| wall.saturating_sub(*seen) < SERVES_MS);
+            for member in &circle.direct {
+                circle.served.saw(*member, wall);
+            }
             let announce = Announce {
                 capabilities,
                 uptime,
                 endpoints: endpoints.clone(),
                 present: Announce::list(&circle.direct),
-                serves: Announce::list(circle.served.keys()),
+                serves: circle.served.list(wall),
                 elected: circle.anchors.office(now)[0].as_ref().map(short),
             };
             let Some((ts, sealed)) = self.seal_ephemeral(id, &Body::Announce(Box::new(announce.clone())))

@@ -7,7 +7,7 @@ use super::{
     welcome::Welcome,
 };
 use crate::{
-    anchor::{Book, short},
+    anchor::{Book, Served, short},
     circle::{Access, Body, Channel, Received, Standing, State, UNSAID, look},
     config::{MAX_COUNTED, MAX_LATE, MAX_PRESENT},
     envelope::{Envelope, OpenError, Verified, open, receive},
@@ -54,8 +54,7 @@ pub(super) struct Circle {
     pub(super) anchors: Book,
     /// When an anchor may have fallen silent, monotonic milliseconds.
     pub(super) elect_at: Option<u64>,
-    /// Members this anchor was connected to, and when last; unix milliseconds.
-    pub(super) served: SortedMap<NodeId, u64>,
+    pub(super) served: Served,
     pub(super) passing: Passing,
     pub(super) keys: SortedMap<ChannelId, MessageKey>,
     /// Approvals of this device that do not open, by channel: they are not tried for every event that comes.
@@ -119,7 +118,7 @@ impl Circle {
             sealed_only: false,
             anchors: Book::default(),
             elect_at: None,
-            served: SortedMap::new(),
+            served: Served::default(),
             passing: Passing::default(),
             keys: SortedMap::new(),
             unusable: SortedMap::new(),

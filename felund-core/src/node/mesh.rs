@@ -73,7 +73,7 @@ impl Node {
         for (id, place) in circles.iter().zip(0..) {
             let Some(circle) = self.circles.get_mut(id) else { continue };
             circle.direct.insert(node);
-            circle.served.insert(node, wall);
+            circle.served.saw(node, wall);
             self.dirty.insert(*id);
             self.tell_peers(conn, *id, place);
             if initiated {
