@@ -10,7 +10,12 @@ use futures_util::{SinkExt, StreamExt};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Request, Uri, body::Bytes, header::RETRY_AFTER};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-use tokio::{net::TcpStream, sync::mpsc, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    sync::mpsc,
+    time::timeout,
+};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{self, Message, client::IntoClientRequest, protocol::WebSocketConfig},
@@ -25,6 +30,10 @@ use crate::{
 
 /// Messages one socket may have waiting; beyond that the other side is not reading and the socket is given up.
 const SEND_QUEUE: usize = 1_024;
+/// Why a connection ends whose other side takes no more.
+pub(crate) const READS_NOTHING: &str = "the other side does not read what it is sent";
+/// How long a relay may take to accept one message: the largest batch takes this long at 35 kbit/s.
+const WRITE_LIMIT: Duration = Duration::from_secs(120);
 /// How long a socket may take to say goodbye.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -72,7 +81,7 @@ impl Net {
                 Ok(Err(error)) => reasons(error.as_ref()),
                 Ok(Ok(socket)) => {
                     let _ = inbox.send(Inbox::Node(Input::Connected(conn))).await;
-                    match talk(conn, socket, queue, &inbox).await {
+                    match talk(conn, socket, queue, &inbox, WRITE_LIMIT).await {
                         Some(reason) => reason,
                         None => return,
                     }
@@ -144,7 +153,7 @@ impl Net {
             return None;
         }
         self.forget(conn);
-        Some(Input::Disconnected(conn, "the other side does not read what it is sent".to_owned()))
+        Some(Input::Disconnected(conn, READS_NOTHING.to_owned()))
     }
 
     /// Where messages for a connection wait.
@@ -226,16 +235,19 @@ async fn open(
 /// Moves messages both ways until one side ends; `None` when it was this one.
 async fn talk(
     conn: ConnId,
-    mut socket: WebSocketStream<Stream>,
+    mut socket: WebSocketStream<impl AsyncRead + AsyncWrite + Unpin>,
     mut queue: mpsc::Receiver<Vec<u8>>,
     inbox: &mpsc::Sender<Inbox>,
+    write_limit: Duration,
 ) -> Option<String> {
     loop {
         tokio::select! {
             outgoing = queue.recv() => match outgoing {
                 Some(bytes) => {
-                    if let Err(error) = socket.send(Message::Binary(bytes.into())).await {
-                        return Some(reasons(&error));
+                    match timeout(write_limit, socket.send(Message::Binary(bytes.into()))).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(error)) => return Some(reasons(&error)),
+                        Err(_) => return Some(READS_NOTHING.to_owned()),
                     }
                 }
                 None => {
@@ -262,5 +274,24 @@ async fn talk(
                 Some(Err(error)) => return Some(reasons(&error)),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::duplex;
+    use tokio_tungstenite::tungstenite::protocol::Role;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_whose_other_side_reads_nothing_ends() {
+        let (near, _far) = duplex(16);
+        let socket = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
+        let (sender, queue) = mpsc::channel(1);
+        let (inbox, _events) = mpsc::channel(1);
+        sender.send(vec![0; 64]).await.expect("there is room");
+        let ended = talk(ConnId(1), socket, queue, &inbox, Duration::from_millis(1)).await;
+        assert_eq!(ended.as_deref(), Some(READS_NOTHING));
     }
 }

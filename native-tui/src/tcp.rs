@@ -23,7 +23,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{driver::Inbox, gate::Gate, interfaces::Interfaces};
+use crate::{driver::Inbox, gate::Gate, interfaces::Interfaces, net::READS_NOTHING};
 
 /// How long to wait when the system has no more sockets to give.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
@@ -172,7 +172,7 @@ pub(crate) async fn talk(
             let framed = [&len.to_be_bytes()[..], &record].concat();
             match timeout(WRITE_LIMIT, writer.write_all(&framed)).await {
                 Ok(written) => written.map_err(|e| e.to_string())?,
-                Err(_) => return Err("the other side does not read what it is sent".to_owned()),
+                Err(_) => return Err(READS_NOTHING.to_owned()),
             }
         }
         Ok::<(), String>(())
