@@ -307,9 +307,8 @@ fn history(client: &mut Client, wanted: &str, limit: u32) -> Result<String, Stri
     let (circle, channel) = client.channel(wanted)?;
     match client.ask(&Command::History { circle, channel, before: None, limit })? {
         Reply::History { messages, .. } => {
-            let channel = client.circle(circle)?.channels.iter().find(|known| known.id == channel);
-            match channel.and_then(|channel| channel.not_in(UNREAD)).filter(|_| messages.is_empty()) {
-                Some(why) => Err(why),
+            match unreadable(client.circle(circle)?, channel).filter(|_| messages.is_empty()) {
+                Some((_, why)) => Err(why),
                 None => Ok(messages.iter().map(|message| print::message(&client.model, message)).collect()),
             }
         }
@@ -317,7 +316,11 @@ fn history(client: &mut Client, wanted: &str, limit: u32) -> Result<String, Stri
     }
 }
 
-const UNREAD: &str = "nothing of it can be read here";
+/// Why nothing of a channel can be read here, if so, and how far one is in it.
+fn unreadable(circle: &CircleView, channel: ChannelId) -> Option<(Membership, String)> {
+    let channel = circle.channels.iter().find(|known| known.id == channel)?;
+    Some((channel.membership, channel.not_in("nothing of it can be read here")?))
+}
 
 /// Carries out what runs until it is asked to end: it has done its work then, and so it has when nobody reads any more.
 fn until_stopped(
@@ -408,13 +411,14 @@ fn tail(client: &mut Client, printer: &Printer, wanted: Option<&str>) -> Result<
 
 /// Who has asked to be let into a channel hears of it from then on; anybody else outside never does.
 fn may_listen(circle: &CircleView, channel: ChannelId) -> Result<(), String> {
-    let known = circle.channels.iter().find(|known| known.id == channel);
-    let Some((channel, why)) = known.and_then(|it| Some((it, it.not_in(UNREAD)?))) else { return Ok(()) };
-    if channel.membership == Membership::Outside {
-        return Err(why);
+    match unreadable(circle, channel) {
+        None => Ok(()),
+        Some((Membership::Outside, why)) => Err(why),
+        Some((_, why)) => {
+            notice(&format!("{why} What is written once you are let in is waited for"));
+            Ok(())
+        }
     }
-    notice(&format!("{why} What is written once you are let in is waited for"));
-    Ok(())
 }
 
 #[cfg(test)]
