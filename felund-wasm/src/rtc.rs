@@ -29,7 +29,9 @@ const LOW_WATER: u32 = 256 * 1024;
 /// Messages that may wait here for a peer that does not take them.
 const MAX_WAITING: usize = 1_024;
 /// When the path is looked at after the channel opened, in milliseconds: a round trip has been measured by then.
-const LOOK_MS: u64 = 2_000;
+const LOOK_MIN_MS: u64 = 2_000;
+/// How often it is looked at in the end: browsers move to a better path, and away from one that broke, without a word.
+const LOOK_MAX_MS: u64 = 60_000;
 
 /// Whether this browser has WebRTC; WebKitGTK does not.
 pub(crate) fn is_available() -> bool {
@@ -46,8 +48,9 @@ pub(crate) struct Peer {
     channel: RtcDataChannel,
     commands: Inbox<RtcCommand>,
     waiting: Waiting,
+    /// Times to look at the path; closed with the connection.
+    looks: Inbox<()>,
     _listeners: [Listener; 6],
-    _look: Rc<RefCell<Option<Timer>>>,
 }
 
 impl Peer {
@@ -69,14 +72,14 @@ impl Peer {
         channel.set_binary_type(RtcDataChannelType::Arraybuffer);
         channel.set_buffered_amount_low_threshold(LOW_WATER);
         let waiting = Waiting::default();
-        let look = Rc::default();
-        let listeners = listen(conn, &connection, &channel, &waiting, &look, inbox);
+        let looks = Inbox::new();
+        let listeners = listen(conn, &connection, &channel, &waiting, &looks, inbox);
         let commands = Inbox::new();
         let of = (conn, offer, relay_only);
         let work = carry_out(of, connection.clone(), commands.clone(), inbox.clone());
         let open = commands.clone();
         spawn_local(async move { open.while_open(work).await });
-        Ok(Self { connection, channel, commands, waiting, _listeners: listeners, _look: look })
+        Ok(Self { connection, channel, commands, waiting, looks, _listeners: listeners })
     }
 
     pub(crate) fn command(&self, command: RtcCommand) {
@@ -96,6 +99,7 @@ impl Peer {
 impl Drop for Peer {
     fn drop(&mut self) {
         self.commands.close();
+        self.looks.close();
         self.channel.close();
         self.connection.close();
     }
@@ -128,7 +132,7 @@ fn listen(
     connection: &RtcPeerConnection,
     channel: &RtcDataChannel,
     waiting: &Waiting,
-    look: &Rc<RefCell<Option<Timer>>>,
+    looks: &Inbox<()>,
     inbox: &Inbox<Input>,
 ) -> [Listener; 6] {
     let tell = {
@@ -160,18 +164,12 @@ fn listen(
         }
     });
     let open = Listener::new(channel, "open", {
-        let (tell, connection, look) = (tell.clone(), connection.clone(), look.clone());
+        let (tell, connection, looks) = (tell.clone(), connection.clone(), looks.clone());
         move |_| {
             tell(RtcEvent::Opened);
-            let (tell, connection) = (tell.clone(), connection.clone());
-            let timer = Timer::new(LOOK_MS, move || {
-                spawn_local(async move {
-                    if let Some(path) = path(&connection).await {
-                        tell(RtcEvent::Path(path));
-                    }
-                });
-            });
-            *look.borrow_mut() = Some(timer);
+            let work = watch(connection.clone(), looks.clone(), tell.clone());
+            let open = looks.clone();
+            spawn_local(async move { open.while_open(work).await });
         }
     });
     let message = Listener::new(channel, "message", {
@@ -270,6 +268,22 @@ pub(crate) async fn describe(
     let sdp = get(&description, "sdp").and_then(|sdp| sdp.as_string()).unwrap_or_default();
     JsFuture::from(connection.set_local_description(&description)).await?;
     Ok(RtcEvent::Description(sdp))
+}
+
+/// Says again and again which path the connection takes, as long as it is there.
+async fn watch(connection: RtcPeerConnection, looks: Inbox<()>, tell: impl Fn(RtcEvent)) {
+    let mut wait = LOOK_MIN_MS;
+    loop {
+        let due = looks.clone();
+        let _timer = Timer::new(wait, move || due.push(()));
+        if looks.drain().await.is_none() {
+            return;
+        }
+        if let Some(path) = path(&connection).await {
+            tell(RtcEvent::Path(path));
+        }
+        wait = (2 * wait).min(LOOK_MAX_MS);
+    }
 }
 
 /// The pair of candidates in use: the nominated one that received most.
