@@ -287,6 +287,22 @@ fn a_peer_that_lost_power_is_connected_again_within_seconds() {
     }
 }
 
+#[test]
+fn waking_twice_at_once_ends_no_connection_that_lives() {
+    let mut world = World::new(2);
+    world.listen(0);
+    let circle = world.circle_at("garden club", None);
+    world.run_until("a direct path", |world| (0..2).all(|at| direct(world, at, circle) == 1));
+    world.run(5_000);
+    let dialed = world.devices[1].dialed.len();
+    // As a page does that becomes visible while a timer of it is late, or the network comes back.
+    world.input(1, felund_core::io::Input::Wake);
+    world.input(1, felund_core::io::Input::Wake);
+    assert_eq!(direct(&world, 1, circle), 1, "ended at once");
+    world.run(10_000);
+    assert_eq!(world.devices[1].dialed.len(), dialed, "dialed anew");
+}
+
 /// The second member has a hundred messages, read, and starts again on a disk that takes its time.
 fn starts_on_a_slow_disk(messages: u32) -> (World, CircleId) {
     let (mut world, circle) = mesh(2);

@@ -279,7 +279,9 @@ impl Direct {
         for address in self.book.values_mut() {
             (address.retry_at, address.failures) = (0, 0);
         }
-        for conn in self.conns.values_mut().filter(|conn| matches!(conn.state, State::Open(_))) {
+        // What has been asked already, as by another sign of waking a moment ago, has its time to answer.
+        let open = |conn: &&mut Conn| matches!(conn.state, State::Open(_)) && !conn.probed;
+        for conn in self.conns.values_mut().filter(open) {
             conn.deadline = now;
         }
     }

@@ -67,7 +67,8 @@ pub(super) struct Conn {
     flush_at: Option<u64>,
     /// Their candidates that came before the description they belong to.
     early: Vec<(u32, String)>,
-    taken: usize,
+    /// Those handed over: the same may come by several ways.
+    taken: Vec<String>,
 }
 
 impl Conn {
@@ -101,7 +102,7 @@ impl Conn {
             told: 0,
             flush_at: None,
             early: Vec::new(),
-            taken: 0,
+            taken: Vec::new(),
         }
     }
 
@@ -120,7 +121,8 @@ impl Conn {
         self.step = Step::Describing;
         self.due = Some(now + RTC_ATTEMPT_MS);
         self.local.clear();
-        (self.told, self.taken, self.flush_at) = (0, 0, None);
+        self.taken.clear();
+        (self.told, self.flush_at) = (0, None);
     }
 
     /// A restart asks the servers anew, and credentials may have ended since the last time.
@@ -206,8 +208,8 @@ impl Conn {
         // Looking up a name would show whoever answers, in the local network or by DNS, where this device is.
         let is_safe = !self.relay_only || read.as_ref().is_some_and(Candidate::is_literal);
         let is_of_use = !self.better || read.is_none_or(|read| read.kind != CandidateKind::Relay);
-        if self.taken < MAX_ROUND && is_safe && is_of_use {
-            self.taken += 1;
+        if self.taken.len() < MAX_ROUND && is_safe && is_of_use && !self.taken.contains(&candidate) {
+            self.taken.push(candidate.clone());
             cx.out.push_back(Output::Rtc(id, RtcCommand::Candidate(candidate)));
         }
     }
@@ -238,7 +240,9 @@ impl Conn {
                 for candidate in candidates {
                     if ready {
                         self.take(id, candidate, cx);
-                    } else if (round == self.round || round == self.round + 1) && self.early.len() < MAX_ROUND
+                    } else if (round == self.round || round == self.round + 1)
+                        && self.early.len() < MAX_ROUND
+                        && !self.early.iter().any(|(of, other)| (*of, other) == (round, &candidate))
                     {
                         self.early.push((round, candidate));
                     }
@@ -279,5 +283,44 @@ impl Conn {
         if self.open && self.up && self.is_described() {
             (self.step, self.due, self.overdue) = (Step::Up, None, false);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::SeedableRng as _;
+
+    use super::*;
+    use crate::{keys::NodeKey, redact::Secret, route::relay::RngRef, time::Now};
+
+    #[test]
+    fn candidates_that_come_by_three_ways_count_once() {
+        let key = NodeKey::from_seed(Secret::new([1; 32]));
+        let (mut rng, mut next_id) = (RngRef(Box::new(ChaCha20Rng::seed_from_u64(1))), 0);
+        let (mut out, mut events) = (VecDeque::new(), Vec::new());
+        let mut cx = Cx {
+            now: Now { mono: 0, wall: 0 },
+            key: &key,
+            rng: &mut rng,
+            next_id: &mut next_id,
+            out: &mut out,
+            events: &mut events,
+        };
+        let id = ConnId(1);
+        let mut conn = Conn::new(key.id(), CircleId([1; 16]), [1; 16], false, 10_000);
+        conn.describe(id, String::new(), [1; 32], &mut cx);
+        let host = |n: u8| format!("candidate:{n} 1 udp 1 192.168.{n}.1 9 typ host");
+        let hosts: Vec<String> = (0..12).map(host).collect();
+        for _carrier in 0..3 {
+            conn.signaled(id, Signal::Candidates { round: 0, candidates: hosts.clone() }, &mut cx);
+        }
+        let turn = "candidate:99 1 udp 1 198.51.100.1 9 typ relay raddr 0.0.0.0 rport 9".to_owned();
+        conn.signaled(id, Signal::Candidates { round: 0, candidates: vec![turn.clone()] }, &mut cx);
+        let taken =
+            out.iter().any(|output| matches!(output, Output::Rtc(_, RtcCommand::Candidate(c)) if *c == turn));
+        assert!(taken, "the only one that works is dropped");
     }
 }
