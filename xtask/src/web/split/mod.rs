@@ -175,8 +175,9 @@ struct Cut<'a> {
     /// All that the first part's functions, exports and table name.
     by_first: BTreeSet<u32>,
     by_rest: BTreeSet<u32>,
-    /// Functions of the rest that the first part needs something in place of.
-    stubs: BTreeSet<u32>,
+    /// Functions of the rest that the first part needs something in place of: by type, and then by slot, as like beside
+    /// like compresses best.
+    stubs: Vec<u32>,
     /// The first table as it is once the rest is there.
     slots: BTreeMap<u32, u32>,
     /// A slot of each stub.
@@ -206,18 +207,24 @@ impl<'a> Cut<'a> {
             }
         }
         by_first.extend(source.slots.values());
-        let stubs: BTreeSet<u32> = by_first.intersection(&moved).copied().collect();
+        let mut stubs = Vec::new();
+        for at in by_first.intersection(&moved) {
+            stubs.push((source.kind(*at)?, *at));
+        }
+        stubs.sort_unstable();
         let table = source.tables.first().context("a module without a table")?;
         let mut entries = u32::try_from(table.ty.initial)?;
         let mut slots = source.slots.clone();
         let mut slot_of: BTreeMap<u32, u32> = slots.iter().map(|(slot, at)| (*at, *slot)).collect();
-        for stub in &stubs {
+        for (_, stub) in &stubs {
             slot_of.entry(*stub).or_insert_with(|| {
                 slots.insert(entries, *stub);
                 entries += 1;
                 entries - 1
             });
         }
+        stubs.sort_by_key(|(kind, at)| (*kind, slot_of[at]));
+        let stubs = stubs.into_iter().map(|(_, at)| at).collect();
         let theirs = |at: &u32| *at >= imported && !moved.contains(at);
         let shared = by_rest.iter().copied().filter(theirs).collect();
         Ok(Self { source, kept, moved, by_first, by_rest, stubs, slots, slot_of, entries, shared })
