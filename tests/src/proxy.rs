@@ -143,14 +143,12 @@ impl Shared {
         let begun = self.strandings.load(Ordering::SeqCst);
         let head = if self.http { read_head(&mut client) } else { Ok(Vec::new()) };
         let Ok(head) = head else { return };
-        if is_upgrade(&head) {
-            if self.refuse_upgrades.load(Ordering::SeqCst) {
-                self.refused.fetch_add(1, Ordering::SeqCst);
-                let _ = client
-                    .write_all(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-                return;
-            }
-            self.upgraded.fetch_add(1, Ordering::SeqCst);
+        let upgrades = is_upgrade(&head);
+        if upgrades && self.refuse_upgrades.load(Ordering::SeqCst) {
+            self.refused.fetch_add(1, Ordering::SeqCst);
+            let _ =
+                client.write_all(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            return;
         }
         // A relay that is away: the client sees its connection end at once.
         let Ok(mut server) = TcpStream::connect(self.upstream) else { return };
@@ -163,6 +161,10 @@ impl Shared {
         let pair = (client.try_clone(), server.try_clone());
         let (Ok(mut client_reader), Ok(mut server_writer)) = pair else { return };
         lock(&self.open).extend([client.try_clone(), server.try_clone()].into_iter().flatten());
+        // Who has seen it counted can cut it.
+        if upgrades {
+            self.upgraded.fetch_add(1, Ordering::SeqCst);
+        }
         if server.write_all(&head).is_err() {
             return;
         }
