@@ -190,15 +190,16 @@ impl Node {
         invite.peers.retain(|peer| !self.direct.endpoints().contains(peer));
         let relay = relay.map(clean_relay_url).transpose().map_err(|e| e.to_string())?;
         let secret = CircleSecret::from_secret(invite.secret);
-        let left = |after: &After| matches!(after, After::Left(id) if *id == secret.circle_id());
-        if self.batches.values().flatten().any(left) {
+        let circle = secret.circle_id();
+        let left = |after: &After| matches!(after, After::Left(id) if *id == circle);
+        if self.batches.values().flatten().any(left) || self.is_deleting(circle) {
             return Err("The circle is just being left. Nothing was changed; try again in a moment.".into());
         }
-        if self.circles.contains_key(&secret.circle_id()) {
-            return self.join_again(id, secret.circle_id(), invite.relay, relay, invite.peers);
+        if self.circles.contains_key(&circle) {
+            return self.join_again(id, circle, invite.relay, relay, invite.peers);
         }
         let name = invite.name.as_deref().and_then(clean_name);
-        let name = name.unwrap_or_else(|| secret.circle_id().short());
+        let name = name.unwrap_or_else(|| circle.short());
         self.new_circle(id, *secret.secret().expose(), invite.relay.or(relay), invite.peers, name, None)
     }
 

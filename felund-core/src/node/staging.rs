@@ -77,6 +77,12 @@ impl Node {
         self.staging.full
     }
 
+    /// Whether what a circle left behind is still to be deleted, which would delete a circle that is joined again, too.
+    pub(super) fn is_deleting(&self, id: CircleId) -> bool {
+        let written = self.staging.in_flight.values().flat_map(|batch| &batch.ops);
+        written.chain(&self.staged).any(|op| matches!(op, Op::DeleteCircle(circle) if *circle == id))
+    }
+
     pub(super) fn staging_deadline(&self) -> Option<u64> {
         (!self.staged.is_empty() && self.staging.in_flight.is_empty()).then_some(self.staging.retry_at)
     }

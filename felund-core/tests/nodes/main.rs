@@ -257,14 +257,29 @@ fn a_circle_that_is_being_left_is_not_joined_before_it_is_gone() {
     };
     world.run(5_000);
     let join = || Command::JoinCircle { invite: invite.clone(), relay: None };
-    world.tell(at, Command::LeaveCircle { circle });
-    let refused = world.ask(at, join()).unwrap_err();
-    assert!(refused.contains("just being left"), "{refused}");
-    world.run(5_000);
-    assert!(world.devices[at].model.circle(circle).is_none());
-    world.ask(at, join()).unwrap();
-    world.run(5_000);
-    assert!(live(&world, at, circle));
+    let too_early = |world: &mut World| {
+        let refused = world.ask(at, join()).unwrap_err();
+        assert!(refused.contains("just being left"), "{refused}");
+    };
+    for last_is_refused in [false, true] {
+        world.tell(at, Command::LeaveCircle { circle });
+        too_early(&mut world);
+        if last_is_refused {
+            world.devices[at].disk.full = Some("the disk is full".into());
+            world.run(200);
+            world.devices[at].disk.full = None;
+            too_early(&mut world);
+        }
+        world.run(10_000);
+        assert!(world.devices[at].model.circle(circle).is_none());
+        world.ask(at, join()).unwrap();
+        world.run(10_000);
+        assert!(live(&world, at, circle));
+        world.restart(at);
+        world.run(10_000);
+        assert!(live(&world, at, circle));
+        assert!(!world.devices[at].disk.envelopes(circle).is_empty());
+    }
 }
 
 #[test]
