@@ -91,8 +91,9 @@ impl Model {
                     None => self.circles.push(circle.clone()),
                 }
                 // Of a channel one is not in nothing is told: after joining again its history is read anew.
-                let is_in =
-                    |id| circle.channels.iter().any(|it| it.id == id && it.membership == Membership::Joined);
+                let is_in = |channel| {
+                    circle.channel(channel).is_some_and(|channel| channel.membership == Membership::Joined)
+                };
                 self.timelines.retain(|(id, channel), _| *id != circle.id || is_in(*channel));
             }
             Event::CircleGone { circle_id } => {

@@ -224,6 +224,15 @@ pub struct CircleView {
     pub arriving: Option<u32>,
 }
 
+impl CircleView {
+    /// One of its channels.
+    #[must_use]
+    #[inline]
+    pub fn channel(&self, id: ChannelId) -> Option<&ChannelView> {
+        self.channels.iter().find(|channel| channel.id == id)
+    }
+}
+
 /// How far an own message got. Never claims more than was confirmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 #[serde(rename_all = "lowercase", tag = "state")]

@@ -246,7 +246,7 @@ impl App {
         let here = self.here.get_untracked();
         let exists = |place: Place| {
             let circle = circles.iter().find(|circle| circle.id == place.circle);
-            circle.is_some_and(|circle| circle.channels.iter().any(|channel| channel.id == place.channel))
+            circle.is_some_and(|circle| circle.channel(place.channel).is_some())
         };
         if here.is_some_and(exists) {
             return;
@@ -422,7 +422,7 @@ impl App {
     pub(crate) fn channel_at(self, place: Place) -> Option<ChannelView> {
         let circles = self.circles.read_untracked();
         let circle = circles.iter().find(|circle| circle.id == place.circle)?;
-        circle.channels.iter().find(|channel| channel.id == place.channel).cloned()
+        circle.channel(place.channel).cloned()
     }
 
     /// Joins by an invite and goes there.

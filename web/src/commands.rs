@@ -38,7 +38,7 @@ pub(crate) fn names(app: App) -> Names {
 
 fn current(app: App, circle: &CircleView) -> Option<ChannelView> {
     let here = app.here.get_untracked()?;
-    circle.channels.iter().find(|channel| channel.id == here.channel).cloned()
+    circle.channel(here.channel).cloned()
 }
 
 /// Carries a line out. An error says why the line stays in the input; `unsent` is told later of where a message could

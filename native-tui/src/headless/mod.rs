@@ -318,7 +318,7 @@ fn history(client: &mut Client, wanted: &str, limit: u32) -> Result<String, Stri
 
 /// Why nothing of a channel can be read here, if so, and how far one is in it.
 fn unreadable(circle: &CircleView, channel: ChannelId) -> Option<(Membership, String)> {
-    let channel = circle.channels.iter().find(|known| known.id == channel)?;
+    let channel = circle.channel(channel)?;
     Some((channel.membership, channel.not_in("nothing of it can be read here")?))
 }
 

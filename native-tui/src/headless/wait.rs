@@ -262,7 +262,7 @@ impl Client {
     /// Waits a moment for what a message's channel is called: of a new one nothing need be known when the message comes.
     pub(crate) fn until_told_of(&mut self, message: &MessageView) -> Result<(), String> {
         let until = Instant::now() + VIEW_PATIENCE;
-        let is_known = |circle: &CircleView| circle.channels.iter().any(|it| it.id == message.channel_id);
+        let is_known = |circle: &CircleView| circle.channel(message.channel_id).is_some();
         while !self.model.circle(message.circle_id).is_none_or(is_known) {
             if !self.step(until)? {
                 break;

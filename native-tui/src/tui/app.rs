@@ -251,7 +251,7 @@ impl App {
 
     pub(crate) fn channel(&self) -> Option<&ChannelView> {
         let (_, channel) = self.open?;
-        self.circle()?.channels.iter().find(|known| known.id == channel)
+        self.circle()?.channel(channel)
     }
 
     /// Takes in what the node said.

@@ -231,7 +231,7 @@ impl App {
             Some(name) => {
                 let id = self.channel_named(name)?;
                 let (circle, _) = self.here_view()?;
-                circle.channels.iter().find(|c| c.id == id).map(|c| c.members.clone()).unwrap_or_default()
+                circle.channel(id).map(|channel| channel.members.clone()).unwrap_or_default()
             }
             None => Vec::new(),
         };

@@ -57,8 +57,7 @@ impl App {
 
     /// What was typed in a channel and not sent; `None` when there is no such channel.
     fn draft(&self, place: Place) -> Option<&str> {
-        let channels = &self.model.circle(place.0)?.channels;
-        let channel = channels.iter().find(|channel| channel.id == place.1)?;
+        let channel = self.model.circle(place.0)?.channel(place.1)?;
         Some(self.drafts.asked.get(&place).unwrap_or(&channel.draft))
     }
 

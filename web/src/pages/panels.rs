@@ -178,8 +178,7 @@ fn JoinChannel(place: Place) -> impl IntoView {
     let circles = app.circles.read_untracked();
     let circle = circles.iter().find(|circle| circle.id == place.circle).cloned();
     drop(circles);
-    let channel =
-        circle.as_ref().and_then(|circle| circle.channels.iter().find(|c| c.id == place.channel).cloned());
+    let channel = circle.as_ref().and_then(|circle| circle.channel(place.channel).cloned());
     let (Some(circle), Some(channel)) = (circle, channel) else {
         return view! { <Dialog title="Channel"><p>"This channel is gone."</p></Dialog> }.into_any();
     };

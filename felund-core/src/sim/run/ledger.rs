@@ -145,8 +145,10 @@ impl Ledger {
         let Some(view) = world.devices[device].model.circle(self.circles[circle]) else {
             return BTreeSet::new();
         };
-        let found = view.channels.iter().find(|found| found.id == channel);
-        let few = found.filter(|found| found.access != Access::Public).map(|found| found.members.clone());
+        let few = view
+            .channel(channel)
+            .filter(|found| found.access != Access::Public)
+            .map(|found| found.members.clone());
         let ids = few.unwrap_or_else(|| view.members.iter().map(|member| member.id).collect());
         let known = |id: &NodeId| self.nodes.iter().position(|node| node.as_ref() == Some(id));
         ids.iter().filter_map(known).filter(|other| *other != device).collect()

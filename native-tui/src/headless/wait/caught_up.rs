@@ -57,7 +57,7 @@ impl Client {
     /// Catches up with the circle of a channel that one may have been let into meanwhile.
     pub(crate) fn until_let_in(&mut self, circle: CircleId, channel: ChannelId) {
         let waits = |it: &ChannelView| it.access == Access::Invite && it.membership != Membership::Joined;
-        let known = self.model.circle(circle).and_then(|it| it.channels.iter().find(|it| it.id == channel));
+        let known = self.model.circle(circle).and_then(|it| it.channel(channel));
         if known.is_some_and(waits) {
             self.until_caught_up(circle, CATCH_UP_PATIENCE);
         }

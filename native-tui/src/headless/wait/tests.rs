@@ -75,8 +75,8 @@ fn who_is_not_in_a_channel_is_told_how_to_join_it_and_waits_for_nothing() {
     client.ask(&Command::LeaveChannel { circle, channel }).expect("leaves");
     let (wanted, text) = ("garden club/seed vault", ["hello".to_owned()]);
     let is_in = |client: &Client| {
-        let channels = &client.circle(circle).expect("there").channels;
-        channels.iter().any(|it| it.id == channel && it.membership == Membership::Joined)
+        let known = client.circle(circle).expect("there").channel(channel);
+        known.is_some_and(|channel| channel.membership == Membership::Joined)
     };
     while is_in(&client) {
         assert_eq!(client.step(Instant::now() + ANSWER), Ok(true));
