@@ -177,6 +177,18 @@ fn the_window_changes_its_size_and_everything_stays_readable() {
 }
 
 #[test]
+fn what_is_typed_while_the_window_changes_is_there_at_once() {
+    let (_relay, _alice, _bob, terminal) = chat();
+    let mut typed = String::from("> ");
+    for (letter, narrower) in ('a'..='z').cycle().zip([1, 0].into_iter().cycle()).take(60) {
+        terminal.resize(COLS - narrower, ROWS);
+        terminal.keys(&letter.to_string());
+        typed.push(letter);
+        terminal.wait_for(&typed);
+    }
+}
+
+#[test]
 fn pasted_lines_wait_in_the_input_and_are_sent_as_one_message() {
     let (_relay, _alice, bob, terminal) = chat();
     let bob_hears = bob.tail(None);
