@@ -342,6 +342,7 @@ async fn path(peer: &Arc<dyn PeerConnection>) -> Option<RtcPath> {
     let ice = peer.sctp().await?.transport().ice_transport();
     let pair = ice.get_selected_candidate_pair().await.ok()??;
     let report = peer.get_stats(Instant::now(), StatsSelector::None).await;
+    let told = ice.get_remote_candidates().await.unwrap_or_default();
     let (local, remote) = (&pair.local().id, &pair.remote().id);
     let mut pairs = report.candidate_pairs();
     let stats =
@@ -349,10 +350,20 @@ async fn path(peer: &Arc<dyn PeerConnection>) -> Option<RtcPath> {
     let rtt = stats.map_or(0.0, |stats| stats.current_round_trip_time);
     Some(RtcPath {
         local: kind(pair.local())?,
-        remote: kind(pair.remote())?,
+        remote: kind(as_told(pair.remote(), &told))?,
         // Seconds, and at most minutes: `as` only rounds.
         rtt_ms: (rtt > 0.0).then_some((rtt * 1_000.0).ceil() as u32),
     })
+}
+
+/// What the other side has told a candidate to be. The crate keeps calling it peer-reflexive when a check came from it before the
+/// word of it did; of a TURN server's nobody would look for anything better then.
+fn as_told<'a>(used: &'a RTCIceCandidate, told: &'a [RTCIceCandidate]) -> &'a RTCIceCandidate {
+    let same = |other: &&RTCIceCandidate| {
+        other.typ != RTCIceCandidateType::Prflx
+            && (other.protocol, &other.address, other.port) == (used.protocol, &used.address, used.port)
+    };
+    told.iter().find(same).unwrap_or(used)
 }
 
 const fn kind(candidate: &RTCIceCandidate) -> Option<CandidateKind> {
@@ -362,5 +373,25 @@ const fn kind(candidate: &RTCIceCandidate) -> Option<CandidateKind> {
         RTCIceCandidateType::Prflx => Some(CandidateKind::Prflx),
         RTCIceCandidateType::Relay => Some(CandidateKind::Relay),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_candidate_that_was_met_before_it_was_told_is_what_it_was_told_to_be() {
+        let at = |typ, port| RTCIceCandidate {
+            typ,
+            port,
+            address: "198.51.100.9".into(),
+            ..RTCIceCandidate::default()
+        };
+        let met = at(RTCIceCandidateType::Prflx, 4711);
+        let other = at(RTCIceCandidateType::Relay, 4712);
+        let told = at(RTCIceCandidateType::Relay, 4711);
+        assert_eq!(kind(as_told(&met, &[met.clone(), other.clone()])), Some(CandidateKind::Prflx));
+        assert_eq!(kind(as_told(&met, &[met.clone(), other, told])), Some(CandidateKind::Relay));
     }
 }
