@@ -5,7 +5,7 @@
 //! `cargo xtask bench web [RUNS]`. Every run starts with an empty profile; medians are printed, nothing is asserted.
 
 use std::{
-    thread,
+    fs, thread,
     time::{Duration, Instant},
 };
 
@@ -52,6 +52,7 @@ fn main() {
     let runs = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(RUNS);
     println!("web app in Chromium, 1.6 Mbit/s, 150 ms, CPU slowed 4 times; medians of {runs} runs");
     visits(runs);
+    reference(runs);
     history(runs);
     wakes(runs);
 }
@@ -107,6 +108,16 @@ fn time(page: &Page<'_>, name: &str) -> f64 {
     number(page, name, &format!("return window.__times && window.__times['{name}'] || null"))
 }
 
+const WORKER: &str = r"
+const cached = caches.open('page');
+addEventListener('install', (event) => {
+  event.addRoutes?.({ condition: { urlPattern: { pathname: '/', search: '' } }, source: { cacheName: 'page' } });
+  event.waitUntil(cached.then((cache) => cache.addAll(['/', '/page.js'])));
+});
+addEventListener('activate', (event) => event.waitUntil(clients.claim()));
+addEventListener('fetch', (event) => event.respondWith(cached.then((cache) => cache.match(event.request))));
+";
+
 fn visits(runs: usize) {
     let relay = Relay::start_with(&["--rate-address", "0", "--rate-node", "0"]);
     let alice = Felund::new("alice", Some(&relay.url()));
@@ -149,6 +160,38 @@ fn visits(runs: usize) {
     line("second visit: history is on the page", median(again_app), "ms", None);
 }
 
+/// What the browser itself takes: a page of one line that its worker keeps, painted as slowly as the app's second visit and
+/// opened as quickly as its history.
+fn reference(runs: usize) {
+    let site = tempfile::tempdir().expect("a folder");
+    for (name, text) in [
+        (
+            "index.html",
+            "<!DOCTYPE html><title>one line</title><p data-testid=message-text>hello</p><script src=/page.js></script>",
+        ),
+        ("page.js", "navigator.serviceWorker.register('/sw.js');"),
+        ("sw.js", WORKER),
+    ] {
+        fs::write(site.path().join(name), text).expect("written");
+    }
+    let relay = Relay::start_with(&["--web-dir", &site.path().to_string_lossy()]);
+    let (mut painted, mut opened) = (Vec::new(), Vec::new());
+    for _ in 0..runs {
+        let browser = open();
+        let page = Page::new(&browser);
+        page.go(&relay.url());
+        page.until("a controlling worker", "return !!navigator.serviceWorker.controller", &[]);
+        for (slowed, times) in [(true, &mut painted), (false, &mut opened)] {
+            slow(&browser, slowed, slowed);
+            page.go("about:blank");
+            page.go(&relay.url());
+            times.push(if slowed { paint(&page) } else { time(&page, "message") });
+        }
+    }
+    line("second visit to a page of one line, for reference: paint", median(painted), "ms", None);
+    line("the same, nothing slowed: the line is on the page", median(opened), "ms", None);
+}
+
 /// Fills a circle with messages that a client of ours would have sent, in channels of as many as are kept by default.
 fn fill(member: &Member) {
     member.hello("archivist");
@@ -188,10 +231,31 @@ const all = (request) => new Promise((ok, no) => { request.onsuccess = () => ok(
 })().catch(() => done(0));
 ";
 
+/// Times from a click on the app's icon, its worker there, to the newest message on the page.
+fn opens(browser: &Browser, relay: &Relay, runs: usize, slowed: bool) -> Vec<f64> {
+    let page = Page::new(browser);
+    slow(browser, false, slowed);
+    let once = |_| {
+        page.go("about:blank");
+        page.go(&relay.url());
+        time(&page, "message")
+    };
+    (0..runs).map(once).collect()
+}
+
 fn history(runs: usize) {
     let relay = Relay::start_with(&["--rate-address", "0", "--rate-node", "0"]);
     let alice = Felund::new("alice", Some(&relay.url()));
     let circle = alice.create("garden club");
+    alice.send("garden club", "hello");
+    {
+        let browser = open();
+        let page = Page::new(&browser);
+        page.join_by_link(&relay.url(), &circle.invite, "carol");
+        page.wait_message("hello");
+        let times = opens(&browser, &relay, runs, false);
+        line("1 stored message: history on the page", median(times), "ms", None);
+    }
     fill(&Member::join(&circle.invite, &relay.url()));
     let browser = open();
     let page = Page::new(&browser);
@@ -207,14 +271,7 @@ fn history(runs: usize) {
         ("10,000 stored messages: history on the page", false, Some(300.0)),
         ("the same, CPU slowed 4 times", true, None),
     ] {
-        let mut times = Vec::new();
-        for _ in 0..runs {
-            slow(&browser, false, slowed);
-            page.go("about:blank");
-            page.go(&relay.url());
-            times.push(time(&page, "message"));
-        }
-        line(what, median(times), "ms", goal);
+        line(what, median(opens(&browser, &relay, runs, slowed)), "ms", goal);
     }
 }
 
