@@ -53,7 +53,7 @@ struct Step {
     what: &'static str,
     /// What the step cannot do without, and a run of it alone does first.
     needs: &'static [&'static str],
-    /// Runs beside the steps before it and gives way to them: they mostly wait.
+    /// Runs beside the steps before it, as these or it mostly wait, and gives way to them where it does not.
     beside: bool,
     run: fn(&mut Context, &mut Counts) -> Result<()>,
 }
@@ -80,9 +80,9 @@ const STEPS: [Step; 15] = [
     Step::new("web", "the web app builds and stays within its size", &["setup"], build_web),
     Step::new("lint", "clippy, native", &["web"], lint),
     Step::new("lint-web", "clippy, for browsers", &["setup"], lint_web),
-    Step::new("programs", "the programs and all tests but the browser's build", &["web"], programs),
+    Step::new("programs", "the programs and all tests build", &["web"], programs),
     Step::new("unit", "tests of the native crates", &["web"], unit),
-    Step::new("browser", "felund-wasm's tests in a browser", &["setup"], browser),
+    Step::new("browser", "felund-wasm's tests in a browser", &["setup"], browser).beside(),
     Step::new("doc", "the documentation builds without warnings", &["web"], doc),
     Step::new("fuzzers", "the fuzzers build", &["setup"], fuzzers),
     Step::new("end-to-end", "real programs and browsers together", &["programs"], end_to_end),
@@ -262,7 +262,7 @@ fn core_wasm(context: &mut Context, counts: &mut Counts) -> Result<()> {
     run_tests(context, &mut context.yielding(&tests), counts)
 }
 
-fn browser(context: &mut Context, counts: &mut Counts) -> Result<()> {
+fn in_browser(context: &Context) -> Command {
     let mut tests = context.cargo();
     if let Some(driver) = context.find("chromedriver") {
         tests.env("CHROMEDRIVER", driver);
@@ -281,7 +281,11 @@ fn browser(context: &mut Context, counts: &mut Counts) -> Result<()> {
             "--tests",
             "--no-fail-fast",
         ]);
-    run_tests(context, &mut tests, counts)
+    tests
+}
+
+fn browser(context: &mut Context, counts: &mut Counts) -> Result<()> {
+    run_tests(context, &mut in_browser(context), counts)
 }
 
 fn doc(context: &mut Context, _: &mut Counts) -> Result<()> {
@@ -302,7 +306,8 @@ fn doc(context: &mut Context, _: &mut Counts) -> Result<()> {
 fn programs(context: &mut Context, _: &mut Counts) -> Result<()> {
     process::run(native(context, "test").arg("--no-run"))?;
     // What runs beside others later finds everything built: two cargos would wait for each other.
-    process::run(core_as_wasm(context).arg("--no-run"))
+    process::run(core_as_wasm(context).arg("--no-run"))?;
+    process::run(in_browser(context).arg("--no-run"))
 }
 
 fn end_to_end(context: &mut Context, counts: &mut Counts) -> Result<()> {
@@ -370,7 +375,7 @@ mod tests {
         }
         let all: Vec<&Step> = STEPS.iter().collect();
         let sizes: Vec<usize> = groups(&all).map(<[_]>::len).filter(|size| *size > 1).collect();
-        assert_eq!(sizes, [4], "end to end, and beside it what gives way");
+        assert_eq!(sizes, [2, 4], "in a browser beside native ones; much beside end to end");
     }
 
     #[test]
