@@ -48,6 +48,17 @@ addEventListener('DOMContentLoaded', note);
 requestAnimationFrame(function again() { note(); if (!('message' in window.__times)) requestAnimationFrame(again); });
 ";
 
+/// Keeps the page of one line, as the app's worker keeps the app.
+const WORKER: &str = r"
+const cached = caches.open('page');
+addEventListener('install', (event) => {
+  event.addRoutes?.({ condition: { urlPattern: { pathname: '/', search: '' } }, source: { cacheName: 'page' } });
+  event.waitUntil(cached.then((cache) => cache.addAll(['/', '/page.js'])));
+});
+addEventListener('activate', (event) => event.waitUntil(clients.claim()));
+addEventListener('fetch', (event) => event.respondWith(cached.then((cache) => cache.match(event.request))));
+";
+
 fn main() {
     let runs = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(RUNS);
     println!("web app in Chromium, 1.6 Mbit/s, 150 ms, CPU slowed 4 times; medians of {runs} runs");
@@ -108,15 +119,11 @@ fn time(page: &Page<'_>, name: &str) -> f64 {
     number(page, name, &format!("return window.__times && window.__times['{name}'] || null"))
 }
 
-const WORKER: &str = r"
-const cached = caches.open('page');
-addEventListener('install', (event) => {
-  event.addRoutes?.({ condition: { urlPattern: { pathname: '/', search: '' } }, source: { cacheName: 'page' } });
-  event.waitUntil(cached.then((cache) => cache.addAll(['/', '/page.js'])));
-});
-addEventListener('activate', (event) => event.waitUntil(clients.claim()));
-addEventListener('fetch', (event) => event.respondWith(cached.then((cache) => cache.match(event.request))));
-";
+/// Goes to the app from elsewhere.
+fn reopen(page: &Page<'_>, relay: &Relay) {
+    page.go("about:blank");
+    page.go(&relay.url());
+}
 
 fn visits(runs: usize) {
     let relay = Relay::start_with(&["--rate-address", "0", "--rate-node", "0"]);
@@ -145,8 +152,7 @@ fn visits(runs: usize) {
         page.wait_message("hello");
         page.until("a controlling worker", "return !!navigator.serviceWorker.controller", &[]);
         slow(&browser, true, true);
-        page.go("about:blank");
-        page.go(&relay.url());
+        reopen(&page, &relay);
         again_app.push(time(&page, "message"));
         again_paint.push(paint(&page));
         again_input.push(time(&page, "input"));
@@ -181,12 +187,10 @@ fn reference(runs: usize) {
         let page = Page::new(&browser);
         page.go(&relay.url());
         page.until("a controlling worker", "return !!navigator.serviceWorker.controller", &[]);
-        for (slowed, times) in [(true, &mut painted), (false, &mut opened)] {
-            slow(&browser, slowed, slowed);
-            page.go("about:blank");
-            page.go(&relay.url());
-            times.push(if slowed { paint(&page) } else { time(&page, "message") });
-        }
+        slow(&browser, true, true);
+        reopen(&page, &relay);
+        painted.push(paint(&page));
+        opened.extend(opens(&browser, &relay, 1, false));
     }
     line("second visit to a page of one line, for reference: paint", median(painted), "ms", None);
     line("the same, nothing slowed: the line is on the page", median(opened), "ms", None);
@@ -236,8 +240,7 @@ fn opens(browser: &Browser, relay: &Relay, runs: usize, slowed: bool) -> Vec<f64
     let page = Page::new(browser);
     slow(browser, false, slowed);
     let once = |_| {
-        page.go("about:blank");
-        page.go(&relay.url());
+        reopen(&page, relay);
         time(&page, "message")
     };
     (0..runs).map(once).collect()

@@ -262,6 +262,7 @@ fn core_wasm(context: &mut Context, counts: &mut Counts) -> Result<()> {
     run_tests(context, &mut context.yielding(&tests), counts)
 }
 
+/// Cargo's command that builds and runs what needs a browser's own functions, in one.
 fn in_browser(context: &Context) -> Command {
     let mut tests = context.cargo();
     if let Some(driver) = context.find("chromedriver") {

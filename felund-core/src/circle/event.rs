@@ -227,6 +227,7 @@ impl Body {
             }
             Self::Unknown => Ok(Vec::new()),
         };
+        // A Vec takes every write, and no encoder above has an error of its own.
         written.expect("writing to a Vec is infallible")
     }
 

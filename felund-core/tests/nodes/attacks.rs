@@ -286,12 +286,12 @@ fn a_member_cannot_rename_another_or_let_itself_in() {
         mallory.post(&mut world, control, &Body::Approve(board, whom, wrapped));
     }
     let view = world.devices[0].model.circle(circle).unwrap();
-    let shown = view.channels.iter().find(|channel| channel.id == board).unwrap();
+    let shown = view.channel(board).unwrap();
     assert_eq!((shown.name.as_str(), &shown.requests[..]), ("board", &[me][..]));
     assert!(!shown.members.contains(&me) && !shown.members.contains(&victim));
     assert_eq!(view.members.iter().find(|member| member.id == victim).unwrap().name, "member 1");
     let theirs = world.devices[1].model.circle(circle).unwrap();
-    let theirs = theirs.channels.iter().find(|channel| channel.id == board).unwrap();
+    let theirs = theirs.channel(board).unwrap();
     assert_eq!(theirs.membership, Membership::Outside);
 }
 
@@ -304,7 +304,7 @@ fn a_channel_made_by_another_keeps_its_owner() {
     let new = NewChannel { nonce: [1; 16], name: "seeds".into(), access: Access::Public, check: None };
     mallory.post(&mut world, control, &Body::Create(new));
     let view = world.devices[0].model.circle(circle).unwrap();
-    let theirs = view.channels.iter().find(|c| c.id == channel_id(&mallory.key.id(), &[1; 16])).unwrap();
+    let theirs = view.channel(channel_id(&mallory.key.id(), &[1; 16])).unwrap();
     assert!(!theirs.owned);
 }
 
@@ -534,8 +534,8 @@ fn what_shows_nothing_is_not_unread() {
             let up_to = Key { ts: last.created_ts, id: last.msg_id };
             world.ask(1, Command::MarkRead { circle, channel, up_to }).unwrap();
             world.run(1_000);
-            let channels = &world.devices[1].model.circle(circle).unwrap().channels;
-            assert_eq!(channels.iter().find(|view| view.id == channel).unwrap().unread, 0, "{name}");
+            let view = world.devices[1].model.circle(circle).unwrap();
+            assert_eq!(view.channel(channel).unwrap().unread, 0, "{name}");
         }
     }
 }

@@ -171,8 +171,8 @@ fn channels_that_could_be_taken_for_one_another_are_told_apart() {
     world.set_relay_up(true);
     world.run(60_000);
     for at in 0..2 {
-        let channels = &world.devices[at].model.circle(circle).unwrap().channels;
-        let name = |id: ChannelId| channels.iter().find(|channel| channel.id == id).unwrap().name.clone();
+        let view = world.devices[at].model.circle(circle).unwrap();
+        let name = |id: ChannelId| view.channel(id).unwrap().name.clone();
         assert_eq!(name(seeds), format!("seeds#{}", seeds.short()));
         assert_eq!(name(other), format!("SEE\u{200b}DS#{}", other.short()));
     }
